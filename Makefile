@@ -1,0 +1,49 @@
+# make setup [EXTRA=cuda13]   make run   make test   make check   make help
+PYTHON ?= python3
+EXTRA ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready$(if $(EXTRA),-$(EXTRA))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format check bench wheel clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: $(READY)  ## make the environment in .venv; EXTRA=cuda12, cuda13 or tpu for such a device
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev$(if $(EXTRA),$(comma)$(EXTRA))]"
+	touch $@
+
+comma := ,
+
+run: setup  ## paint the example: starry.png
+	$(BIN)/python -m nst_jax --config configs/starry.yaml
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: setup  ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint test  ## all that must be green before a commit
+
+bench: setup  ## loss against torch.optim.LBFGS; needs NST_JAX_WEIGHTS and the extra bench
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	$(BIN)/python benchmarks/solver_quality.py
+
+wheel: setup  ## build dist/nst_jax-*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what was built here
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
