@@ -1,0 +1,34 @@
+"""User mistakes: one line that says what was wrong, what was given and what is allowed.
+
+The command line prints such an error without a traceback and exits with code 2; anything else is a bug
+and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class NstError(Exception):
+    """A mistake in what the user gave; its text is the whole message."""
+
+
+class ConfigError(NstError):
+    """A config, flag or option that cannot be used. It may hold several lines, one for each mistake."""
+
+
+class ImageError(NstError):
+    """An image that cannot be read, written or used."""
+
+
+class WeightsError(NstError):
+    """Network weights that cannot be found, read or used."""
+
+
+class OutputError(NstError):
+    """A place where results cannot be written."""
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest allowed name, or an empty string if none is near."""
+    near = difflib.get_close_matches(given, list(allowed), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
