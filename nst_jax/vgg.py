@@ -1,0 +1,190 @@
+"""VGG-19 as a pure Flax module with named features.
+
+Arrays: images at the edges are float32 RGB in [0, 1], shape ``(height, width, 3)``. The network's input
+space, in which the optimiser works too, is BGR, 0 to 255, minus the mean of ImageNet (as in the papers).
+Features are ``(height, width, channels)``. Batch with ``jax.vmap``.
+
+Parameters are a plain nested dict ``{"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}``; they
+carry the layer table themselves, so a narrow network is only a dict with narrow arrays.
+
+Reference: Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from nst_jax.layers import VGG19, Blocks, block_and_index, canonical_layers, layer_names
+
+Params = dict[str, dict[str, Array]]
+Pool = Literal["avg", "max"]
+Padding = Literal["zero", "replicate"]
+
+MEAN_BGR = (103.939, 116.779, 123.68)
+"""Mean colour of the ImageNet training set that the original weights expect subtracted."""
+
+FAINT = 0.05
+"""Least mean activation that `normalise` divides by, as a share of the layer's."""
+
+
+def to_input(image: ArrayLike) -> Array:
+    """Map RGB in [0, 1] to the network's input space: BGR, 0 to 255, mean subtracted."""
+    rgb = jnp.asarray(image)
+    return rgb[..., ::-1] * 255.0 - jnp.asarray(MEAN_BGR, rgb.dtype)
+
+
+def to_image(x: Array) -> Array:
+    """Invert `to_input`, clipping to [0, 1]."""
+    return jnp.clip((x + jnp.asarray(MEAN_BGR, x.dtype)) / 255.0, 0.0, 1.0)[..., ::-1]
+
+
+def blocks_of(params: Mapping[str, Mapping[str, Array]]) -> tuple[tuple[int, int], ...]:
+    """Read the layer table off parameters."""
+    table: dict[int, tuple[int, int]] = {}
+    for name in sorted(params, key=block_and_index):
+        block, index = block_and_index(name)
+        table[block] = (index, params[name]["kernel"].shape[-1])
+    return tuple(table[block] for block in sorted(table))
+
+
+class VGG(nn.Module):
+    """The convolutions of a VGG network, as deep as the deepest layer asked for.
+
+    Call it with an image in the network's input space; it returns the named features after their ReLU.
+    Pooling drops an odd last row or column, as in Keras and torch; Caffe would keep it.
+    """
+
+    blocks: tuple[tuple[int, int], ...] = VGG19
+    layers: tuple[str, ...] = layer_names()
+    pool: Pool = "avg"
+    padding: Padding = "zero"
+
+    @nn.compact
+    def __call__(self, x: Array) -> dict[str, Array]:
+        """Return the features of ``x``, ``(height, width, 3)``, by name."""
+        found: dict[str, Array] = {}
+        for block, (convs, channels) in enumerate(self.blocks, 1):
+            if block > 1:
+                x = pooled(x, self.pool)
+            for index in range(1, convs + 1):
+                name = f"conv{block}_{index}"
+                x = nn.relu(_Convolution(channels, self.padding, name=name)(x))
+                if name in self.layers:
+                    found[name] = x
+                if len(found) == len(set(self.layers)):
+                    return found
+        return found
+
+
+class _Convolution(nn.Module):
+    channels: int
+    padding: Padding
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (3, 3, x.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
+        return convolved(x, kernel, bias, padding=self.padding)
+
+
+def convolved(x: Array, kernel: Array, bias: Array, *, padding: Padding = "zero") -> Array:
+    """Return the 3x3 convolution of ``(height, width, in)``: ``(height, width, out)``.
+
+    Args:
+        x: features.
+        kernel: ``(3, 3, in, out)``.
+        bias: ``(out,)``.
+        padding: what lies beyond the border: zeros, or the nearest position repeated.
+    """
+    border = "SAME"
+    if padding == "replicate":
+        x, border = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), "VALID"
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x[None], kernel, (1, 1), border, dimension_numbers=layout)
+    return y[0] + bias
+
+
+def pooled(x: Array, kind: Pool) -> Array:
+    """Return the mean or maximum over windows of 2 x 2: ``(height // 2, width // 2, channels)``."""
+    # A reshape and a reduction over 2 x 2 windows: the gradient needs no scatter, which is faster on a CPU
+    # and deterministic on a GPU.
+    height, width, channels = x.shape
+    height, width = height // 2, width // 2
+    windows = x[: 2 * height, : 2 * width].reshape(height, 2, width, 2, channels)
+    return windows.max((1, 3)) if kind == "max" else windows.mean((1, 3))
+
+
+def features(
+    params: Params, x: Array, *, layers: Iterable[str], pool: Pool = "avg", padding: Padding = "zero"
+) -> dict[str, Array]:
+    """Return the features of an image at the named layers, after their ReLU.
+
+    Args:
+        params: parameters of the network; they fix its widths and depth.
+        x: image in the network's input space (see `to_input`), ``(height, width, 3)``.
+        layers: names such as ``conv4_2`` (or ``relu4_2``); nothing deeper than the deepest is computed.
+        pool: average (as in Gatys et al. 2016) or maximum pooling.
+        padding: what lies beyond the border of each convolution: zeros, or the nearest pixel repeated.
+
+    Returns:
+        For each layer, an array ``(height // stride, width // stride, channels)``.
+
+    Raises:
+        ConfigError: an unknown layer.
+    """
+    blocks = blocks_of(params)
+    names = canonical_layers(layers, known=layer_names(blocks))
+    network = VGG(blocks=blocks, layers=names, pool=pool, padding=padding)
+    found = cast(dict[str, Array], network.apply({"params": params}, x))
+    return {name: found[name] for name in names}
+
+
+def random_params(key: Array, *, blocks: Blocks = VGG19) -> Params:
+    """Return parameters drawn at random (He et al. 2015): for tests and as a yardstick, not for pictures."""
+    network = VGG(blocks=tuple(blocks), layers=layer_names(blocks)[-1:])
+    image = jnp.zeros((2 ** len(blocks), 2 ** len(blocks), 3))
+    variables = cast(dict[str, Params], network.init(key, image))
+    return variables["params"]
+
+
+def mean_activations(
+    params: Params, images: Iterable[Array], *, pool: Pool = "avg", padding: Padding = "zero"
+) -> dict[str, Array]:
+    """Return each filter's mean activation over images (in input space) and positions, for `normalise`."""
+    names = layer_names(blocks_of(params))
+
+    @jax.jit
+    def means(params: Params, x: Array) -> dict[str, Array]:
+        found = features(params, x, layers=names, pool=pool, padding=padding)
+        return {name: jnp.mean(found[name], (0, 1)) for name in names}
+
+    every = [means(params, x) for x in images]
+    return {name: jnp.mean(jnp.stack([found[name] for found in every]), 0) for name in names}
+
+
+def normalise(params: Params, means: Mapping[str, ArrayLike]) -> Params:
+    """Scale the filters so that each has mean activation one, without changing what the network computes.
+
+    Gatys et al. (2016), section 2: the network is rectified and pools linearly, so filter i of layer l may be
+    divided by its mean activation m_i if the next layer's kernels are multiplied by it:
+    K'_l[.., j, i] = K_l[.., j, i] m_{l-1}[j] / m_l[i] and b'_l[i] = b_l[i] / m_l[i].
+
+    Differs from the paper: a mean below `FAINT` of its layer's is raised to that. A filter that hardly fires
+    on the photographs measured would otherwise drown all others on the first picture that it does fire on.
+    """
+    result: Params = {}
+    before: Array = jnp.ones(3)
+    for name in layer_names(blocks_of(params)):
+        mean = jnp.asarray(means[name])
+        mean = jnp.maximum(mean, FAINT * jnp.mean(mean))
+        mean = jnp.where(mean > 0, mean, 1.0)
+        kernel = params[name]["kernel"] * before[:, None] / mean
+        result[name] = {"kernel": kernel, "bias": params[name]["bias"] / mean}
+        before = mean
+    return result
