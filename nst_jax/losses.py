@@ -1,0 +1,58 @@
+"""The losses of neural style transfer: arrays in, scalar out.
+
+Features F are ``(height, width, channels)``, after their ReLU. With N channels and M = height * width
+positions, F_ij of the papers is channel i at position j. References are to Gatys, Ecker & Bethge, "Image
+style transfer using convolutional neural networks" (CVPR 2016).
+"""
+
+import jax.numpy as jnp
+from jax import Array
+
+
+def content_loss(F: Array, P: Array) -> Array:
+    """Return the mean squared difference of two feature maps, C = sum_ij (F_ij - P_ij)^2 / (N M).
+
+    Equation (1) is C * N M / 2; `objective.CONVENTIONS` holds such factors. The gradient with respect to the
+    layer's activations is that of equation (2): proportional to F - P, and zero where F is not positive,
+    because F comes after the rectifier.
+
+    Args:
+        F: features of the generated image, ``(height, width, channels)``.
+        P: features of the content image, of the same shape.
+    """
+    return jnp.mean(jnp.square(F - P))
+
+
+def gram_matrix(F: Array) -> Array:
+    """Return the Gram matrix per position, G_ij / M with G_ij = sum_k F_ik F_jk, ``(channels, channels)``.
+
+    Equation (3). Differs from the paper: divided here by the M positions, where the paper divides in equation
+    (4), so that images of different sizes can be compared.
+    """
+    height, width, _ = F.shape
+    return jnp.einsum("hwi,hwj->ij", F, F) / (height * width)
+
+
+def style_loss(G: Array, A: Array) -> Array:
+    """Return the mean squared difference of two Gram matrices per position, S = sum_ij (G_ij - A_ij)^2 / N^2.
+
+    With G and A from `gram_matrix`, equation (4) is S / 4: E = sum_ij (G_ij - A_ij)^2 / (4 N^2 M^2). The
+    gradient is that of equation (6).
+
+    Args:
+        G: Gram matrix of the generated image, ``(channels, channels)``.
+        A: Gram matrix of the style image, of the same shape.
+    """
+    return jnp.mean(jnp.square(G - A))
+
+
+def total_variation(x: Array) -> Array:
+    """Return the sum of squared differences of neighbouring pixels, in both directions.
+
+    sum (x[i+1, j] - x[i, j])^2 + sum (x[i, j+1] - x[i, j])^2 over pixels and channels. The papers use no such
+    prior; Johnson's neural-style does, and half of this sum is the function whose gradient it adds.
+
+    Args:
+        x: image ``(height, width, channels)``, in grey levels (0 to 255).
+    """
+    return jnp.sum(jnp.square(x[1:] - x[:-1])) + jnp.sum(jnp.square(x[:, 1:] - x[:, :-1]))

@@ -1,0 +1,153 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from nst_jax import objective
+from nst_jax.errors import ConfigError
+
+CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1")
+SIZE = (24, 32, 3)
+
+
+@pytest.fixture
+def setting(narrow, random):
+    x, content, style = np.float32(random.normal(0, 60, (3, *SIZE)))
+    targets = objective.make_targets(narrow, content, style, content_layers=CONTENT, style_layers=STYLE)
+    features = [reference.vgg(narrow, image) for image in (x, content, style)]
+    return narrow, x, targets, features
+
+
+def pieces(features):
+    """C, S_l, N_l M_l and N_l of the papers for every layer, from plain NumPy."""
+    F, P, A = features
+    C = {n: np.mean((F[n] - P[n]) ** 2) for n in CONTENT}
+    M = {n: F[n].shape[0] * F[n].shape[1] for n in F}
+    S = {n: np.mean(((reference.gram(F[n]) - reference.gram(A[n])) / M[n]) ** 2) for n in STYLE}
+    N = {n: F[n].shape[2] for n in F}
+    return C, S, N, M
+
+
+@pytest.mark.parametrize("name", objective.CONVENTIONS)
+def test_conventions_are_those_of_the_conversion_table(setting, name):
+    params, x, targets, features = setting
+    weights = objective.make_weights(
+        convention=name,
+        content=3.0,
+        style=7.0,
+        total_variation=0.0,
+        content_layers=CONTENT,
+        style_layers=STYLE,
+    )
+    value, terms = objective.loss(x, params, targets, weights, convention=name)
+    C, S, N, M = pieces(features)
+    c = "conv4_2"
+    content = {"gatys2016": C[c] / 2, "literal": N[c] * M[c] * C[c] / 2, "notebook": C[c], "johnson": C[c]}[
+        name
+    ]
+    share = 1 / 3 if name in ("gatys2016", "literal") else 1.0
+    factor = {n: 0.25 if name in ("gatys2016", "literal") else 1 / N[n] ** 2 for n in STYLE}
+    style = sum(share * factor[n] * S[n] for n in STYLE)
+    np.testing.assert_allclose(value, 3 * content + 7 * style, rtol=1e-4)
+    np.testing.assert_allclose(sum(terms.values()), value, rtol=1e-5)
+
+
+def test_literal_is_equations_1_4_5_and_7_as_printed(setting):
+    params, x, targets, (F, P, A) = setting
+    weights = objective.make_weights(
+        convention="literal",
+        content=2.0,
+        style=5.0,
+        content_layers=CONTENT,
+        style_layers=dict.fromkeys(STYLE, 0.2),
+    )
+    value, _ = objective.loss(x, params, targets, weights, convention="literal")
+    printed = 2 * reference.content_equation(F["conv4_2"], P["conv4_2"])
+    printed += 5 * sum(0.2 * reference.style_equation(F[n], A[n]) for n in STYLE)
+    np.testing.assert_allclose(value, printed, rtol=1e-4)
+
+
+def test_johnsons_smoothness_is_half_the_sum_and_others_the_mean(setting):
+    params, x, targets, _ = setting
+    total = np.sum((x[1:] - x[:-1]) ** 2.0) + np.sum((x[:, 1:] - x[:, :-1]) ** 2.0)
+    for name, wanted in (("johnson", 1e-3 * total / 2), ("gatys2016", 1e-3 * total / x.size)):
+        weights = objective.make_weights(
+            convention=name,
+            content=0.0,
+            style=0.0,
+            total_variation=1e-3,
+            content_layers=CONTENT,
+            style_layers=STYLE,
+        )
+        value, _ = objective.loss(x, params, targets, weights, convention=name)
+        np.testing.assert_allclose(value, wanted, rtol=1e-4)
+
+
+def test_defaults_are_the_published_ones():
+    weights = objective.make_weights()
+    assert weights.content / weights.style == pytest.approx(1e-3)  # Fig. 3
+    assert weights.total_variation == 0
+    assert weights.style_layers == dict.fromkeys(["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"], 0.2)
+    johnson = objective.make_weights(convention="johnson")
+    assert (johnson.content, johnson.style, johnson.total_variation) == (5.0, 100.0, 1e-3)
+    assert set(johnson.style_layers.values()) == {1.0}
+
+
+def test_images_of_other_sizes_can_be_the_style(narrow, random):
+    content, style = np.float32(random.normal(size=(24, 24, 3))), np.float32(random.normal(size=(40, 17, 3)))
+    targets = objective.make_targets(narrow, content, style, content_layers=CONTENT, style_layers=STYLE)
+    value, _ = objective.loss(
+        content,
+        narrow,
+        targets,
+        objective.make_weights(content_layers=CONTENT, style_layers=STYLE),
+    )
+    assert np.isfinite(value)
+
+
+def test_gradient_of_the_image_agrees_with_finite_differences(narrow, random):
+    x, content, style, direction = random.normal(0, 60, (4, *SIZE))
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
+        targets = objective.make_targets(params, content, style, content_layers=CONTENT, style_layers=STYLE)
+        weights = objective.make_weights(total_variation=0.1, content_layers=CONTENT, style_layers=STYLE)
+        f = lambda x: objective.loss(jnp.asarray(x), params, targets, weights)[0]
+        step = 1e-6
+        numeric = (f(x + step * direction) - f(x - step * direction)) / (2 * step)
+        slope = jnp.vdot(jax.grad(f)(jnp.asarray(x)), direction)
+        np.testing.assert_allclose(slope, numeric, rtol=1e-5)
+
+
+def test_weights_are_leaves_and_do_not_compile_again(setting):
+    params, x, targets, _ = setting
+    traces = []
+
+    @jax.jit
+    def f(weights):
+        traces.append(1)
+        return objective.loss(x, params, targets, weights)[0]
+
+    layers = {"content_layers": CONTENT, "style_layers": STYLE}
+    values = [f(objective.make_weights(content=c, style=s, **layers)) for c, s in ((1.0, 2.0), (3.0, 4.0))]
+    assert len(traces) == 1
+    assert values[0] != values[1]
+    leaves, tree = jax.tree.flatten(objective.make_weights(**layers))
+    assert len(leaves) == 3 + len(CONTENT) + len(STYLE)
+    assert jax.tree.unflatten(tree, leaves) == objective.make_weights(**layers)
+
+
+def test_a_sweep_over_weights_equals_a_loop(setting):
+    params, x, targets, _ = setting
+    layers = {"content_layers": CONTENT, "style_layers": STYLE}
+    lanes = [objective.make_weights(style=s, **layers) for s in (0.0, 1.0, 1e3)]
+    stacked = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *[jax.tree.map(jnp.float32, lane) for lane in lanes]
+    )
+    swept = jax.vmap(lambda w: objective.loss(x, params, targets, w)[0])(stacked)
+    np.testing.assert_allclose(swept, [objective.loss(x, params, targets, w)[0] for w in lanes], rtol=1e-5)
+
+
+def test_unknown_layer():
+    with pytest.raises(ConfigError, match="conv9_1"):
+        objective.make_weights(style_layers=["conv9_1"])
