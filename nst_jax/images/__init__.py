@@ -1,0 +1,25 @@
+"""Image files to arrays and back: the one package that opens Pillow and tifffile.
+
+A picture is a float32 array of shape (height, width, 3): sRGB as it is displayed (not linear light), values
+in [0, 1]. Transparency, where there is any, is a second array of shape (height, width), not multiplied in.
+"""
+
+from nst_jax.images.pictures import FloatArray, Picture
+from nst_jax.images.reading import MAX_PIXELS, read, read_text
+from nst_jax.images.sizes import fit, middle_square, resize
+from nst_jax.images.writing import SUFFIXES, check_suffix, encode, write
+
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "FloatArray",
+    "Picture",
+    "check_suffix",
+    "encode",
+    "fit",
+    "middle_square",
+    "read",
+    "read_text",
+    "resize",
+    "write",
+]

@@ -1,0 +1,60 @@
+"""The size of a picture: what fits, and resampling to it."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from nst_jax.errors import ImageError
+from nst_jax.images.pictures import FloatArray, to_unit
+
+
+def fit(height: int, width: int, longest: int) -> tuple[int, int]:
+    """Return the (height, width) of a picture whose longer side is at most ``longest``, at the same aspect.
+
+    A smaller picture keeps its size.
+
+    Raises:
+        ImageError: a size is less than 1.
+    """
+    if min(height, width, longest) < 1:
+        raise ImageError(
+            f"cannot fit a picture of {height} x {width} into {longest} pixels: sizes start at 1"
+        )
+    scale = min(1.0, longest / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(image: ArrayLike, size: tuple[int, int]) -> FloatArray:
+    """Resample to ``size`` = (height, width) with a Lanczos window of 3 lobes, widened when shrinking.
+
+    Values are float32 throughout, and clipped to [0, 1] as the window over- and undershoots at edges.
+
+    Args:
+        image: (height, width) or (height, width, channels), in [0, 1].
+        size: the new height and width.
+
+    Raises:
+        ImageError: a size is less than 1.
+    """
+    array = np.asarray(image, np.float32)
+    if min(size) < 1:
+        raise ImageError(f"cannot resize a picture to {size[0]} x {size[1]}: sizes start at 1")
+    if array.shape[:2] == tuple(size):
+        return array
+    if array.ndim == 2:
+        return _resampled(array, size)
+    return np.stack([_resampled(array[:, :, c], size) for c in range(array.shape[2])], axis=-1)
+
+
+def middle_square(image: ArrayLike, side: int) -> FloatArray:
+    """Return the largest square in the middle of an image, resampled to ``side`` pixels."""
+    array = np.asarray(image, np.float32)
+    height, width = array.shape[:2]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    return resize(array[top : top + edge, left : left + edge], (side, side))
+
+
+def _resampled(channel: FloatArray, size: tuple[int, int]) -> FloatArray:
+    image = Image.fromarray(np.ascontiguousarray(channel))
+    return to_unit(np.asarray(image.resize((size[1], size[0]), Image.Resampling.LANCZOS)))

@@ -1,0 +1,729 @@
+"""Files are made by Pillow, tifffile, pypng or by hand: reading is not checked against our own writing."""
+
+import contextlib
+import errno
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import png
+import pytest
+import skimage.io
+import skimage.transform
+import tifffile
+from PIL import Image, ImageCms
+
+from nst_jax import images
+from nst_jax.errors import ImageError, OutputError
+from nst_jax.images import writing
+
+RANDOM = np.random.default_rng(7)
+RGB8 = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+RGBA8 = RANDOM.integers(0, 256, (5, 7, 4), dtype=np.uint8)
+RGBA16 = RANDOM.integers(0, 65536, (5, 7, 4), dtype=np.uint16)
+SMOOTH = (np.indices((40, 60)).sum(0) * 2.5).astype(np.uint8)
+
+
+def unit(array):
+    return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+
+
+def grey_as_rgb(array):
+    return np.repeat(unit(array)[..., None], 3, axis=2)
+
+
+def save(path, array_or_image, **options):
+    image = Image.fromarray(array_or_image) if isinstance(array_or_image, np.ndarray) else array_or_image
+    image.save(path, **options)
+    return path
+
+
+def png16(path, array, *, interlace=False, **options):
+    channels = array.shape[2]
+    writer = png.Writer(
+        array.shape[1],
+        array.shape[0],
+        greyscale=channels < 3,
+        alpha=channels in (2, 4),
+        bitdepth=16,
+        interlace=interlace,
+        **options,
+    )
+    with path.open("wb") as file:
+        writer.write(file, array.reshape(array.shape[0], -1).tolist())
+    return path
+
+
+def with_png_chunk(data, name, body):
+    """Insert a chunk after the header, which ends at byte 33."""
+    chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    return data[:33] + chunk + data[33:]
+
+
+def swapped_profile():
+    """Hand-made matrix profile: red and green primaries of sRGB change places, linear tone curves."""
+
+    def s15(*values):
+        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in values)
+
+    curve = struct.pack(">4sII", b"curv", 0, 1) + struct.pack(">H", 256) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + b"\0" * 78
+    tags = {
+        b"desc": text + b"\0" * (-len(text) % 4),
+        b"cprt": b"text\0\0\0\0none\0\0\0\0",
+        b"wtpt": s15(0.9642, 1.0, 0.8249),
+        b"rXYZ": s15(0.3851, 0.7169, 0.0971),
+        b"gXYZ": s15(0.4361, 0.2225, 0.0139),
+        b"bXYZ": s15(0.1431, 0.0606, 0.7141),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
+    offset, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        table += name + struct.pack(">II", offset + len(body), len(content))
+        body += content
+    header = struct.pack(">I4sI4s4s4s", offset + len(body), b"none", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28
+    header += struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + table + body
+
+
+def srgb_curve(linear):
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+# Kinds of file
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".ppm"])
+def test_lossless_8_bit_is_exact(tmp_path, suffix):
+    picture = images.read(save(tmp_path / f"a{suffix}", RGB8))
+    np.testing.assert_array_equal(picture.rgb, unit(RGB8))
+    assert picture.rgb.dtype == np.float32
+    assert picture.alpha is None
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "PNG"}, {"format": "TIFF"}, {"format": "WEBP", "lossless": True, "exact": True}]
+)
+def test_alpha_is_kept_beside_the_colours(tmp_path, options):
+    picture = images.read(save(tmp_path / "a", RGBA8, **options))
+    np.testing.assert_array_equal(picture.rgb, unit(RGBA8[..., :3]))
+    np.testing.assert_array_equal(picture.alpha, unit(RGBA8[..., 3]))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_lossy_formats_are_near(tmp_path, suffix):
+    colour = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH[:, ::-1]], axis=-1)
+    picture = images.read(save(tmp_path / f"a{suffix}", colour, quality=95))
+    assert np.abs(picture.rgb - unit(colour)).max() < 12 / 255
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_grey_becomes_rgb(tmp_path, suffix):
+    picture = images.read(save(tmp_path / f"a{suffix}", SMOOTH))
+    assert np.abs(picture.rgb - grey_as_rgb(SMOOTH)).max() <= (3 / 255 if suffix == ".jpg" else 0)
+
+
+def test_one_bit(tmp_path):
+    bits = RANDOM.random((5, 9)) < 0.5
+    for suffix in (".png", ".tif"):
+        picture = images.read(save(tmp_path / f"a{suffix}", bits))
+        np.testing.assert_array_equal(picture.rgb[..., 1], bits.astype(np.float32))
+
+
+def test_grey_with_alpha(tmp_path):
+    picture = images.read(save(tmp_path / "a.png", Image.fromarray(RGBA8[..., :2].copy(), "LA")))
+    np.testing.assert_array_equal(picture.rgb, grey_as_rgb(RGBA8[..., 0]))
+    np.testing.assert_array_equal(picture.alpha, unit(RGBA8[..., 1]))
+
+
+def palette_image():
+    image = Image.fromarray(np.array([[0, 1, 2], [2, 1, 0]], np.uint8), "P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 10, 20, 30])
+    return image
+
+
+def test_palette(tmp_path):
+    for name in ("a.png", "a.gif", "a.tif"):
+        picture = images.read(save(tmp_path / name, palette_image()))
+        np.testing.assert_allclose(picture.rgb[0] * 255, [[255, 0, 0], [0, 255, 0], [10, 20, 30]], atol=1e-4)
+
+
+@pytest.mark.parametrize("transparency", [1, b"\xff\x00\x80"])
+def test_palette_with_transparency(tmp_path, transparency):
+    picture = images.read(save(tmp_path / "a.png", palette_image(), transparency=transparency))
+    expected = [255, 0, 255 if transparency == 1 else 128]
+    np.testing.assert_allclose(picture.alpha[0] * 255, expected)
+    np.testing.assert_allclose(picture.rgb[0, 2] * 255, [10, 20, 30], atol=1e-4)
+
+
+def test_8_bit_colour_named_as_transparent(tmp_path):
+    picture = images.read(save(tmp_path / "a.png", RGB8, transparency=tuple(int(v) for v in RGB8[2, 3])))
+    expected = np.ones((5, 7))
+    expected[2, 3] = 0
+    np.testing.assert_array_equal(picture.alpha, expected)
+    np.testing.assert_array_equal(picture.rgb, unit(RGB8))
+
+
+def test_cmyk_as_ink(tmp_path):
+    ink = np.zeros((16, 16, 4), np.uint8)
+    ink[..., 0] = 255  # full cyan
+    for name in ("a.jpg", "a.tif"):  # Pillow writes JPEG as Adobe does, inverted
+        picture = images.read(save(tmp_path / name, Image.fromarray(ink, "CMYK")))
+        np.testing.assert_allclose(picture.rgb[8, 8], [0, 1, 1], atol=0.02)
+
+
+def test_lab(tmp_path):
+    lab = np.zeros((4, 4, 3), np.uint8)
+    lab[..., 0] = 255
+    picture = images.read(save(tmp_path / "a.tif", Image.fromarray(lab, "LAB")))
+    np.testing.assert_allclose(picture.rgb, 1, atol=0.01)
+
+
+# 16 bits and floating point
+
+
+@pytest.mark.parametrize("interlace", [False, True])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_of_16_bits_is_exact(tmp_path, channels, interlace):
+    samples = RGBA16[..., :channels] if channels != 2 else RGBA16[..., 2:]
+    picture = images.read(png16(tmp_path / "a.png", samples, interlace=interlace))
+    colours = samples[..., : 3 if channels > 2 else 1]
+    np.testing.assert_array_equal(picture.rgb, np.broadcast_to(unit(colours), (5, 7, 3)))
+    if channels in (2, 4):
+        np.testing.assert_array_equal(picture.alpha, unit(samples[..., -1]))
+    else:
+        assert picture.alpha is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_of_16_bits_with_a_transparent_colour(tmp_path, channels):
+    samples = RGBA16[..., :channels].copy()
+    samples[0, 0] = samples[2, 3] ^ 1  # differs in the last bit only, so it is opaque
+    key = tuple(int(v) for v in samples[2, 3])
+    path = png16(tmp_path / "a.png", samples, transparent=key if channels == 3 else key[0])
+    expected = np.ones((5, 7))
+    expected[2, 3] = 0
+    np.testing.assert_array_equal(images.read(path).alpha, expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "zlib", "predictor": True},
+        {"byteorder": ">"},
+        {"bigtiff": True},
+        {"planarconfig": "separate"},
+        {"tile": (16, 16)},
+    ],
+)
+@pytest.mark.parametrize("alpha", [False, True])
+def test_tiff_of_16_bits_is_exact(tmp_path, options, alpha):
+    samples = RGBA16 if alpha else RGBA16[..., :3]
+    stored = np.moveaxis(samples, -1, 0) if "planarconfig" in options else samples
+    extra = ["unassalpha"] if alpha else None
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=extra, **options)
+    picture = images.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.rgb, unit(RGBA16[..., :3]))
+    if alpha:
+        np.testing.assert_array_equal(picture.alpha, unit(RGBA16[..., 3]))
+    else:
+        assert picture.alpha is None
+
+
+def test_grey_tiff_of_16_bits_both_ways_up(tmp_path):
+    grey = RGBA16[..., 0]
+    for photometric, expected in (("minisblack", unit(grey)), ("miniswhite", 1 - unit(grey))):
+        tifffile.imwrite(tmp_path / "a.tif", grey, photometric=photometric)
+        np.testing.assert_array_equal(images.read(tmp_path / "a.tif").rgb[..., 2], expected)
+
+
+def test_tiff_alpha_that_was_multiplied_in_is_divided_out(tmp_path):
+    stored = np.full((4, 4, 4), 30000, np.uint16)
+    stored[..., 3] = 60000
+    stored[0, 0] = 0
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
+    picture = images.read(tmp_path / "a.tif")
+    np.testing.assert_allclose(picture.rgb[1:], 0.5, atol=1e-6)
+    assert not picture.rgb[0, 0].any()
+    np.testing.assert_allclose(picture.alpha[1:], 60000 / 65535, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floating_point_tiff_is_clipped(tmp_path, dtype):
+    values = RANDOM.uniform(-0.5, 1.5, (5, 7, 3)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
+    np.testing.assert_array_equal(
+        images.read(tmp_path / "a.tif").rgb, np.clip(values, 0, 1).astype(np.float32)
+    )
+
+
+def test_floating_point_tiff_with_nan_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((5, 7), np.nan, np.float32))
+    with pytest.raises(ImageError, match=r"a\.tif"):
+        images.read(tmp_path / "a.tif")
+
+
+def test_tiff_of_16_bits_in_a_packing_only_pillow_knows(tmp_path):
+    grey = Image.fromarray(RGBA16[..., 0].copy())
+    save(tmp_path / "a.tif", grey, compression="tiff_lzw")
+    np.testing.assert_array_equal(images.read(tmp_path / "a.tif").rgb[..., 0], unit(RGBA16[..., 0]))
+
+
+def test_netpbm_of_16_bits(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 7 5 65535\n" + RGBA16[..., 0].astype(">u2").tobytes())
+    np.testing.assert_array_equal(images.read(tmp_path / "a.pgm").rgb[..., 0], unit(RGBA16[..., 0]))
+
+
+# Orientation and colour profiles
+
+UPRIGHT = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: np.fliplr(np.rot90(a, -1)),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.fliplr(np.rot90(a, 1)),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+def test_orientation_is_applied(tmp_path, orientation, form):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True, "exact": True} if form == "WEBP" else {}
+    picture = images.read(save(tmp_path / "a", RGBA8, format=form, exif=exif, **options))
+    np.testing.assert_array_equal(picture.rgb, UPRIGHT[orientation](unit(RGBA8[..., :3])))
+    np.testing.assert_array_equal(picture.alpha, UPRIGHT[orientation](unit(RGBA8[..., 3])))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_orientation_is_applied_to_jpeg_and_16_bits(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    jpeg = images.read(save(tmp_path / "a.jpg", SMOOTH, exif=exif)).rgb[..., 0]
+    assert np.abs(jpeg - UPRIGHT[orientation](unit(SMOOTH))).max() < 0.02
+    tifffile.imwrite(
+        tmp_path / "a.tif", RGBA16[..., :3], photometric="rgb", extratags=[(274, 3, 1, orientation, True)]
+    )
+    deep = UPRIGHT[orientation](unit(RGBA16[..., :3]))
+    np.testing.assert_array_equal(images.read(tmp_path / "a.tif").rgb, deep)
+    data = png16(tmp_path / "a.png", RGBA16[..., :3]).read_bytes()
+    (tmp_path / "a.png").write_bytes(with_png_chunk(data, b"eXIf", exif.tobytes()[6:]))
+    np.testing.assert_array_equal(images.read(tmp_path / "a.png").rgb, deep)
+
+
+def test_broken_exif_does_not_matter(tmp_path):
+    path = save(tmp_path / "a.jpg", SMOOTH, exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
+    assert images.read(path).rgb.shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg"])
+def test_profile_is_converted(tmp_path, suffix):
+    profile = swapped_profile()
+    flat = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    options = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(suffix, {})
+    picture = images.read(save(tmp_path / f"a{suffix}", flat, icc_profile=profile, **options))
+    expected = srgb_curve(np.array([100, 200, 50]) / 255)
+    np.testing.assert_allclose(picture.rgb, np.broadcast_to(expected, flat.shape), atol=2.5 / 255)
+
+
+def test_profile_is_converted_under_alpha_and_16_bits(tmp_path):
+    expected = srgb_curve(np.array([100, 200, 50]) / 255)
+    flat = np.full((4, 4, 4), (200, 100, 50, 77), np.uint8)
+    picture = images.read(save(tmp_path / "a.png", flat, icc_profile=swapped_profile()))
+    np.testing.assert_allclose(picture.rgb[0, 0], expected, atol=2.5 / 255)
+    np.testing.assert_array_equal(picture.alpha, unit(flat[..., 3]))
+    deep = flat.astype(np.uint16) * 257
+    data = png16(tmp_path / "deep.png", deep).read_bytes()
+    body = b"x\0\0" + zlib.compress(swapped_profile())
+    (tmp_path / "deep.png").write_bytes(with_png_chunk(data, b"iCCP", body))
+    tag = (34675, 7, len(swapped_profile()), swapped_profile(), True)
+    tifffile.imwrite(tmp_path / "deep.tif", deep[..., :3], photometric="rgb", extratags=[tag])
+    for name in ("deep.png", "deep.tif"):
+        np.testing.assert_allclose(images.read(tmp_path / name).rgb[0, 0], expected, atol=2.5 / 255)
+
+
+def test_srgb_profile_changes_no_bit(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = images.read(save(tmp_path / "a.png", RGB8, icc_profile=profile))
+    np.testing.assert_array_equal(picture.rgb, unit(RGB8))
+    tag = (34675, 7, len(profile), profile, True)
+    tifffile.imwrite(tmp_path / "a.tif", RGBA16[..., :3], photometric="rgb", extratags=[tag])
+    np.testing.assert_array_equal(images.read(tmp_path / "a.tif").rgb, unit(RGBA16[..., :3]))
+
+
+@pytest.mark.parametrize("profile", [b"nonsense", swapped_profile()[:200]])
+def test_broken_profile_is_ignored(tmp_path, profile):
+    picture = images.read(save(tmp_path / "a.png", RGB8, icc_profile=profile))
+    np.testing.assert_array_equal(picture.rgb, unit(RGB8))
+
+
+def test_profile_of_another_colour_space_is_ignored(tmp_path):
+    picture = images.read(save(tmp_path / "a.png", SMOOTH, icc_profile=swapped_profile()))
+    np.testing.assert_array_equal(picture.rgb, grey_as_rgb(SMOOTH))
+
+
+# Files that cannot be used
+
+
+def png_header(width, height):
+    return writing._PNG_SIGNATURE + writing._chunk(
+        b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    )
+
+
+@pytest.mark.parametrize("size", [(20_000, 15_000), (60_000, 60_000)])
+def test_bomb_is_refused_from_its_header(tmp_path, size):
+    data = (
+        png_header(*size)
+        + writing._chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + writing._chunk(b"IEND", b"")
+    )
+    (tmp_path / "bomb.png").write_bytes(data)
+    for reader in (images.read, images.read_text):
+        with pytest.raises(
+            ImageError, match=rf"bomb.png: has .*{size[0] * size[1]} pixels.*200000000.*max_pixels"
+        ):
+            reader(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_limit_is_exact_and_can_be_raised(tmp_path, suffix):
+    path = save(tmp_path / f"a{suffix}", np.zeros((31, 37, 3), np.uint8))
+    with pytest.raises(ImageError, match="1147 pixels, more than the limit of 1146"):
+        images.read(path, max_pixels=1146)
+    assert images.read(path, max_pixels=1147).rgb.shape == (31, 37, 3)
+
+
+def test_limit_holds_for_16_bits(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", RGBA16[..., :3], photometric="rgb")
+    png16(tmp_path / "a.png", RGBA16)
+    for name in ("a.tif", "a.png"):
+        with pytest.raises(ImageError, match="35 pixels, more than the limit of 34"):
+            images.read(tmp_path / name, max_pixels=34)
+
+
+def test_limit_of_pillow_is_neither_obeyed_nor_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(save(tmp_path / "a.png", RGB8))
+    assert images.read(tmp_path / "a.png").rgb.shape == (5, 7, 3)
+    assert Image.MAX_IMAGE_PIXELS == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"", "is empty"),
+        (b"hello, I am a text\n" * 40, "is not an image"),
+        (b"II*\0", "a.png"),
+    ],
+)
+def test_file_that_is_no_image(tmp_path, content, message):
+    path = tmp_path / "a.png"
+    if content is not None:
+        path.write_bytes(content)
+    for reader in (images.read, images.read_text):
+        with pytest.raises(ImageError, match=message) as caught:
+            reader(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_folder_unreadable_file_and_impossible_name(tmp_path):
+    with pytest.raises(ImageError, match="is a folder"):
+        images.read(tmp_path)
+    with pytest.raises(ImageError, match="cannot be read"):
+        images.read("a\0b.png")
+    save(tmp_path / "a.png", RGB8).chmod(0)
+    if not os.access(tmp_path / "a.png", os.R_OK):  # the superuser may read anything
+        with pytest.raises(ImageError, match="Permission denied"):
+            images.read(tmp_path / "a.png")
+
+
+def sample_files():
+    colour = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH[:, ::-1]], axis=-1)
+    noisy = RANDOM.integers(0, 65536, (20, 30, 3), dtype=np.uint16)
+    for form in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"):
+        buffer = io.BytesIO()
+        Image.fromarray(colour).save(buffer, form)
+        yield form, buffer.getvalue()
+    yield "PNG of 16 bits", images.encode("a.png", noisy / 65535, bits=16)
+    for name, options in (("plain", {}), ("packed", {"compression": "zlib"})):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, noisy, photometric="rgb", **options)
+        yield f"TIFF of 16 bits, {name}", buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("form", "data"), list(sample_files()), ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_truncated_file_is_refused_wherever_it_ends(tmp_path, capfd, caplog, form, data):
+    path = tmp_path / "cut"
+    path.write_bytes(data)
+    whole = images.read(path).rgb
+    for end in sorted({*range(1, 60), *np.linspace(60, len(data) - 1, 40).astype(int)}):
+        path.write_bytes(data[:end])
+        with contextlib.suppress(ImageError):
+            rgb = images.read(path).rgb
+            # Some formats end with what a picture can do without.
+            np.testing.assert_array_equal(rgb, whole, err_msg=f"{form} cut at {end} of {len(data)}")
+            assert end > 0.8 * len(data)
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("form", "data"), list(sample_files()), ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_damaged_file_is_read_or_refused(tmp_path, form, data):
+    path = tmp_path / "damaged"
+    random = np.random.default_rng(len(data))
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in random.integers(0, min(len(data), 400), 3):
+            damaged[place] = random.integers(0, 256)
+        path.write_bytes(damaged)
+        try:
+            rgb = images.read(path, max_pixels=10_000_000).rgb
+        except ImageError:
+            continue
+        assert rgb.ndim == 3
+        assert rgb.shape[2] == 3
+
+
+# Writing
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF", ".PNG"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_written_file_reads_back_exactly(tmp_path, suffix, bits, channels):
+    samples = RGBA16 if bits == 16 else RGBA8
+    alpha = unit(samples[..., 3]) if channels == 4 else None
+    path = tmp_path / f"a{suffix}"
+    images.write(path, unit(samples[..., :3]), alpha=alpha, bits=bits)
+    picture = images.read(path)
+    np.testing.assert_array_equal(picture.rgb, unit(samples[..., :3]))
+    np.testing.assert_array_equal(picture.alpha, alpha)
+    if suffix.lower() == ".png":
+        width, height, rows, info = png.Reader(bytes=path.read_bytes()).asDirect()
+        assert (width, height, info["bitdepth"]) == (7, 5, bits)
+        others = np.array([list(row) for row in rows]).reshape(5, 7, channels)
+    else:
+        others = tifffile.imread(path)
+    np.testing.assert_array_equal(others, samples[..., :channels])
+
+
+def test_every_16_bit_value_survives(tmp_path):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    for suffix in (".png", ".tif"):
+        images.write(tmp_path / f"a{suffix}", grey_as_rgb(values), bits=16)
+        np.testing.assert_array_equal(images.read(tmp_path / f"a{suffix}").rgb, grey_as_rgb(values))
+
+
+def test_png_of_a_photograph_reads_back_elsewhere(tmp_path):
+    photograph = skimage.io.imread(Path(skimage.__file__).parent / "data" / "astronaut.png")
+    images.write(tmp_path / "a.png", photograph / 255)
+    np.testing.assert_array_equal(skimage.io.imread(tmp_path / "a.png"), photograph)
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+def test_one_pixel_and_one_column(tmp_path, suffix):
+    for shape in ((1, 1, 3), (9, 1, 3), (1, 9, 3)):
+        images.write(tmp_path / f"a{suffix}", np.full(shape, 0.5, np.float32))
+        read = images.read(tmp_path / f"a{suffix}").rgb
+        assert read.shape == shape
+        np.testing.assert_allclose(read, 128 / 255, atol=2 / 255)
+
+
+def test_rounding_is_to_the_nearest_with_halves_up_after_clipping(tmp_path):
+    values = np.array([-5, -1e-9, 0, 0.4999, 0.5, 1.5, 2.5, 254.4999, 254.5, 255, 300]) / 255
+    images.write(tmp_path / "a.png", np.repeat(values[None, :, None], 3, axis=2))
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.asarray(image)[0, :, 0].tolist() == [0, 0, 0, 0, 1, 2, 3, 254, 255, 255, 255]
+
+
+def test_jpeg_keeps_full_colour_resolution(tmp_path):
+    stripes = np.zeros((32, 32, 3))
+    stripes[:, ::2] = [1, 0, 0]
+    stripes[:, 1::2] = [0, 0, 1]
+    images.write(tmp_path / "a.jpg", stripes)
+    assert np.abs(images.read(tmp_path / "a.jpg").rgb - stripes).max() < 0.15
+    small = images.encode("a.jpg", np.random.default_rng(1).random((64, 64, 3)), quality=30)
+    large = images.encode("a.jpg", np.random.default_rng(1).random((64, 64, 3)))
+    assert len(small) < len(large) / 2
+
+
+def test_jpeg_puts_transparency_on_white_and_webp_keeps_it(tmp_path):
+    rgb, alpha = np.zeros((16, 16, 3)), np.zeros((16, 16))
+    alpha[:, 8:] = 1
+    for suffix in (".jpg", ".webp"):
+        images.write(tmp_path / f"a{suffix}", rgb, alpha=alpha)
+    jpeg, webp = images.read(tmp_path / "a.jpg"), images.read(tmp_path / "a.webp")
+    np.testing.assert_allclose(jpeg.rgb[:, :, 0], 1 - alpha, atol=0.03)
+    np.testing.assert_array_equal(webp.alpha, alpha)
+
+
+def test_same_picture_gives_the_same_bytes():
+    rgb = np.random.default_rng(3).random((20, 30, 3))
+    for suffix in images.SUFFIXES:
+        assert images.encode(f"a{suffix}", rgb) == images.encode(f"other{suffix}", rgb)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_text_comes_back(tmp_path, bits):
+    text = {"config": "seed: 3\nstyle: 'a'\n", "Title": "Čapek, 北斎, 🎨", "Comment": "café", "empty": ""}
+    images.write(tmp_path / "a.png", unit(RGB8), bits=bits, text=text)
+    assert images.read_text(tmp_path / "a.png") == text
+    kinds = {name for name, _ in png.Reader(bytes=(tmp_path / "a.png").read_bytes()).chunks()}
+    assert {b"tEXt", b"iTXt", b"sRGB"} <= kinds
+
+
+def test_text_of_another_writer_and_of_other_formats(tmp_path):
+    save(tmp_path / "a.jpg", RGB8)
+    images.write(tmp_path / "a.tif", unit(RGB8), text={"config": "x"})
+    assert images.read_text(tmp_path / "a.jpg") == images.read_text(tmp_path / "a.tif") == {}
+    data = save(tmp_path / "a.png", RGB8).read_bytes()
+    (tmp_path / "a.png").write_bytes(with_png_chunk(data, b"zTXt", b"key\0\0" + zlib.compress(b"v" * 5000)))
+    assert images.read_text(tmp_path / "a.png") == {"key": "v" * 5000}
+
+
+@pytest.mark.parametrize("text", [{"": "x"}, {"k" * 80: "x"}, {"k": "a\0b"}])
+def test_text_that_png_cannot_hold(text):
+    with pytest.raises(ImageError, match="text"):
+        images.encode("a.png", unit(RGB8), text=text)
+
+
+def test_suffixes():
+    assert images.check_suffix("folder.x/A.JPeG") == ".jpeg"
+    assert images.check_suffix("a.tiff", bits=16) == ".tiff"
+    with pytest.raises(ImageError, match=r"'\.pgn'.*did you mean '\.png'.*allowed: \.png, \.jpg"):
+        images.check_suffix("a.pgn")
+    with pytest.raises(ImageError, match="has no ending"):
+        images.check_suffix("picture")
+    with pytest.raises(ImageError, match=r"8 bits.*for 16 use \.png, \.tif"):
+        images.check_suffix("a.jpg", bits=16)
+    with pytest.raises(ImageError, match=r"12 bits.*allowed: 8, 16"):
+        images.check_suffix("a.png", bits=12)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "options", "message"),
+    [
+        (np.full((4, 4, 3), np.nan), {}, "not numbers"),
+        (np.full((4, 4, 3), np.inf), {}, "not numbers"),
+        (np.zeros((4, 4, 3)), {"alpha": np.full((4, 4), np.nan)}, "not numbers"),
+        (np.zeros((4, 4)), {}, r"\(height, width, 3\).*\(4, 4\)"),
+        (np.zeros((0, 4, 3)), {}, r"\(0, 4, 3\)"),
+        (np.zeros((4, 4, 3)), {"alpha": np.zeros((4, 5))}, r"\(4, 5\)"),
+        (np.zeros((4, 4, 3)), {"quality": 0}, "quality 0; allowed: 1 to 100"),
+    ],
+)
+def test_picture_that_cannot_be_written(tmp_path, rgb, options, message):
+    with pytest.raises(ImageError, match=message):
+        images.write(tmp_path / "a.png", rgb, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_format_that_is_too_small_for_the_picture(tmp_path):
+    with pytest.raises(ImageError, match=r"a\.webp: cannot be encoded"):
+        images.write(tmp_path / "a.webp", np.zeros((1, 17_000, 3)))
+
+
+def test_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+
+    def full_disk(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OutputError, match="No space left"):
+        images.write(path, unit(RGB8))
+    with pytest.raises(ImageError):
+        images.write(path, np.full((4, 4, 3), np.nan))
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.png", b"old")]
+
+
+def test_missing_folder_is_named(tmp_path):
+    with pytest.raises(OutputError, match="absent"):
+        images.write(tmp_path / "absent" / "a.png", unit(RGB8))
+
+
+# Sizes
+
+
+def test_fit_bounds_the_longer_side_and_never_enlarges():
+    assert images.fit(400, 600, 512) == (341, 512)
+    assert images.fit(600, 400, 512) == (512, 341)
+    assert images.fit(400, 600, 600) == images.fit(400, 600, 5000) == (400, 600)
+    assert images.fit(1, 10_000, 100) == (1, 100)
+    for sizes in ((0, 5, 10), (5, 5, 0), (5, 5, -3)):
+        with pytest.raises(ImageError, match="sizes start at 1"):
+            images.fit(*sizes)
+
+
+def test_fit_always_reaches_the_bound():
+    for longest in range(1, 300):
+        assert max(images.fit(733, 977, longest)) == longest
+
+
+def test_resize_to_the_same_size_changes_nothing():
+    np.testing.assert_array_equal(images.resize(unit(RGB8), (5, 7)), unit(RGB8))
+
+
+@pytest.mark.parametrize("size", [(3, 4), (50, 70), (1, 1), (5, 70)])
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7, 4), (5, 7, 1), (5, 7)])
+def test_resize_keeps_a_constant(size, shape):
+    resized = images.resize(np.full(shape, 0.3, np.float32), size)
+    assert resized.shape == (*size, *shape[2:])
+    assert resized.dtype == np.float32
+    np.testing.assert_allclose(resized, 0.3, atol=1e-6)
+
+
+def test_resize_keeps_the_mean_and_the_range():
+    noise = np.random.default_rng(5).random((120, 90, 3), dtype=np.float32)
+    small = images.resize(noise, (40, 30))
+    np.testing.assert_allclose(small.mean((0, 1)), noise.mean((0, 1)), atol=0.004)
+    assert small.std() < noise.std() / 2  # averaged, not picked
+    edge = images.resize(np.repeat([[0.0, 1.0]], 8, axis=1).repeat(16, axis=0), (64, 64))
+    assert edge.min() == 0
+    assert edge.max() == 1
+
+
+def test_resize_follows_the_lanczos_formula_along_a_row():
+    row = np.random.default_rng(6).random(24)
+
+    def window(x):
+        return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
+
+    for width in (8, 60):
+        scale = max(1.0, 24 / width)
+        centres = (np.arange(width) + 0.5) * 24 / width
+        kernel = window((np.arange(24) + 0.5 - centres[:, None]) / scale)
+        expected = np.clip(kernel @ row / kernel.sum(1), 0, 1)
+        resized = images.resize(np.tile(row, (5, 1)), (5, width))
+        np.testing.assert_allclose(resized[2], expected, atol=1e-6)
+
+
+def test_resize_is_near_another_implementation():
+    smooth = skimage.transform.resize(np.random.default_rng(8).random((6, 8, 3)), (120, 160), order=3)
+    expected = skimage.transform.resize(smooth, (60, 80), order=3, anti_aliasing=True)
+    assert np.abs(images.resize(smooth, (60, 80)) - np.clip(expected, 0, 1))[4:-4, 4:-4].max() < 0.02
+
+
+def test_resize_to_nothing_is_refused():
+    with pytest.raises(ImageError, match="0 x 4"):
+        images.resize(unit(RGB8), (0, 4))
