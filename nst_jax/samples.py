@@ -1,0 +1,93 @@
+"""Example pictures that work by name and without a network: photographs for content, paintings for style.
+
+A picture is a float32 RGB array of shape (height, width, 3) in [0, 1].
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_jax import files, images, paintings
+from nst_jax.errors import ImageError, OutputError, did_you_mean
+
+FloatArray = NDArray[np.float32]
+
+_EDITION = 1  # a painting that changes gets a new number, so that no old copy of it is used
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known about an example picture.
+
+    Attributes:
+        kind: "content" for photographs, "style" for paintings.
+        description: one line.
+        licence: how it may be used, and whose it is.
+    """
+
+    kind: str
+    description: str
+    licence: str
+
+
+_OURS = "by this project, under its licence"
+
+CREDITS = {
+    "astronaut": Sample("content", "portrait of Eileen Collins", "public domain, NASA"),
+    "chelsea": Sample("content", "a tabby cat", "CC0, Stefan van der Walt"),
+    "coffee": Sample("content", "a cup of coffee on a wooden table", "CC0, Rachel Michetti"),
+    "rocket": Sample("content", "a Falcon 9 rocket at lift-off", "public domain, SpaceX"),
+    "starry_swirls": Sample("style", "a swirling night sky, in the manner of van Gogh", _OURS),
+    "burning_sky": Sample("style", "a flowing sunset over a fjord, in the manner of Munch", _OURS),
+    "stained_glass": Sample("style", "a rose window of glowing panes in lead", _OURS),
+}
+"""Every example picture by name."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the example pictures, photographs first."""
+    return tuple(CREDITS)
+
+
+def describe() -> str:
+    """Return a table, one line for each picture: name, kind, description and licence."""
+    return "\n".join(
+        f"{name:<14} {sample.kind:<8} {sample.description} ({sample.licence})"
+        for name, sample in CREDITS.items()
+    )
+
+
+def load(name: str) -> FloatArray:
+    """Return an example picture.
+
+    A painting takes some seconds the first time, and is then kept in the cache folder.
+
+    Raises:
+        ImageError: there is no example picture of that name.
+    """
+    if name not in CREDITS:
+        hint = did_you_mean(name, CREDITS)
+        raise ImageError(f"'{name}' is not an example picture{hint}; allowed: {', '.join(CREDITS)}")
+    return _painting(name) if CREDITS[name].kind == "style" else _photograph(name)
+
+
+def _photograph(name: str) -> FloatArray:
+    import skimage.data  # slow to import, and most runs use none of its pictures
+
+    return np.asarray(getattr(skimage.data, name)(), np.float32) / np.float32(255)
+
+
+def _painting(name: str) -> FloatArray:
+    path = files.cache_folder() / "samples" / f"{name}-{_EDITION}.png"
+    with suppress(ImageError):  # none there yet, or damaged
+        kept = images.read(path).rgb
+        if kept.shape == (paintings.HEIGHT, paintings.WIDTH, 3):
+            return kept
+    levels = np.floor(paintings.PAINTINGS[name]() * 255 + 0.5)
+    painted: FloatArray = levels.astype(np.float32) / np.float32(255)  # as the kept copy will be read
+    with suppress(OSError, OutputError):  # a cache that cannot be written costs time only
+        path.parent.mkdir(parents=True, exist_ok=True)
+        images.write(path, painted)
+    return painted
