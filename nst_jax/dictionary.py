@@ -1,0 +1,251 @@
+"""The built-in encoder: VGG-19's shape, with filters taken from photographs instead of trained.
+
+Layer by layer, 3x3 patches of the activations below are drawn from a few photographs and whitened; groups
+of similar whitened patches become the filters, each with a threshold, so that a filter fires on few patches.
+Nothing is learned from labels and nothing is downloaded: the photographs are the offline samples.
+
+Arrays: photographs are float32 RGB in [0, 1], shape ``(height, width, 3)``. The result is a parameter dict as
+in `nst_jax.vgg`, for images in the network's input space. Every filter has the same mean square over the
+photographs; Gatys et al. (2016), section 2, scale VGG-19 to the same mean instead.
+
+Reference: Coates & Ng, "The importance of encoding versus training with sparse coding and vector
+quantization" (2011); for the groups, Coates & Ng, "Learning feature representations with k-means" (2012).
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nst_jax import files, images, samples, vgg, weights
+from nst_jax.errors import OutputError
+from nst_jax.layers import VGG19, Blocks, block_and_index, layer_names
+
+RECIPE = "dictionary-1"
+"""Version of the recipe: it changes whenever the same photographs would give other filters."""
+
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+"""The sample photographs that `load` builds from."""
+
+SIDE = 256
+"""`load` takes their middle square at this many pixels, so that patches see edges and not a film's grain."""
+
+PATCHES = 4000
+"""How many patches a layer is built from."""
+
+DIRECTIONS = 64
+"""How many directions of the channels below are kept at most."""
+
+COMPONENTS = 384
+"""How many principal components of the patches are kept at most."""
+
+RIDGE = 0.2
+"""What is added to the components' variances before whitening, in units of their mean.
+
+Much less, and rare fine detail outweighs the strokes: the pictures fill with noise.
+"""
+
+ROUNDS = 2
+"""Rounds of k-means that turn drawn patches into filters."""
+
+QUANTILE = 0.25
+"""The share of patches on which a filter stays silent."""
+
+POWER = 0.03
+"""Mean square of every filter's activation over the photographs.
+
+The mean square rather than the mean is held, because the Gram matrices, whose entries are means of products,
+then have the same range in every layer. Scaling all activations by c scales the content term by c^2 and the
+style term by c^4: this value lets the ratio of weights that suits VGG-19, normalised to mean activation one
+(mean square about 3), suit this encoder too, whose content term alone would need a hundred times the weight.
+"""
+
+
+class Record(NamedTuple):
+    """Which encoder this is: the recipe's version and a SHA-256 over its arrays."""
+
+    recipe: str
+    digest: str
+
+
+def build(
+    photos: Sequence[np.ndarray],
+    *,
+    blocks: Blocks = VGG19,
+    seed: int = 0,
+    pool: vgg.Pool = "avg",
+) -> vgg.Params:
+    """Build the encoder from photographs.
+
+    Each filter is a unit vector u of whitened patch space: for a patch p with mean m, covariance
+    V diag(s) V^T and ridge r, it answers ``u . (s + r)^(-1/2) V^T (p - m)``, less the `QUANTILE` of that
+    response over the patches, rectified, and scaled to mean square `POWER` over the photographs.
+
+    Args:
+        photos: photographs, float RGB in [0, 1], each ``(height, width, 3)`` and large enough that the
+            deepest layer still has 3x3 positions (``3 * 2 ** (len(blocks) - 1)`` pixels).
+        blocks: the layer table: for each block, its convolutions and their channels.
+        seed: seed of the draws.
+        pool: the pooling that the encoder will be used with.
+
+    Returns:
+        Parameters as in `nst_jax.vgg`; the same for the same arguments.
+    """
+    generator = np.random.default_rng(seed)
+    maps = [vgg.to_input(jnp.asarray(photo, jnp.float32)) for photo in photos]
+    params: vgg.Params = {}
+    for name in layer_names(blocks):
+        block, index = block_and_index(name)
+        if index == 1 and block > 1:
+            maps = [vgg.pooled(x, pool) for x in maps]
+        kernel, bias = _filters(_draw_patches(maps, generator), blocks[block - 1][1], generator)
+        maps = [_rectified(x, jnp.asarray(kernel), jnp.asarray(bias)) for x in maps]
+        power = np.mean([np.asarray(_power(x)) for x in maps], 0)
+        # A filter that never fires is left as it is, silent.
+        scale = np.sqrt(POWER / np.where(power > 0, power, POWER)).astype(np.float32)
+        maps = [_scaled(x, scale) for x in maps]
+        params[name] = {"kernel": jnp.asarray(kernel * scale), "bias": jnp.asarray(bias * scale)}
+    return params
+
+
+def load(*, blocks: Blocks = VGG19, pool: vgg.Pool = "avg") -> tuple[vgg.Params, Record]:
+    """Return the built-in encoder and its record, built on first use and then read from the cache folder.
+
+    A cache file that is damaged is built anew; a cache folder that cannot be written is only slower.
+    """
+    path = _cache_path(blocks, pool)
+    cached = _read(path, blocks)
+    if cached is not None:
+        return cached
+    params = build(
+        [images.middle_square(samples.load(name), SIDE) for name in PHOTOS], blocks=blocks, pool=pool
+    )
+    record = Record(RECIPE, weights.digest(params))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(path, _packed(params, record))
+    except (OSError, OutputError):
+        pass
+    return params, record
+
+
+def _draw_patches(maps: Sequence[Array], generator: np.random.Generator) -> np.ndarray:
+    """Draw 3x3 patches inside the maps, as many from each: ``(patches, 9, channels)``."""
+    each = -(-PATCHES // len(maps))
+    drawn = []
+    for x in maps:
+        grid = np.asarray(x)
+        height, width = grid.shape[0] - 2, grid.shape[1] - 2
+        positions = generator.choice(height * width, min(each, height * width), replace=False)
+        rows, columns = np.divmod(positions, width)
+        window = np.arange(3)
+        patches = grid[rows[:, None, None] + window[:, None], columns[:, None, None] + window]
+        drawn.append(patches.reshape(len(positions), 9, -1))
+    return np.concatenate(drawn)
+
+
+def _filters(
+    patches: np.ndarray, channels: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a layer's kernel ``(3, 3, in, channels)`` and bias, before they are scaled to `POWER`."""
+    mean, basis = _whitening(patches)
+    white = (patches - mean).reshape(len(patches), -1) @ basis
+    directions = _group(white, channels, generator)
+    responses = white @ directions.T
+    kernel = basis @ directions.T
+    bias = -(mean.ravel() @ kernel) - np.quantile(responses, QUANTILE, axis=0).astype(np.float32)
+    return kernel.reshape(3, 3, -1, channels), bias
+
+
+def _whitening(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean patch ``(9, in)`` and the basis ``(9 in, components)`` in which patches are white.
+
+    Wide layers first keep their leading directions of channel space: the whole decomposition of a
+    4608-dimensional covariance would take longer than all the rest.
+    """
+    mean = patches.mean(0)
+    centred = patches - mean
+    across = _principal(centred[:, 4])[1][:, :DIRECTIONS].astype(np.float32)
+    inside = (centred @ across).reshape(len(patches), -1)
+    variance, vectors = _principal(inside)
+    variance, vectors = variance[:COMPONENTS], vectors[:, :COMPONENTS]
+    ridge = RIDGE * variance.mean() + 1e-12
+    scaled = (vectors * (variance + ridge) ** -0.5).astype(np.float32).reshape(9, across.shape[1], -1)
+    return mean, np.einsum("cd,pdk->pck", across, scaled).reshape(-1, scaled.shape[-1])
+
+
+def _principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variances, largest first, and directions (columns) of centred rows."""
+    variance, vectors = np.linalg.eigh(rows.T @ rows / np.float32(len(rows)))
+    return np.maximum(variance[::-1], 0.0), vectors[:, ::-1]
+
+
+def _group(white: np.ndarray, channels: int, generator: np.random.Generator) -> np.ndarray:
+    """Return unit vectors ``(channels, components)``: drawn patches, moved by rounds of spherical k-means."""
+    units = _normalised(white)
+    chosen = generator.choice(len(units), channels, replace=len(units) < channels)
+    directions = units[chosen]
+    for _ in range(ROUNDS):
+        likeness = units @ directions.T
+        nearest = likeness.argmax(1)
+        members = np.zeros((len(units), channels), np.float32)
+        members[np.arange(len(units)), nearest] = 1.0
+        sums = members.T @ units
+        filled = np.linalg.norm(sums, axis=1, keepdims=True) > 0
+        directions = np.where(filled, _normalised(sums), directions)
+    return directions
+
+
+def _normalised(rows: np.ndarray) -> np.ndarray:
+    units: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return units
+
+
+@jax.jit
+def _rectified(x: Array, kernel: Array, bias: Array) -> Array:
+    return jax.nn.relu(vgg.convolved(x, kernel, bias))
+
+
+@jax.jit
+def _power(x: Array) -> Array:
+    return jnp.mean(jnp.square(x), (0, 1))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _scaled(x: Array, scale: np.ndarray) -> Array:
+    return x * scale
+
+
+def _cache_path(blocks: Blocks, pool: vgg.Pool) -> Path:
+    asked = hashlib.sha256(repr((RECIPE, tuple(map(tuple, blocks)), pool)).encode()).hexdigest()
+    return files.cache_folder() / "dictionary" / f"{RECIPE}-{asked[:12]}.npz"
+
+
+def _packed(params: vgg.Params, record: Record) -> bytes:
+    arrays = {f"{name}/{part}": np.asarray(a) for name, layer in params.items() for part, a in layer.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, record=np.asarray(record), **arrays)  # type: ignore[arg-type]  # its stub is too narrow
+    return buffer.getvalue()
+
+
+def _read(path: Path, blocks: Blocks) -> tuple[vgg.Params, Record] | None:
+    """Read a cache file, or return None if it is missing or not what was written."""
+    try:
+        # From memory: NumPy leaves the file open when it is damaged.
+        with np.load(io.BytesIO(path.read_bytes())) as stored:
+            record = Record(*map(str, stored["record"]))
+            params: vgg.Params = {
+                name: {part: jnp.asarray(stored[f"{name}/{part}"]) for part in ("kernel", "bias")}
+                for name in layer_names(blocks)
+            }
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+    return (params, record) if weights.digest(params) == record.digest else None

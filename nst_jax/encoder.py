@@ -1,0 +1,100 @@
+"""The network that a run sees with: real VGG-19 weights, or the built-in encoder where there are none."""
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nst_jax import dictionary, downloads, images, samples, vgg, weights
+from nst_jax.errors import OutputError
+from nst_jax.files import cache_folder, write_atomically
+
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+"""Samples over which mean activations are measured; the papers do not say which images they took."""
+
+SIDE = 256
+"""Their size: the middle square, so that one compiled program serves all."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Parameters of a network, and where they are from."""
+
+    params: vgg.Params = field(repr=False)
+    name: str
+    """``vgg19`` or ``dictionary``."""
+    digest: str
+    source: str
+    licence: str
+    note: str = ""
+    """What the user should know: why the built-in encoder is used, and how to get VGG-19."""
+
+    def record(self) -> dict[str, Any]:
+        """Return what an output says of the encoder."""
+        return {"name": self.name, "digest": self.digest, "source": self.source, "licence": self.licence}
+
+
+def load_encoder(
+    spec: str,
+    *,
+    normalised: bool = True,
+    pool: vgg.Pool = "avg",
+    padding: vgg.Padding = "zero",
+    progress: Callable[[int, int], None] | None = None,
+) -> Encoder:
+    """Return the network that a setting stands for.
+
+    Args:
+        spec: ``auto`` (VGG-19 if it can be had, else the built-in encoder), ``vgg19`` (never the built-in
+            encoder), ``dictionary`` (the built-in encoder), or a weights file.
+        normalised: scale VGG-19's filters to mean activation one; the built-in encoder keeps its own scale.
+        pool: the pooling that it will be used with.
+        padding: the border that it will be used with.
+        progress: called while weights are downloaded.
+
+    Raises:
+        WeightsError: weights that cannot be had or used.
+    """
+    note = ""
+    if spec != "dictionary":
+        try:
+            path = downloads.find(spec, progress=progress)
+        except downloads.NoWeightsError as error:
+            if spec != "auto":
+                raise
+            note = f"using the built-in encoder, for there are {error}"
+        else:
+            params, found = weights.read(path)
+            if normalised:
+                params = jax.jit(vgg.normalise)(params, _means(params, found.digest, pool, padding))
+            return Encoder(params, "vgg19", found.digest, found.source, found.licence)
+    params, record = dictionary.load(pool=pool)
+    return Encoder(params, "dictionary", record.digest, record.recipe, "Apache-2.0", note)
+
+
+def _means(
+    params: vgg.Params, digest: str, pool: vgg.Pool, padding: vgg.Padding
+) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Return the mean activations over `PHOTOGRAPHS`, measured once for each network and then remembered."""
+    cache = cache_folder() / "normalised" / f"{digest[:16]}-{pool}-{padding}.npz"
+    with contextlib.suppress(Exception):  # absent, or damaged: measure
+        stored = np.load(io.BytesIO(cache.read_bytes()), allow_pickle=False)
+        known = {name: stored[name] for name in stored.files}
+        if all(known[name].shape == params[name]["bias"].shape for name in params):
+            return known
+    photographs = [
+        vgg.to_input(jnp.asarray(images.middle_square(samples.load(name), SIDE))) for name in PHOTOGRAPHS
+    ]
+    means = vgg.mean_activations(params, photographs, pool=pool, padding=padding)
+    measured = {name: np.asarray(mean) for name, mean in means.items()}
+    data = io.BytesIO()
+    np.savez(data, **measured)  # type: ignore[arg-type]  # its stub is too narrow
+    with contextlib.suppress(OSError, OutputError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(cache, data.getvalue())
+    return measured

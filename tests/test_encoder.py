@@ -1,0 +1,91 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import NARROW
+
+from nst_jax import dictionary, downloads, encoder, images, samples, vgg, weights
+from nst_jax.errors import WeightsError
+
+
+@pytest.fixture
+def small(monkeypatch, narrow, tmp_path):
+    """Narrow networks everywhere; returns a weights file."""
+    monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))
+    monkeypatch.setattr(dictionary, "load", functools.partial(dictionary.load, blocks=NARROW))
+    monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NST_JAX_WEIGHTS", raising=False)
+    file = tmp_path / "narrow.h5"
+    weights.write(file, narrow, source="test", sha256="", licence="CC0")
+    return file
+
+
+def offline(monkeypatch):
+    def fail(*args, **options):
+        raise WeightsError("no connection")
+
+    monkeypatch.setattr(downloads, "fetch", fail)
+
+
+def test_a_file_as_it_is(small, narrow):
+    found = encoder.load_encoder(str(small), normalised=False)
+    jax.tree.map(np.testing.assert_array_equal, found.params, narrow)
+    assert (found.name, found.source, found.licence) == ("vgg19", "test", "CC0")
+    assert found.record()["digest"] == found.digest
+
+
+def test_normalised_on_photographs_and_remembered(small, monkeypatch):
+    first = encoder.load_encoder(str(small))
+    photographs = [
+        vgg.to_input(jnp.asarray(images.middle_square(samples.load(n), encoder.SIDE)))
+        for n in encoder.PHOTOGRAPHS
+    ]
+    means = vgg.mean_activations(first.params, photographs)
+    middle = np.median(np.concatenate([means[name] for name in means]))
+    assert middle == pytest.approx(1.0, rel=0.01)
+    monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured again"))
+    again = encoder.load_encoder(str(small))
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+
+
+def test_a_damaged_cache_is_measured_again(small, tmp_path):
+    first = encoder.load_encoder(str(small))
+    (file,) = (tmp_path / "cache" / "normalised").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    again = encoder.load_encoder(str(small))
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+
+
+def test_auto_takes_the_variable_first(small, monkeypatch):
+    monkeypatch.setenv("NST_JAX_WEIGHTS", str(small))
+    assert encoder.load_encoder("auto", normalised=False).name == "vgg19"
+
+
+def test_auto_falls_back_and_says_so(small, monkeypatch):
+    offline(monkeypatch)
+    found = encoder.load_encoder("auto")
+    assert found.name == "dictionary"
+    assert "built-in encoder" in found.note
+    assert "nst-jax weights fetch" in found.note
+    assert "\n" not in found.note
+
+
+def test_vgg19_never_falls_back(small, monkeypatch):
+    offline(monkeypatch)
+    with pytest.raises(WeightsError, match="nst-jax weights fetch"):
+        encoder.load_encoder("vgg19")
+
+
+def test_dictionary_when_asked_says_nothing(small):
+    found = encoder.load_encoder("dictionary")
+    assert (found.name, found.note) == ("dictionary", "")
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_file_that_is_not_there_is_an_error(small, monkeypatch, variable):
+    if variable:
+        monkeypatch.setenv("NST_JAX_WEIGHTS", "nowhere.h5")
+    with pytest.raises(WeightsError, match=r"nowhere\.h5"):
+        encoder.load_encoder("auto" if variable else "nowhere.h5")
