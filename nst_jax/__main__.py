@@ -1,0 +1,14 @@
+"""``python -m nst_jax`` and the console script ``nst-jax``."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    from nst_jax.cli import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

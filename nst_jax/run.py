@@ -1,0 +1,354 @@
+"""A run from a config: image files in, a picture and its record out.
+
+Beside ``out.png`` a run leaves the folder ``out.run``: the picture, the resolved config, metrics as JSON
+lines, the loss curve and intermediate pictures. While it works they are in ``out.run.partial``; an earlier
+result is replaced, file by file, only once the new one is whole.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_jax import config as configs
+from nst_jax import images, samples
+from nst_jax.config import INIT_SOURCES, Config
+from nst_jax.errors import ConfigError, OutputError
+from nst_jax.files import write_atomically
+from nst_jax.images import Picture
+
+KEYWORD = "nst_jax"
+"""Where a PNG's text holds the record of its run."""
+
+_PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended and what it wrote."""
+
+    output: Path
+    folder: Path
+    status: str
+    sentence: str
+    loss: float
+    initial_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    content: Picture
+    style: Picture
+    init: Any
+    digests: dict[str, str]
+
+
+def run(
+    config: Config,
+    *,
+    callback: Callable[[Any], object] | None = None,
+    say: Callable[[str], None] = print,
+    download: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Read the images of a config, stylise, and write the picture with its record.
+
+    Args:
+        config: the settings.
+        callback: called between chunks with a `transfer.Progress`; the run ends if it returns True.
+        say: told what the user should know.
+        download: called while weights are downloaded.
+
+    Raises:
+        NstError: inputs that cannot be used, or a place that cannot be written.
+    """
+    output = Path(config.output.image)
+    _check_output(output, config)
+    inputs = _read_inputs(config)
+    folder = output.with_name(f"{output.stem}.run")
+
+    from nst_jax.encoder import load_encoder  # late: these import JAX, and mistakes should not wait for it
+    from nst_jax.objective import CONVENTIONS
+    from nst_jax.transfer import Progress, stylize
+
+    network = config.network
+    rules = CONVENTIONS[config.loss.convention]
+    encoder = load_encoder(
+        config.weights,
+        normalised=rules.normalised if network.normalised is None else network.normalised,
+        pool=network.pool,
+        padding=network.padding,
+        progress=download,
+    )
+    if encoder.note:
+        say(encoder.note)
+    record = _record(config, encoder.record(), inputs.digests)
+
+    with _partial(folder) as (partial, metrics):
+
+        def watch(progress: Progress) -> object:
+            line = {
+                "evaluations": progress.evaluations,
+                "loss": progress.loss,
+                "terms": progress.terms,
+                "seconds": round(progress.seconds, 3),
+            }
+            curve.append(line)
+            _write_line(metrics, line)
+            every = config.output.save_every
+            if every and progress.evaluations % every == 0:
+                name = f"step_{progress.evaluations:06d}{output.suffix}"
+                _write_picture(partial / name, progress.picture(), inputs.content.alpha, config, record)
+            return callback(progress) if callback else None
+
+        curve: list[dict[str, Any]] = []
+        result = stylize(
+            inputs.content.rgb,
+            inputs.style.rgb,
+            encoder=encoder,
+            init=inputs.init,
+            seed=config.seed,
+            evaluations=config.solver.evaluations,
+            convention=config.loss.convention,
+            content_weight=config.content.weight,
+            style_weight=config.style.weight,
+            total_variation=config.loss.total_variation,
+            content_layers=config.content.layers,
+            style_layers=config.style.layers,
+            style_scale=config.style.scale,
+            style_fit=config.style.fit,
+            pool=network.pool,
+            padding=network.padding,
+            method=config.solver.kind,
+            linesearch=config.solver.linesearch,
+            history=config.solver.history,
+            learning_rate=config.solver.learning_rate,
+            callback=watch,
+            stops=config.output.save_every,
+        )
+        from nst_jax.report import loss_curve
+
+        ended = {
+            "status": result.status,
+            "loss": result.loss,
+            "initial_loss": result.initial_loss,
+            "evaluations": result.evaluations,
+        }
+        record |= {"result": ended}
+        data = _write_picture(
+            partial / f"picture{output.suffix}", result.image, inputs.content.alpha, config, record
+        )
+        title = f"{output.name}: {result.sentence}"
+        write_atomically(partial / "config.yaml", configs.to_yaml(config).encode())
+        write_atomically(partial / "loss.svg", loss_curve(curve, title=title).encode())
+        timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
+        write_atomically(partial / "result.json", (json.dumps(timed, indent=2) + "\n").encode())
+    _settle(partial, folder)
+    if output.suffix.lower() != ".png":
+        write_atomically(output.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
+    write_atomically(output, data)
+    return Outcome(
+        output, folder, result.status, result.sentence, result.loss, result.initial_loss, result.seconds
+    )
+
+
+def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings and the whole record of the run that made a picture.
+
+    Raises:
+        ConfigError: the picture carries no record.
+    """
+    picture = Path(path)
+    if picture.suffix.lower() == ".png":
+        text = images.read_text(picture).get(KEYWORD)
+    else:
+        beside = picture.with_suffix(".json")
+        text = beside.read_text(encoding="utf-8") if beside.is_file() else None
+    try:
+        record = json.loads(text or "")
+        settings = record["config"]
+        encoder = record["encoder"]["name"]
+    except (ValueError, KeyError, TypeError):
+        where = (
+            "in it"
+            if picture.suffix.lower() == ".png"
+            else f"in {picture.with_suffix('.json').name} beside it"
+        )
+        raise ConfigError(
+            f"{picture}: there is no record of a run {where}; only pictures of this program have one"
+        ) from None
+    if encoder == "dictionary":  # it had no VGG-19 then; to repeat the run, do without it now
+        settings["weights"] = "dictionary"
+    for section in ("content", "style"):
+        settings[section]["image"] = _found(settings[section]["image"], picture.parent)
+    return settings, record
+
+
+def differences(config: Config, record: dict[str, Any]) -> list[str]:
+    """Return what is not as it was when a record was made, so that a replay may give another picture."""
+    found = [
+        f"{name} is {now}, was {then}"
+        for name, then in record.get("versions", {}).items()
+        if (now := _versions().get(name)) != then
+    ]
+    for name, then in record.get("inputs", {}).items():
+        given = {"content": config.content.image, "style": config.style.image, "init": config.init}[name]
+        if isinstance(given, str) and _digest(_load(given, config.max_pixels)) != then:
+            found.append(f"the {name} image {given} has other pixels")
+    return found
+
+
+def _found(name: str, beside: Path) -> str:
+    near = beside / name
+    return str(near) if not name.startswith("sample:") and not Path(name).exists() and near.exists() else name
+
+
+# Reading
+
+
+def _read_inputs(config: Config) -> _Inputs:
+    for section, flag in ((config.content, "content"), (config.style, "style")):
+        if section.image is None:
+            raise ConfigError(f"{flag}.image: no {flag} image given: use --{flag} FILE, or sample:NAME")
+    content = _load(str(config.content.image), config.max_pixels)
+    style = _load(str(config.style.image), config.max_pixels)
+    digests = {"content": _digest(content), "style": _digest(style)}
+    height, width, _ = content.rgb.shape
+    size = images.fit(height, width, config.size)
+    init: Any = config.init
+    if isinstance(init, str) and init not in INIT_SOURCES:
+        picture = _load(init, config.max_pixels)
+        init, digests["init"] = picture.rgb, _digest(picture)
+    alpha = None if content.alpha is None else images.resize(content.alpha, size)
+    return _Inputs(Picture(images.resize(content.rgb, size), alpha), style, init, digests)
+
+
+def _load(name: str, max_pixels: int) -> Picture:
+    if name.startswith("sample:"):
+        return Picture(samples.load(name.removeprefix("sample:")))
+    return images.read(name, max_pixels=max_pixels)
+
+
+def _digest(picture: Picture) -> str:
+    return hashlib.sha256(np.ascontiguousarray(picture.rgb).tobytes()).hexdigest()
+
+
+# Writing
+
+
+def _check_output(output: Path, config: Config) -> None:
+    """Refuse, before any work, what could not be written or would cost the user a file."""
+    images.check_suffix(output, bits=config.output.bits)
+    parent = output.parent
+    if not parent.is_dir():
+        raise OutputError(f"{output}: the folder {parent} does not exist")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{output}: the folder {parent} is not writable")
+    if output.is_dir():
+        raise OutputError(f"{output}: is a folder; give the name of a picture")
+    for name in (config.content.image, config.style.image):
+        if name and output.exists() and Path(name).exists() and os.path.samefile(name, output):
+            raise OutputError(
+                f"{output}: is an input of this run and would be overwritten; give another --output"
+            )
+    folder = output.with_name(f"{output.stem}.run")
+    if folder.exists() and not (folder / "result.json").is_file() and not _is_empty(folder):
+        raise OutputError(f"{folder}: is not the folder of an earlier run; move it or give another --output")
+    needed = 64 * config.size**2 * config.output.bits // 8  # picture, copies and steps: rough, and generous
+    free = shutil.disk_usage(parent).free
+    if free < min(needed, 2**28):
+        raise OutputError(
+            f"{output}: no space left: {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} MiB wanted"
+        )
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+@contextmanager
+def _partial(folder: Path) -> Iterator[tuple[Path, IO[str]]]:
+    """Give a fresh folder to work in, and the open file of metrics there."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        partial.mkdir(exist_ok=True)
+        for left in partial.iterdir():  # of a run that was killed
+            left.unlink()
+        metrics = (partial / "metrics.jsonl").open("w", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{partial}: cannot be written: {error.strerror}") from None
+    try:
+        with metrics:
+            yield partial, metrics
+    finally:
+        unused = partial / "metrics.jsonl"
+        if unused.exists() and not unused.stat().st_size:  # it ended before it began: leave no trace
+            shutil.rmtree(partial)
+
+
+def _write_line(file: IO[str], line: dict[str, Any]) -> None:
+    try:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+    except OSError as error:
+        raise OutputError(f"{file.name}: cannot be written: {error.strerror}") from None
+
+
+def _write_picture(
+    path: Path,
+    rgb: NDArray[np.float32],
+    alpha: NDArray[np.float32] | None,
+    config: Config,
+    record: dict[str, Any],
+) -> bytes:
+    data = images.encode(
+        path.name,
+        rgb,
+        alpha=alpha,
+        bits=config.output.bits,
+        quality=config.output.quality,
+        text={KEYWORD: json.dumps(record)},
+    )
+    write_atomically(path, data)
+    return data
+
+
+def _settle(partial: Path, folder: Path) -> None:
+    """Move the files of a whole run to their place; steps of an earlier, longer run go."""
+    try:
+        folder.mkdir(exist_ok=True)
+        new = {file.name for file in partial.iterdir()}
+        for name in new:
+            os.replace(partial / name, folder / name)
+        for stale in (*folder.glob("step_*.*"), *folder.glob("picture.*")):
+            if stale.name not in new:
+                stale.unlink()
+        partial.rmdir()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def _record(config: Config, encoder: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
+    import jax
+
+    return {
+        "config": config.model_dump(mode="json"),
+        "encoder": encoder,
+        "inputs": inputs,
+        "versions": _versions(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
