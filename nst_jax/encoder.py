@@ -71,7 +71,8 @@ def load_encoder(
         else:
             params, found = weights.read(path)
             if normalised:
-                params = jax.jit(vgg.normalise)(params, _means(params, found.digest, pool, padding))
+                means = _means(params, found.digest, pool, padding)
+                params = jax.jit(vgg.normalise, donate_argnums=0)(params, means)
             return Encoder(params, "vgg19", found.digest, found.source, found.licence)
     params, record = dictionary.load(pool=pool)
     return Encoder(params, "dictionary", record.digest, record.recipe, "Apache-2.0", note)

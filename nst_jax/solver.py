@@ -127,7 +127,8 @@ def lbfgs(
         first = state.evaluations == 0
         good = jnp.isfinite(after.value) & jnp.isfinite(after.error) & (after.value <= RISE * before.value)
         scale = jnp.where(first & good, _scale(after.grad, first_step), state.scale)
-        inner = _guarded(before, after, good, rescale=scale / state.scale, forget=linesearch == "zoom")
+        moved = x - state.x
+        inner = _guarded(before, after, moved, good, rescale=scale / state.scale, forget=linesearch == "zoom")
         value, aux = inner.aux
         x = jnp.where(good, x, state.x)
         return _unless_ended(state, _moved(state, x, value, aux, good, scale, after.num_fun_eval, inner))
@@ -148,28 +149,29 @@ def _jaxopt_lbfgs(fun: Fun, history: int, *, stepsize: float) -> Any:
     )
 
 
-def _guarded(before: Any, after: Any, good: Array, *, rescale: Array, forget: bool) -> Any:
+def _guarded(before: Any, after: Any, moved: Array, good: Array, *, rescale: Array, forget: bool) -> Any:
     """Return jaxopt's state after a step that is good, or else as before but for the number of evaluations.
 
-    A pair (s, y) enters the history if its curvature s . y is positive; otherwise rho = 0 makes it void.
+    A pair (s, y) enters the history if its curvature s . y is positive; otherwise rho = 0 makes it void. Pairs
+    are put into the histories from before: what jaxopt did to them is then dead code, and no copy is made.
     """
     slot = before.iter_num % before.rho_history.shape[0]
 
     def choose(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
 
-    s = jnp.where(good, after.s_history[slot], 0.0)  # zero, for a void pair that is not finite still spoils
+    s = jnp.where(good, moved, 0.0)  # zero, for a void pair that is not finite still spoils
     y = jnp.where(good, after.grad - before.grad, 0.0)
     curvature, length = jnp.vdot(s, y), jnp.vdot(y, y)
     curved = curvature > 0
-    rho = after.rho_history.at[slot].set(jnp.where(curved, 1 / jnp.where(curved, curvature, 1.0), 0.0))
+    rho = before.rho_history.at[slot].set(jnp.where(curved, 1 / jnp.where(curved, curvature, 1.0), 0.0))
     return after._replace(
         iter_num=choose(after.iter_num, before.iter_num),
         value=choose(after.value, before.value) * rescale,
         grad=choose(after.grad, before.grad) * rescale,
         aux=choose(after.aux, before.aux),
-        s_history=after.s_history.at[slot].set(s),
-        y_history=after.y_history.at[slot].set(y),
+        s_history=before.s_history.at[slot].set(s),
+        y_history=before.y_history.at[slot].set(y),
         rho_history=jnp.where(good, rho, 0.0) if forget else rho,
         gamma=jnp.where(curved, curvature / jnp.where(curved, length, 1.0), before.gamma),
         stepsize=choose(after.stepsize, jnp.ones_like(after.stepsize)),

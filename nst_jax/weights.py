@@ -100,7 +100,10 @@ def read(path: str | Path, *, blocks: Blocks = VGG19) -> tuple[vgg.Params, Prove
             holds values that are not finite.
     """
     layers, provenance = _load(Path(path), blocks)
-    params = {name: {part: jnp.asarray(a) for part, a in layer.items()} for name, layer in layers.items()}
+    params: vgg.Params = {}
+    for name in list(layers):  # one layer at a time, so that there are never two copies of them all
+        layer = layers.pop(name)
+        params[name] = {part: jnp.array(layer.pop(part)) for part in list(layer)}
     return params, provenance
 
 
