@@ -371,7 +371,9 @@ def _sentence(error: Any, places: dict[Key, str], name: str) -> str:
     keys = tuple(k for k in error["loc"] if not (isinstance(k, str) and ("[" in k or "(" in k)))
     model, known = _known_keys(keys)
     dotted = ".".join(map(str, known))
-    place = next((places[known[:n]] for n in range(len(known), 0, -1) if known[:n] in places), name)
+    outer = (places[known[:n]] for n in range(len(known), 0, -1) if known[:n] in places)
+    inner = (place for key, place in places.items() if key[: len(known)] == known)
+    place = next(outer, None) or next(inner, name)
     where = f"{place}: " if place else ""
     if error["type"] == "extra_forbidden":
         near = did_you_mean(str(keys[-1]), model)

@@ -152,8 +152,9 @@ def _jaxopt_lbfgs(fun: Fun, history: int, *, stepsize: float) -> Any:
 def _guarded(before: Any, after: Any, moved: Array, good: Array, *, rescale: Array, forget: bool) -> Any:
     """Return jaxopt's state after a step that is good, or else as before but for the number of evaluations.
 
-    A pair (s, y) enters the history if its curvature s . y is positive; otherwise rho = 0 makes it void. Pairs
-    are put into the histories from before: what jaxopt did to them is then dead code, and no copy is made.
+    A pair (s, y) enters the history if its curvature s . y is positive; otherwise rho = 0 makes it void.
+    Pairs are put into the histories from before: what jaxopt did to them is then dead code, and nothing is
+    copied.
     """
     slot = before.iter_num % before.rho_history.shape[0]
 

@@ -56,13 +56,14 @@ def test_all_mistakes_at_once_each_with_its_place(tmp_path):
         "solver: {kind: lbgs}\n"
         "content: c.jpg\n"
         "colour: red\n",
-        assignments=["style.scale=0", "nonsense"],
+        assignments=["style.scale=0", "nonsense", "stile.weight=1"],
     )
     assert sorted(line.split(": ")[0] for line in found) == sorted(
         [
             *(f"my.yaml:{place}" for place in ("3:3", "4:3", "5:1", "6:10", "7:1", "8:1")),
             "--set style.scale=0",
             "--set nonsense",
+            "--set stile.weight=1",
         ]
     )
     text = "\n".join(found)
