@@ -7,12 +7,14 @@ result is replaced, file by file, only once the new one is whole.
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +28,7 @@ from nst_jax.config import INIT_SOURCES, Config
 from nst_jax.errors import ConfigError, OutputError
 from nst_jax.files import write_atomically
 from nst_jax.images import Picture
+from nst_jax.report import loss_curve
 
 KEYWORD = "nst_jax"
 """Where a PNG's text holds the record of its run."""
@@ -77,89 +80,88 @@ def run(
     inputs = _read_inputs(config)
     folder = output.with_name(f"{output.stem}.run")
 
-    from nst_jax.encoder import load_encoder  # late: these import JAX, and mistakes should not wait for it
-    from nst_jax.objective import CONVENTIONS
+    # Late: it imports JAX, and mistakes should not wait for that.
     from nst_jax.transfer import Progress, stylize
 
-    network = config.network
-    rules = CONVENTIONS[config.loss.convention]
-    encoder = load_encoder(
-        config.weights,
-        normalised=rules.normalised if network.normalised is None else network.normalised,
-        pool=network.pool,
-        padding=network.padding,
-        progress=download,
-    )
+    encoder = _encoder(config, download)
     if encoder.note:
         say(encoder.note)
     record = _record(config, encoder.record(), inputs.digests)
+    picture = partial(_write_picture, alpha=inputs.content.alpha, config=config)
+    curve: list[dict[str, Any]] = []
 
-    with _partial(folder) as (partial, metrics):
+    with _unfinished(folder) as (workshop, metrics):
 
         def watch(progress: Progress) -> object:
-            line = {
-                "evaluations": progress.evaluations,
-                "loss": progress.loss,
-                "terms": progress.terms,
-                "seconds": round(progress.seconds, 3),
-            }
-            curve.append(line)
-            _write_line(metrics, line)
+            curve.append(_line(progress))
+            _write_line(metrics, curve[-1])
             every = config.output.save_every
             if every and progress.evaluations % every == 0:
                 name = f"step_{progress.evaluations:06d}{output.suffix}"
-                _write_picture(partial / name, progress.picture(), inputs.content.alpha, config, record)
+                picture(workshop / name, progress.picture(), record=record)
             return callback(progress) if callback else None
 
-        curve: list[dict[str, Any]] = []
         result = stylize(
             inputs.content.rgb,
             inputs.style.rgb,
             encoder=encoder,
             init=inputs.init,
-            seed=config.seed,
-            evaluations=config.solver.evaluations,
-            convention=config.loss.convention,
-            content_weight=config.content.weight,
-            style_weight=config.style.weight,
-            total_variation=config.loss.total_variation,
-            content_layers=config.content.layers,
-            style_layers=config.style.layers,
-            style_scale=config.style.scale,
-            style_fit=config.style.fit,
-            pool=network.pool,
-            padding=network.padding,
-            method=config.solver.kind,
-            linesearch=config.solver.linesearch,
-            history=config.solver.history,
-            learning_rate=config.solver.learning_rate,
             callback=watch,
-            stops=config.output.save_every,
+            **_options(config),
         )
-        from nst_jax.report import loss_curve
-
-        ended = {
-            "status": result.status,
-            "loss": result.loss,
-            "initial_loss": result.initial_loss,
-            "evaluations": result.evaluations,
-        }
+        ended = {name: getattr(result, name) for name in ("status", "loss", "initial_loss", "evaluations")}
         record |= {"result": ended}
-        data = _write_picture(
-            partial / f"picture{output.suffix}", result.image, inputs.content.alpha, config, record
-        )
+        data = picture(workshop / f"picture{output.suffix}", result.image, record=record)
         title = f"{output.name}: {result.sentence}"
-        write_atomically(partial / "config.yaml", configs.to_yaml(config).encode())
-        write_atomically(partial / "loss.svg", loss_curve(curve, title=title).encode())
+        write_atomically(workshop / "config.yaml", configs.to_yaml(config).encode())
+        write_atomically(workshop / "loss.svg", loss_curve(curve, title=title).encode())
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
-        write_atomically(partial / "result.json", (json.dumps(timed, indent=2) + "\n").encode())
-    _settle(partial, folder)
+        write_atomically(workshop / "result.json", _json(timed))
+    _settle(workshop, folder)
     if output.suffix.lower() != ".png":
-        write_atomically(output.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
+        write_atomically(output.with_suffix(".json"), _json(record))
     write_atomically(output, data)
     return Outcome(
         output, folder, result.status, result.sentence, result.loss, result.initial_loss, result.seconds
     )
+
+
+def _encoder(config: Config, download: Callable[[int, int], None] | None) -> Any:
+    from nst_jax.encoder import load_encoder
+    from nst_jax.objective import CONVENTIONS
+
+    network = config.network
+    expected = CONVENTIONS[config.loss.convention].normalised
+    return load_encoder(
+        config.weights,
+        normalised=expected if network.normalised is None else network.normalised,
+        pool=network.pool,
+        padding=network.padding,
+        progress=download,
+    )
+
+
+def _options(config: Config) -> dict[str, Any]:
+    """Return the settings as the options of `transfer.stylize`."""
+    return {
+        "seed": config.seed,
+        "evaluations": config.solver.evaluations,
+        "convention": config.loss.convention,
+        "content_weight": config.content.weight,
+        "style_weight": config.style.weight,
+        "total_variation": config.loss.total_variation,
+        "content_layers": config.content.layers,
+        "style_layers": config.style.layers,
+        "style_scale": config.style.scale,
+        "style_fit": config.style.fit,
+        "pool": config.network.pool,
+        "padding": config.network.padding,
+        "method": config.solver.kind,
+        "linesearch": config.solver.linesearch,
+        "history": config.solver.history,
+        "learning_rate": config.solver.learning_rate,
+        "stops": config.output.save_every,
+    }
 
 
 def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -277,28 +279,49 @@ def _is_empty(folder: Path) -> bool:
 
 
 @contextmanager
-def _partial(folder: Path) -> Iterator[tuple[Path, IO[str]]]:
+def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[str]]]:
     """Give a fresh folder to work in, and the open file of metrics there."""
-    partial = folder.with_name(f"{folder.name}.partial")
+    workshop = folder.with_name(f"{folder.name}.partial")
     try:
-        partial.mkdir(exist_ok=True)
-        for left in partial.iterdir():  # of a run that was killed
+        workshop.mkdir(exist_ok=True)
+        for left in workshop.iterdir():  # of a run that was killed
             left.unlink()
-        metrics = (partial / "metrics.jsonl").open("w", encoding="utf-8")
+        metrics = (workshop / "metrics.jsonl").open("w", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{partial}: cannot be written: {error.strerror}") from None
+        raise OutputError(f"{workshop}: cannot be written: {error.strerror}") from None
     try:
         with metrics:
-            yield partial, metrics
+            yield workshop, metrics
     finally:
-        unused = partial / "metrics.jsonl"
+        unused = workshop / "metrics.jsonl"
         if unused.exists() and not unused.stat().st_size:  # it ended before it began: leave no trace
-            shutil.rmtree(partial)
+            shutil.rmtree(workshop)
+
+
+def _line(progress: Any) -> dict[str, Any]:
+    seconds = round(progress.seconds, 3)
+    return {
+        "evaluations": progress.evaluations,
+        "loss": progress.loss,
+        "terms": progress.terms,
+        "seconds": seconds,
+    }
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    return (json.dumps(_plain(record), indent=2) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return a record with null for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_line(file: IO[str], line: dict[str, Any]) -> None:
     try:
-        file.write(json.dumps(line) + "\n")
+        file.write(json.dumps(_plain(line)) + "\n")
         file.flush()
     except OSError as error:
         raise OutputError(f"{file.name}: cannot be written: {error.strerror}") from None
@@ -307,6 +330,7 @@ def _write_line(file: IO[str], line: dict[str, Any]) -> None:
 def _write_picture(
     path: Path,
     rgb: NDArray[np.float32],
+    *,
     alpha: NDArray[np.float32] | None,
     config: Config,
     record: dict[str, Any],
@@ -317,23 +341,23 @@ def _write_picture(
         alpha=alpha,
         bits=config.output.bits,
         quality=config.output.quality,
-        text={KEYWORD: json.dumps(record)},
+        text={KEYWORD: json.dumps(_plain(record))},
     )
     write_atomically(path, data)
     return data
 
 
-def _settle(partial: Path, folder: Path) -> None:
+def _settle(workshop: Path, folder: Path) -> None:
     """Move the files of a whole run to their place; steps of an earlier, longer run go."""
     try:
         folder.mkdir(exist_ok=True)
-        new = {file.name for file in partial.iterdir()}
+        new = {file.name for file in workshop.iterdir()}
         for name in new:
-            os.replace(partial / name, folder / name)
+            os.replace(workshop / name, folder / name)
         for stale in (*folder.glob("step_*.*"), *folder.glob("picture.*")):
             if stale.name not in new:
                 stale.unlink()
-        partial.rmdir()
+        workshop.rmdir()
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
 

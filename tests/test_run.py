@@ -202,6 +202,8 @@ def test_a_nan_keeps_the_first_image(world, narrow, monkeypatch):
     monkeypatch.setattr("nst_jax.transfer.objective.content_loss", lambda F, P: F.sum() * np.nan)
     outcome = start(seed=11, max_pixels=12345, size=23)  # settings of its own: a program compiled anew
     assert outcome.status == "not finite"
+    assert "NaN" not in (world / "out.run" / "result.json").read_text()
+    assert "Infinity" not in (world / "out.run" / "metrics.jsonl").read_text()
     assert images.read("out.png").rgb.shape[1] == 23
 
 
