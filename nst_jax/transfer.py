@@ -20,7 +20,7 @@ from nst_jax import images, objective, solver, vgg
 from nst_jax.config import INIT_SOURCES, Config
 from nst_jax.encoder import Encoder, load_encoder
 from nst_jax.errors import ImageError, NstError
-from nst_jax.layers import stride
+from nst_jax.layers import block_and_index, stride
 
 _DEFAULT = Config()
 
@@ -149,7 +149,7 @@ def stylize(
     _check_weights(weights)
     height, width = photograph.shape[:2]
     fitted = images.resize(painting, style_size(painting.shape[:2], (height, width), style_scale, style_fit))
-    deepest = max((*weights.content_layers, *weights.style_layers), key=stride, default="conv1_1")
+    deepest = max((*weights.content_layers, *weights.style_layers), key=block_and_index, default="conv1_1")
     for name, image in (("content", photograph), ("style", fitted)):
         check_size(image, name, deepest)
     x = first_image(init, photograph, fitted, seed=seed)
@@ -174,7 +174,8 @@ def stylize(
         history=history_for(x.nbytes) if history is None else history,
         learning_rate=learning_rate,
     )
-    args = (encoder.params, targets, jax.tree.map(jnp.float32, weights))
+    params = vgg.with_transposed(encoder.params, deepest=deepest)
+    args = (params, targets, jax.tree.map(jnp.float32, weights))
     return _optimise(program, x, args, evaluations=evaluations, callback=callback, stops=stops)
 
 

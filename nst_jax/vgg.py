@@ -11,6 +11,7 @@ Reference: Simonyan & Zisserman, "Very deep convolutional networks for large-sca
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Literal, cast
 
 import flax.linen as nn
@@ -90,10 +91,14 @@ class _Convolution(nn.Module):
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        return convolved(x, kernel, bias, padding=self.padding)
+        known = self.has_variable("params", "transposed")
+        transposed = self.get_variable("params", "transposed") if known else None
+        return convolved(x, kernel, bias, padding=self.padding, transposed=transposed)
 
 
-def convolved(x: Array, kernel: Array, bias: Array, *, padding: Padding = "zero") -> Array:
+def convolved(
+    x: Array, kernel: Array, bias: Array, *, padding: Padding = "zero", transposed: Array | None = None
+) -> Array:
     """Return the 3x3 convolution of ``(height, width, in)``: ``(height, width, out)``.
 
     Args:
@@ -101,13 +106,53 @@ def convolved(x: Array, kernel: Array, bias: Array, *, padding: Padding = "zero"
         kernel: ``(3, 3, in, out)``.
         bias: ``(out,)``.
         padding: what lies beyond the border: zeros, or the nearest position repeated.
+        transposed: `transpose` of ``kernel``, if it is at hand: a gradient without it turns the kernel anew
+            every time, which costs about a twelfth of an evaluation on a CPU.
     """
-    border = "SAME"
+    border = 1
     if padding == "replicate":
-        x, border = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), "VALID"
-    layout = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(x[None], kernel, (1, 1), border, dimension_numbers=layout)
-    return y[0] + bias
+        x, border = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), 0
+    return _convolve(x, kernel, transpose(kernel) if transposed is None else transposed, border) + bias
+
+
+@jax.jit
+def transpose(kernel: Array) -> Array:
+    """Return the kernel that carries the gradient back to the input: turned, with in and out exchanged."""
+    return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+
+
+def with_transposed(params: Params, *, deepest: str) -> Params:
+    """Return the layers down to the deepest, with `transpose` of their kernels for faster gradients."""
+    names = layer_names(blocks_of(params))
+    names = names[: names.index(deepest) + 1]
+    return {name: {**params[name], "transposed": transpose(params[name]["kernel"])} for name in names}
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _convolve(x: Array, kernel: Array, transposed: Array, border: int) -> Array:
+    return _plain(x, kernel, border)
+
+
+def _plain(x: Array, kernel: Array, border: int) -> Array:
+    padding, layout = ((border, border), (border, border)), ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), padding, dimension_numbers=layout)[0]
+
+
+def _convolve_forward(
+    x: Array, kernel: Array, transposed: Array, border: int
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _plain(x, kernel, border), (x, kernel, transposed)
+
+
+def _convolve_backward(
+    border: int, saved: tuple[Array, Array, Array], y: Array
+) -> tuple[Array, Array, Array]:
+    x, kernel, transposed = saved
+    to_kernel = jax.linear_transpose(lambda kernel: _plain(x, kernel, border), kernel)
+    return _plain(y, transposed, 2 - border), to_kernel(y)[0], jnp.zeros_like(transposed)
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def pooled(x: Array, kind: Pool) -> Array:
