@@ -1,6 +1,6 @@
 """Loss after N evaluations against torch.optim.LBFGS (lr 1, history 100) driven with the same function.
 
-python benchmarks/solver_quality.py CONTENT STYLE [--size 128] [--convention notebook]
+python benchmarks/solver_quality.py [CONTENT STYLE] [--size 128] [--convention notebook]
 
 Needs real weights in $NST_JAX_WEIGHTS and the extra `bench`. Prints, for a start from the content image and
 one from noise, the loss over the first loss of both solvers and their ratio. Both minimise the same jitted
@@ -17,10 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from nst_jax import images, objective, solver, transfer, vgg
+from nst_jax import images, objective, samples, solver, transfer, vgg
 from nst_jax.encoder import load_encoder
 
 MARKS = (25, 50, 100, 150, 200)
+
+
+def load(name):
+    """Return an image by its file or as sample:NAME."""
+    return samples.load(name.removeprefix("sample:")) if name.startswith("sample:") else images.read(name).rgb
 
 
 def torch_losses(fun, x, scale):
@@ -64,17 +69,17 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("content", nargs="?", default="../shared/images/tuebingen_neckarfront.jpg")
-    parser.add_argument("style", nargs="?", default="../shared/images/starry_night.jpg")
+    parser.add_argument("content", nargs="?", default="sample:coffee")
+    parser.add_argument("style", nargs="?", default="sample:starry_swirls")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--convention", default="notebook", choices=objective.CONVENTIONS)
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
 
-    content = images.read(options.content).rgb
+    content = load(options.content)
     size = images.fit(*content.shape[:2], options.size)
     content = vgg.to_input(images.resize(content, size))
-    style = vgg.to_input(images.resize(images.read(options.style).rgb, size))
+    style = vgg.to_input(images.resize(load(options.style), size))
     params = load_encoder("vgg19").params
     weights = objective.make_weights(convention=options.convention)
     layers = {"content_layers": tuple(weights.content_layers), "style_layers": tuple(weights.style_layers)}
