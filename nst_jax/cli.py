@@ -141,9 +141,6 @@ def _value(flag: str, text: str, kind: Callable[[str], Any]) -> Any:
 def _run(config: Any, record: dict[str, Any]) -> int:
     from nst_jax import run as runs
 
-    if record:
-        for difference in runs.differences(config, record):
-            _say(f"note: this may not repeat the picture exactly: {difference}")
     with _interruptible() as interrupted, _progress(config.solver.evaluations) as show:
 
         def watch(progress: Any) -> bool:
@@ -151,7 +148,7 @@ def _run(config: Any, record: dict[str, Any]) -> int:
             return bool(interrupted)
 
         _remember_programs()
-        outcome = runs.run(config, callback=watch, say=_say, download=_Download())
+        outcome = runs.run(config, callback=watch, say=_say, earlier=record, download=_Download())
     share = f", {outcome.loss / outcome.initial_loss:.1%} of the first" if outcome.initial_loss else ""
     print(f"{outcome.output}: {outcome.sentence}, {outcome.seconds:.1f} s, loss {outcome.loss:.4g}{share}")
     if outcome.status == "interrupted":

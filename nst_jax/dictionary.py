@@ -33,7 +33,7 @@ RECIPE = "dictionary-1"
 """Version of the recipe: it changes whenever the same photographs would give other filters."""
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
-"""The sample photographs that `load` builds from."""
+"""The sample photographs that `load` builds from, and over which `encoder` measures VGG-19's activations."""
 
 SIDE = 256
 """`load` takes their middle square at this many pixels, so that patches see edges and not a film's grain."""
@@ -116,6 +116,11 @@ def build(
     return params
 
 
+def photographs() -> list[images.FloatArray]:
+    """Return the middle squares of the sample photographs, `SIDE` pixels wide."""
+    return [images.middle_square(samples.load(name), SIDE) for name in PHOTOS]
+
+
 def load(*, blocks: Blocks = VGG19, pool: vgg.Pool = "avg") -> tuple[vgg.Params, Record]:
     """Return the built-in encoder and its record, built on first use and then read from the cache folder.
 
@@ -125,9 +130,7 @@ def load(*, blocks: Blocks = VGG19, pool: vgg.Pool = "avg") -> tuple[vgg.Params,
     cached = _read(path, blocks)
     if cached is not None:
         return cached
-    params = build(
-        [images.middle_square(samples.load(name), SIDE) for name in PHOTOS], blocks=blocks, pool=pool
-    )
+    params = build(photographs(), blocks=blocks, pool=pool)
     record = Record(RECIPE, weights.digest(params))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

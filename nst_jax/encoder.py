@@ -7,18 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import dictionary, downloads, images, samples, vgg, weights
+from nst_jax import dictionary, downloads, vgg, weights
 from nst_jax.errors import OutputError
 from nst_jax.files import cache_folder, write_atomically
-
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-"""Samples over which mean activations are measured; the papers do not say which images they took."""
-
-SIDE = 256
-"""Their size: the middle square, so that one compiled program serves all."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +74,14 @@ def load_encoder(
 def _means(
     params: vgg.Params, digest: str, pool: vgg.Pool, padding: vgg.Padding
 ) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Return the mean activations over `PHOTOGRAPHS`, measured once for each network and then remembered."""
+    """Return the mean activations over the sample photographs, measured once for each network."""
     cache = cache_folder() / "normalised" / f"{digest[:16]}-{pool}-{padding}.npz"
     with contextlib.suppress(Exception):  # absent, or damaged: measure
         stored = np.load(io.BytesIO(cache.read_bytes()), allow_pickle=False)
         known = {name: stored[name] for name in stored.files}
         if all(known[name].shape == params[name]["bias"].shape for name in params):
             return known
-    photographs = [
-        vgg.to_input(jnp.asarray(images.middle_square(samples.load(name), SIDE))) for name in PHOTOGRAPHS
-    ]
+    photographs = map(vgg.to_input, dictionary.photographs())  # the papers do not say which images they took
     means = vgg.mean_activations(params, photographs, pool=pool, padding=padding)
     measured = {name: np.asarray(mean) for name, mean in means.items()}
     data = io.BytesIO()

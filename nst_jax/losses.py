@@ -30,7 +30,9 @@ def gram_matrix(F: Array) -> Array:
     (4), so that images of different sizes can be compared.
     """
     height, width, channels = F.shape
-    positions = F.reshape(height * width, channels)  # one plain matrix product: three times as fast as einsum
+    positions = F.reshape(
+        height * width, channels
+    )  # one plain matrix product, on a CPU twice as fast as einsum
     return positions.T @ positions / (height * width)
 
 

@@ -62,6 +62,7 @@ def run(
     *,
     callback: Callable[[Any], object] | None = None,
     say: Callable[[str], None] = print,
+    earlier: dict[str, Any] | None = None,
     download: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Read the images of a config, stylise, and write the picture with its record.
@@ -70,6 +71,7 @@ def run(
         config: the settings.
         callback: called between chunks with a `transfer.Progress`; the run ends if it returns True.
         say: told what the user should know.
+        earlier: the record of the run that this one repeats; what is not as it was then is said.
         download: called while weights are downloaded.
 
     Raises:
@@ -87,6 +89,8 @@ def run(
     if encoder.note:
         say(encoder.note)
     record = _record(config, encoder.record(), inputs.digests)
+    for difference in differences(record, earlier or {}):
+        say(f"note: this may not repeat the picture exactly: {difference}")
     picture = partial(_write_picture, alpha=inputs.content.alpha, config=config)
     curve: list[dict[str, Any]] = []
 
@@ -118,7 +122,7 @@ def run(
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
         write_atomically(workshop / "result.json", _json(timed))
     _settle(workshop, folder)
-    if output.suffix.lower() != ".png":
+    if not _carries(output):
         write_atomically(output.with_suffix(".json"), _json(record))
     write_atomically(output, data)
     return Outcome(
@@ -171,21 +175,11 @@ def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         ConfigError: the picture carries no record.
     """
     picture = Path(path)
-    if picture.suffix.lower() == ".png":
-        text = images.read_text(picture).get(KEYWORD)
-    else:
-        beside = picture.with_suffix(".json")
-        text = beside.read_text(encoding="utf-8") if beside.is_file() else None
     try:
-        record = json.loads(text or "")
-        settings = record["config"]
-        encoder = record["encoder"]["name"]
+        record = _read_record(picture)
+        settings, encoder = record["config"], record["encoder"]["name"]
     except (ValueError, KeyError, TypeError):
-        where = (
-            "in it"
-            if picture.suffix.lower() == ".png"
-            else f"in {picture.with_suffix('.json').name} beside it"
-        )
+        where = "in it" if _carries(picture) else f"in {picture.stem}.json beside it"
         raise ConfigError(
             f"{picture}: there is no record of a run {where}; only pictures of this program have one"
         ) from None
@@ -193,20 +187,38 @@ def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         settings["weights"] = "dictionary"
     for section in ("content", "style"):
         settings[section]["image"] = _found(settings[section]["image"], picture.parent)
+    if isinstance(settings["init"], str) and settings["init"] not in INIT_SOURCES:
+        settings["init"] = _found(settings["init"], picture.parent)
     return settings, record
 
 
-def differences(config: Config, record: dict[str, Any]) -> list[str]:
-    """Return what is not as it was when a record was made, so that a replay may give another picture."""
+def _carries(picture: Path) -> bool:
+    """Tell whether a picture holds its record itself; others have it in a JSON file beside them."""
+    return picture.suffix.lower() == ".png"
+
+
+def _read_record(picture: Path) -> Any:
+    if _carries(picture):
+        return json.loads(images.read_text(picture).get(KEYWORD, ""))
+    beside = picture.with_suffix(".json")
+    return json.loads(beside.read_text(encoding="utf-8") if beside.is_file() else "")
+
+
+def differences(record: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
+    """Return what a record has otherwise than an earlier one, so that the pictures may differ."""
     found = [
-        f"{name} is {now}, was {then}"
-        for name, then in record.get("versions", {}).items()
-        if (now := _versions().get(name)) != then
+        f"{name} is {record['versions'].get(name)}, was {then}"
+        for name, then in earlier.get("versions", {}).items()
+        if record["versions"].get(name) != then
     ]
-    for name, then in record.get("inputs", {}).items():
-        given = {"content": config.content.image, "style": config.style.image, "init": config.init}[name]
-        if isinstance(given, str) and _digest(_load(given, config.max_pixels)) != then:
-            found.append(f"the {name} image {given} has other pixels")
+    found += [
+        f"the {name} image has other pixels"
+        for name, then in earlier.get("inputs", {}).items()
+        if name in record["inputs"] and record["inputs"][name] != then
+    ]
+    then = earlier.get("encoder", record["encoder"])
+    if then["digest"] != record["encoder"]["digest"]:
+        found.append(f"the network's weights are {record['encoder']['source']}, were {then['source']}")
     return found
 
 
@@ -258,14 +270,28 @@ def _check_output(output: Path, config: Config) -> None:
         raise OutputError(f"{output}: the folder {parent} is not writable")
     if output.is_dir():
         raise OutputError(f"{output}: is a folder; give the name of a picture")
-    for name in (config.content.image, config.style.image):
-        if name and output.exists() and Path(name).exists() and os.path.samefile(name, output):
+    for name in (config.content.image, config.style.image, config.init):
+        if (
+            isinstance(name, str)
+            and output.exists()
+            and Path(name).exists()
+            and os.path.samefile(name, output)
+        ):
             raise OutputError(
                 f"{output}: is an input of this run and would be overwritten; give another --output"
             )
     folder = output.with_name(f"{output.stem}.run")
     if folder.exists() and not (folder / "result.json").is_file() and not _is_empty(folder):
         raise OutputError(f"{folder}: is not the folder of an earlier run; move it or give another --output")
+    if not _carries(output) and output.with_suffix(".json").exists():
+        try:
+            known = "encoder" in _read_record(output)
+        except (OSError, ValueError, TypeError):
+            known = False
+        if not known:  # it would be overwritten with this run's record
+            raise OutputError(
+                f"{output.with_suffix('.json')}: is not of an earlier run; give another --output"
+            )
     needed = 64 * config.size**2 * config.output.bits // 8  # picture, copies and steps: rough, and generous
     free = shutil.disk_usage(parent).free
     if free < min(needed, 2**28):

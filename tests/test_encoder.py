@@ -1,12 +1,11 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import NARROW
 
-from nst_jax import dictionary, downloads, encoder, images, samples, vgg, weights
+from nst_jax import dictionary, downloads, encoder, vgg, weights
 from nst_jax.errors import WeightsError
 
 
@@ -38,10 +37,7 @@ def test_a_file_as_it_is(small, narrow):
 
 def test_normalised_on_photographs_and_remembered(small, monkeypatch):
     first = encoder.load_encoder(str(small))
-    photographs = [
-        vgg.to_input(jnp.asarray(images.middle_square(samples.load(n), encoder.SIDE)))
-        for n in encoder.PHOTOGRAPHS
-    ]
+    photographs = [vgg.to_input(photograph) for photograph in dictionary.photographs()]
     means = vgg.mean_activations(first.params, photographs)
     middle = np.median(np.concatenate([means[name] for name in means]))
     assert middle == pytest.approx(1.0, rel=0.01)

@@ -78,8 +78,9 @@ def test_replay_gives_the_same_picture(world, name):
     base, record = run.replayed(name)
     base["output"]["image"] = "again.png" if name == "out.png" else "again.jpg"
     again = config.load(base=base)
-    assert run.differences(again, record) == []
-    run.run(again, say=lambda line: None)
+    said = []
+    run.run(again, say=said.append, earlier=record)
+    assert said == []
     np.testing.assert_array_equal(images.read(name).rgb, images.read(base["output"]["image"]).rgb)
 
 
@@ -91,14 +92,24 @@ def test_replay_from_another_folder_finds_the_images_beside_the_picture(world, m
     assert base["content"]["image"] == str(world / "photo.png")
 
 
+def test_a_second_run_replaces_its_own_record(world):
+    start(output="out.jpg")
+    start(output="out.jpg", seed=4)
+    assert run.replayed("out.jpg")[0]["seed"] == 4
+
+
 def test_replay_notices_what_has_changed(world):
     start()
     shutil.copy("art.png", "photo.png")
     base, record = run.replayed("out.png")
     record["versions"]["jax"] = "0.0.1"
-    found = run.differences(config.load(base=base), record)
+    record["encoder"] |= {"digest": "0", "source": "other.h5"}
+    base["output"]["image"] = "again.png"
+    found = []
+    run.run(config.load(base=base), say=found.append, earlier=record)
     assert any("jax is" in line and "was 0.0.1" in line for line in found)
-    assert any("photo.png has other pixels" in line for line in found)
+    assert any("the content image has other pixels" in line for line in found)
+    assert any("the network's weights are test, were other.h5" in line for line in found)
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
@@ -218,6 +229,16 @@ def foreign(world):
     return {}
 
 
+def foreign_json(world):
+    (world / "out.json").write_text('{"mine": 1}')
+    return {"output": "out.jpg"}
+
+
+def overwrite_init(world):
+    shutil.copy("photo.png", "out.png")
+    return {"init": "out.png"}
+
+
 MISTAKES = {
     "missing": (ImageError, "gone.png", lambda w: {"content": "gone.png"}),
     "folder as image": (ImageError, "w: is a folder", lambda w: (w / "w").mkdir() or {"style": "w"}),
@@ -236,6 +257,8 @@ MISTAKES = {
     "output is folder": (OutputError, "is a folder", lambda w: (w / "d.png").mkdir() or {"output": "d.png"}),
     "weights": (NstError, "gone.h5", lambda w: {"weights": "gone.h5"}),
     "overwrite": (OutputError, "is an input", overwrite),
+    "overwrite init": (OutputError, "is an input", overwrite_init),
+    "foreign json": (OutputError, "out.json: is not of an earlier run", foreign_json),
     "foreign": (OutputError, "is not the folder of an earlier run", foreign),
 }  # fmt: skip
 

@@ -64,7 +64,6 @@ def write(
         ImageError: the picture cannot be stored in that format.
         OutputError: the file cannot be written.
     """
-    check_suffix(path, bits=bits)
     data = encode(path, rgb, alpha=alpha, bits=bits, quality=quality, text=text)
     write_atomically(Path(path), data)
 
