@@ -6,6 +6,7 @@ in [0, 1]. Transparency, where there is any, is a second array of shape (height,
 
 from nst_jax.images.pictures import FloatArray, Picture
 from nst_jax.images.reading import MAX_PIXELS, read, read_text
+from nst_jax.images.sheet import contact_sheet
 from nst_jax.images.sizes import fit, middle_square, resize
 from nst_jax.images.writing import SUFFIXES, check_suffix, encode, write
 
@@ -15,6 +16,7 @@ __all__ = [
     "FloatArray",
     "Picture",
     "check_suffix",
+    "contact_sheet",
     "encode",
     "fit",
     "middle_square",
