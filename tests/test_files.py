@@ -43,6 +43,52 @@ def test_an_interrupt_leaves_what_was_there(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
+class UnexpectedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (UnexpectedError, UnexpectedError),
+        (KeyboardInterrupt, KeyboardInterrupt),
+        (OSError(28, "No space"), OutputError),
+    ],
+)
+@pytest.mark.parametrize("before", [b"old", None])
+def test_what_is_raised_while_writing_leaves_what_was_there(tmp_path, raised, seen, before):
+    path = tmp_path / "a.bin"
+    if before is not None:
+        path.write_bytes(before)
+
+    def write():
+        with files.replacing(path) as file:
+            file.write(b"half of the new")
+            raise raised
+
+    with pytest.raises(seen):
+        write()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == ({"a.bin": before} if before else {})
+
+
+def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with files.replacing(path) as file:
+        file.write(b"one, ")
+        file.flush()
+        assert path.read_bytes() == b"old"
+        file.write(b"two")
+        file.seek(0)
+        file.write(b"ONE")
+    assert path.read_bytes() == b"ONE, two"
+
+
+def test_an_error_without_a_number_keeps_its_words(tmp_path):
+    with pytest.raises(OutputError, match="10 requested and 3 written"), files.replacing(tmp_path / "a.npz"):
+        raise OSError("10 requested and 3 written")  # as NumPy may say
+
+
 def test_no_folder(tmp_path):
     with pytest.raises(OutputError, match="No such file or directory"):
         files.write_atomically(tmp_path / "nowhere" / "a.bin", b"")

@@ -1,0 +1,36 @@
+"""A solver's state on disk, so that interrupted work goes on bit for bit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from nst_jax.files import replacing
+
+
+def save(path: Path, state: Any, about: dict[str, Any]) -> None:
+    """Write the arrays of a pytree, and a dict of plain values about them, to an npz file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    with replacing(path) as file:
+        # Not compressed: that would take longer than the work that it saves.
+        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **leaves)  # type: ignore[arg-type]
+
+
+def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Read what `save` wrote; None if there is nothing of the structure and shapes of ``like``."""
+    leaves, structure = jax.tree.flatten(like)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            about = json.loads(stored["about"].tobytes())
+            arrays = [stored[str(i)] for i in range(len(leaves))]
+            whole = len(stored.files) == len(leaves) + 1
+    except Exception:  # absent, or damaged in one of zipfile's many ways: the work is done again
+        return None
+    fitting = all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(arrays, leaves, strict=True))
+    return (jax.tree.unflatten(structure, arrays), about) if whole and fitting else None
