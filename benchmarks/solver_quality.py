@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from nst_jax import images, objective, samples, solver, transfer, vgg
+from nst_jax import images, objective, samples, solver, tasks, vgg
+from nst_jax.conventions import CONVENTIONS
 from nst_jax.encoder import load_encoder
 
 MARKS = (25, 50, 100, 150, 200)
@@ -55,7 +56,7 @@ def torch_losses(fun, x, scale):
 
 def our_losses(fun, x):
     """Return the best loss after each of MARKS evaluations of our L-BFGS."""
-    method = solver.lbfgs(lambda x: (fun(x), {}), history=transfer.HISTORY)
+    method = solver.lbfgs(lambda x: (fun(x), {}), history=tasks.HISTORY)
     step = jax.jit(method.step, donate_argnums=0)
     state, losses = jax.jit(method.init)(x), []
     for _ in range(MARKS[-1]):
@@ -72,7 +73,7 @@ def main():
     parser.add_argument("content", nargs="?", default="sample:coffee")
     parser.add_argument("style", nargs="?", default="sample:starry_swirls")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--convention", default="notebook", choices=objective.CONVENTIONS)
+    parser.add_argument("--convention", default="notebook", choices=CONVENTIONS)
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
 
@@ -86,7 +87,7 @@ def main():
     targets = objective.make_targets(params, content, style, **layers)
     loss = partial(objective.loss, convention=options.convention)
     fun = lambda x: loss(x, params, targets, weights)[0]
-    noise = transfer.NOISE * jax.random.normal(jax.random.key(0), content.shape)
+    noise = tasks.NOISE * jax.random.normal(jax.random.key(0), content.shape)
     table = {}
     for init, x in {"content": content, "noise": noise}.items():
         first, grad = jax.value_and_grad(fun)(x)

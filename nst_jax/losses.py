@@ -12,8 +12,8 @@ from jax import Array
 def content_loss(F: Array, P: Array) -> Array:
     """Return the mean squared difference of two feature maps, C = sum_ij (F_ij - P_ij)^2 / (N M).
 
-    Equation (1) is C * N M / 2; `objective.CONVENTIONS` holds such factors. The gradient with respect to the
-    layer's activations is that of equation (2): proportional to F - P, and zero where F is not positive,
+    Equation (1) is C * N M / 2; `conventions.CONVENTIONS` holds such factors. The gradient with respect to
+    the layer's activations is that of equation (2): proportional to F - P, and zero where F is not positive,
     because F comes after the rectifier.
 
     Args:

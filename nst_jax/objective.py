@@ -6,60 +6,18 @@ pytrees whose leaves may be traced, batched and swept; layer names, pooling and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from nst_jax import vgg
+from nst_jax.conventions import CONVENTIONS, ConventionName
 from nst_jax.layers import canonical_layers
 from nst_jax.losses import content_loss, gram_matrix, style_loss, total_variation
 from nst_jax.vgg import Padding, Params, Pool
 
-ConventionName = Literal["gatys2016", "literal", "notebook", "johnson"]
 Terms = dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Convention:
-    """How a system turns squared differences into loss terms: its published weights mean the same here.
-
-    With C and S of `losses.content_loss` and `losses.style_loss`, N channels and M positions, the loss is
-    alpha * content_factor * C (* N M if `content_sum`) + beta * sum_l w_l * style_factor * S_l (/ N_l^2 if
-    `style_per_channel`) + gamma * V, V being the total variation: half of its sum if `variation_sum`,
-    otherwise its mean over pixels and channels.
-    """
-
-    content_weight: float
-    style_weight: float
-    total_variation: float
-    content_factor: float = 1.0
-    content_sum: bool = False
-    style_factor: float = 1.0
-    style_per_channel: bool = False
-    variation_sum: bool = False
-    layers_share: bool = False
-    """Whether w_l is 1 / (number of layers) unless given, or 1."""
-    normalised: bool = False
-    """Whether the weights are meant for the network of mean activation one."""
-
-
-CONVENTIONS: dict[ConventionName, Convention] = {
-    # alpha/2 C + beta sum_l w_l/4 S_l: the paper with its content term averaged, as in the authors' own code;
-    # alpha/beta = 1e-3 as in Fig. 3. Only the ratio matters.
-    "gatys2016": Convention(
-        1.0, 1e3, 0.0, content_factor=0.5, style_factor=0.25, layers_share=True, normalised=True
-    ),
-    # Equations (1), (4), (5) as printed: the content term is a sum, about a million times larger.
-    "literal": Convention(
-        1.0, 1e9, 0.0, content_factor=0.5, content_sum=True, style_factor=0.25, layers_share=True
-    ),
-    # Gatys' PyTorch notebook: C + sum_l 1e3/N_l^2 S_l.
-    "notebook": Convention(1.0, 1e3, 0.0, style_per_channel=True),
-    # Johnson's neural-style: 5 C + sum_l 1e2/N_l^2 S_l + 1e-3 V (V only in his gradient; in the loss here).
-    "johnson": Convention(5.0, 1e2, 1e-3, style_per_channel=True, variation_sum=True),
-}
 
 
 @jax.tree_util.register_dataclass
@@ -140,13 +98,25 @@ def make_targets(
 
     The two images may have different sizes.
     """
-    P = (
-        vgg.features(params, content, layers=content_layers, pool=pool, padding=padding)
-        if content_layers
-        else {}
+    return Targets(
+        content=content_targets(params, content, layers=content_layers, pool=pool, padding=padding),
+        style=style_targets(params, style, layers=style_layers, pool=pool, padding=padding),
     )
-    F = vgg.features(params, style, layers=style_layers, pool=pool, padding=padding) if style_layers else {}
-    return Targets(content=P, style={name: gram_matrix(F[name]) for name in F})
+
+
+def content_targets(
+    params: Params, content: Array, *, layers: Sequence[str], pool: Pool = "avg", padding: Padding = "zero"
+) -> dict[str, Array]:
+    """Return the features P of equation (1), by layer."""
+    return vgg.features(params, content, layers=layers, pool=pool, padding=padding) if layers else {}
+
+
+def style_targets(
+    params: Params, style: Array, *, layers: Sequence[str], pool: Pool = "avg", padding: Padding = "zero"
+) -> dict[str, Array]:
+    """Return the Gram matrices A of equation (4), by layer."""
+    F = vgg.features(params, style, layers=layers, pool=pool, padding=padding) if layers else {}
+    return {name: gram_matrix(F[name]) for name in F}
 
 
 def loss(

@@ -5,17 +5,13 @@ lines, the loss curve and intermediate pictures. While it works they are in ``ou
 result is replaced, file by file, only once the new one is whole.
 """
 
-import hashlib
 import json
-import math
 import os
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,17 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import config as configs
-from nst_jax import images, samples
-from nst_jax.config import INIT_SOURCES, Config
+from nst_jax import images, inputs, records
+from nst_jax.config import Config
 from nst_jax.errors import ConfigError, OutputError
 from nst_jax.files import write_atomically
-from nst_jax.images import Picture
+from nst_jax.records import KEYWORD, carries, plain, to_json
 from nst_jax.report import loss_curve
-
-KEYWORD = "nst_jax"
-"""Where a PNG's text holds the record of its run."""
-
-_PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -47,14 +38,6 @@ class Outcome:
     loss: float
     initial_loss: float
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    content: Picture
-    style: Picture
-    init: Any
-    digests: dict[str, str]
 
 
 def run(
@@ -79,19 +62,21 @@ def run(
     """
     output = Path(config.output.image)
     _check_output(output, config)
-    inputs = _read_inputs(config)
+    if config.sweep.axes:
+        raise ConfigError("sweep.axes: this config is of a sweep; use nst-jax sweep --config FILE")
+    pictures = inputs.read_inputs(config)
     folder = output.with_name(f"{output.stem}.run")
 
     # Late: it imports JAX, and mistakes should not wait for that.
     from nst_jax.transfer import Progress, stylize
 
-    encoder = _encoder(config, download)
+    encoder = inputs.encoder(config, download)
     if encoder.note:
         say(encoder.note)
-    record = _record(config, encoder.record(), inputs.digests)
-    for difference in differences(record, earlier or {}):
+    record = records.record(config, encoder.record(), pictures.digests)
+    for difference in records.differences(record, earlier or {}):
         say(f"note: this may not repeat the picture exactly: {difference}")
-    picture = partial(_write_picture, alpha=inputs.content.alpha, config=config)
+    picture = partial(_write_picture, alpha=pictures.content.alpha, config=config)
     curve: list[dict[str, Any]] = []
 
     with _unfinished(folder) as (workshop, metrics):
@@ -106,12 +91,15 @@ def run(
             return callback(progress) if callback else None
 
         result = stylize(
-            inputs.content.rgb,
-            inputs.style.rgb,
+            pictures.content.rgb,
+            pictures.style.rgb,
             encoder=encoder,
-            init=inputs.init,
+            init=pictures.init,
             callback=watch,
-            **_options(config),
+            style_scale=config.style.scale,
+            style_fit=config.style.fit,
+            stops=config.output.save_every,
+            **inputs.options(config),
         )
         ended = {name: getattr(result, name) for name in ("status", "loss", "initial_loss", "evaluations")}
         record |= {"result": ended}
@@ -120,144 +108,14 @@ def run(
         write_atomically(workshop / "config.yaml", configs.to_yaml(config).encode())
         write_atomically(workshop / "loss.svg", loss_curve(curve, title=title).encode())
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
-        write_atomically(workshop / "result.json", _json(timed))
+        write_atomically(workshop / "result.json", to_json(timed))
     _settle(workshop, folder)
-    if not _carries(output):
-        write_atomically(output.with_suffix(".json"), _json(record))
+    if not carries(output):
+        write_atomically(output.with_suffix(".json"), to_json(record))
     write_atomically(output, data)
     return Outcome(
         output, folder, result.status, result.sentence, result.loss, result.initial_loss, result.seconds
     )
-
-
-def _encoder(config: Config, download: Callable[[int, int], None] | None) -> Any:
-    from nst_jax.encoder import load_encoder
-    from nst_jax.objective import CONVENTIONS
-
-    network = config.network
-    expected = CONVENTIONS[config.loss.convention].normalised
-    return load_encoder(
-        config.weights,
-        normalised=expected if network.normalised is None else network.normalised,
-        pool=network.pool,
-        padding=network.padding,
-        progress=download,
-    )
-
-
-def _options(config: Config) -> dict[str, Any]:
-    """Return the settings as the options of `transfer.stylize`."""
-    return {
-        "seed": config.seed,
-        "evaluations": config.solver.evaluations,
-        "convention": config.loss.convention,
-        "content_weight": config.content.weight,
-        "style_weight": config.style.weight,
-        "total_variation": config.loss.total_variation,
-        "content_layers": config.content.layers,
-        "style_layers": config.style.layers,
-        "style_scale": config.style.scale,
-        "style_fit": config.style.fit,
-        "pool": config.network.pool,
-        "padding": config.network.padding,
-        "method": config.solver.kind,
-        "linesearch": config.solver.linesearch,
-        "history": config.solver.history,
-        "learning_rate": config.solver.learning_rate,
-        "stops": config.output.save_every,
-    }
-
-
-def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings and the whole record of the run that made a picture.
-
-    Raises:
-        ConfigError: the picture carries no record.
-    """
-    picture = Path(path)
-    try:
-        record = _read_record(picture)
-        settings, encoder = record["config"], record["encoder"]["name"]
-    except (ValueError, KeyError, TypeError):
-        where = "in it" if _carries(picture) else f"in {picture.stem}.json beside it"
-        raise ConfigError(
-            f"{picture}: there is no record of a run {where}; only pictures of this program have one"
-        ) from None
-    if encoder == "dictionary":  # it had no VGG-19 then; to repeat the run, do without it now
-        settings["weights"] = "dictionary"
-    for section in ("content", "style"):
-        settings[section]["image"] = _found(settings[section]["image"], picture.parent)
-    if isinstance(settings["init"], str) and settings["init"] not in INIT_SOURCES:
-        settings["init"] = _found(settings["init"], picture.parent)
-    return settings, record
-
-
-def _carries(picture: Path) -> bool:
-    """Tell whether a picture holds its record itself; others have it in a JSON file beside them."""
-    return picture.suffix.lower() == ".png"
-
-
-def _read_record(picture: Path) -> Any:
-    if _carries(picture):
-        return json.loads(images.read_text(picture).get(KEYWORD, ""))
-    beside = picture.with_suffix(".json")
-    return json.loads(beside.read_text(encoding="utf-8") if beside.is_file() else "")
-
-
-def differences(record: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
-    """Return what a record has otherwise than an earlier one, so that the pictures may differ."""
-    found = [
-        f"{name} is {record['versions'].get(name)}, was {then}"
-        for name, then in earlier.get("versions", {}).items()
-        if record["versions"].get(name) != then
-    ]
-    found += [
-        f"the {name} image has other pixels"
-        for name, then in earlier.get("inputs", {}).items()
-        if name in record["inputs"] and record["inputs"][name] != then
-    ]
-    then = earlier.get("encoder", record["encoder"])
-    if then["digest"] != record["encoder"]["digest"]:
-        found.append(f"the network's weights are {record['encoder']['source']}, were {then['source']}")
-    return found
-
-
-def _found(name: str, beside: Path) -> str:
-    near = beside / name
-    return str(near) if not name.startswith("sample:") and not Path(name).exists() and near.exists() else name
-
-
-# Reading
-
-
-def _read_inputs(config: Config) -> _Inputs:
-    for section, flag in ((config.content, "content"), (config.style, "style")):
-        if section.image is None:
-            raise ConfigError(f"{flag}.image: no {flag} image given: use --{flag} FILE, or sample:NAME")
-    content = _load(str(config.content.image), config.max_pixels)
-    style = _load(str(config.style.image), config.max_pixels)
-    digests = {"content": _digest(content), "style": _digest(style)}
-    height, width, _ = content.rgb.shape
-    size = images.fit(height, width, config.size)
-    init: Any = config.init
-    if isinstance(init, str) and init not in INIT_SOURCES:
-        picture = _load(init, config.max_pixels)
-        init, digests["init"] = picture.rgb, _digest(picture)
-    alpha = None if content.alpha is None else images.resize(content.alpha, size)
-    return _Inputs(Picture(images.resize(content.rgb, size), alpha), style, init, digests)
-
-
-def _load(name: str, max_pixels: int) -> Picture:
-    if name.startswith("sample:"):
-        return Picture(samples.load(name.removeprefix("sample:")))
-    return images.read(name, max_pixels=max_pixels)
-
-
-def _digest(picture: Picture) -> str:
-    return hashlib.sha256(np.ascontiguousarray(picture.rgb).tobytes()).hexdigest()
-
-
-# Writing
 
 
 def _check_output(output: Path, config: Config) -> None:
@@ -283,9 +141,9 @@ def _check_output(output: Path, config: Config) -> None:
     folder = output.with_name(f"{output.stem}.run")
     if folder.exists() and not (folder / "result.json").is_file() and not _is_empty(folder):
         raise OutputError(f"{folder}: is not the folder of an earlier run; move it or give another --output")
-    if not _carries(output) and output.with_suffix(".json").exists():
+    if not carries(output) and output.with_suffix(".json").exists():
         try:
-            known = "encoder" in _read_record(output)
+            known = "encoder" in records.read_record(output)
         except (OSError, ValueError, TypeError):
             known = False
         if not known:  # it would be overwritten with this run's record
@@ -334,20 +192,9 @@ def _line(progress: Any) -> dict[str, Any]:
     }
 
 
-def _json(record: dict[str, Any]) -> bytes:
-    return (json.dumps(_plain(record), indent=2) + "\n").encode()
-
-
-def _plain(value: Any) -> Any:
-    """Return a record with null for numbers that are not finite, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _write_line(file: IO[str], line: dict[str, Any]) -> None:
     try:
-        file.write(json.dumps(_plain(line)) + "\n")
+        file.write(json.dumps(plain(line)) + "\n")
         file.flush()
     except OSError as error:
         raise OutputError(f"{file.name}: cannot be written: {error.strerror}") from None
@@ -367,7 +214,7 @@ def _write_picture(
         alpha=alpha,
         bits=config.output.bits,
         quality=config.output.quality,
-        text={KEYWORD: json.dumps(_plain(record))},
+        text={KEYWORD: json.dumps(plain(record))},
     )
     write_atomically(path, data)
     return data
@@ -386,19 +233,3 @@ def _settle(workshop: Path, folder: Path) -> None:
         workshop.rmdir()
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
-
-
-def _record(config: Config, encoder: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
-    import jax
-
-    return {
-        "config": config.model_dump(mode="json"),
-        "encoder": encoder,
-        "inputs": inputs,
-        "versions": _versions(),
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

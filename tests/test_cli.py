@@ -11,6 +11,7 @@ from test_run import world  # noqa: F401 (a fixture)
 
 from nst_jax import cli, config, downloads, images, weights
 from nst_jax.__main__ import main
+from nst_jax.cli import arguments, transfer
 
 ARGUMENTS = ["--content", "photo.png", "--style", "art.png", "--size", "24", "--evaluations", "4"]
 ARGUMENTS += ["--set", "network.normalised=false"]
@@ -55,19 +56,19 @@ def test_replay_repeats_and_does_not_overwrite(world, capsys):  # noqa: F811
 
 
 def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch):  # noqa: F811
-    real = cli._progress
+    real = transfer.run_progress
 
     def impatient(budget):
         os.kill(os.getpid(), signal.SIGINT)
         return real(budget)
 
-    monkeypatch.setattr(cli, "_progress", impatient)
+    monkeypatch.setattr(transfer, "run_progress", impatient)
     assert cli.run([*ARGUMENTS, "--evaluations", "5000"]) == 130
     out, err = capsys.readouterr()
     assert "out.png: interrupted after" in out
     command = re.search(r"to go on from here: nst-jax (.*)", err).group(1)
     assert (world / "out.png").exists()
-    monkeypatch.setattr(cli, "_progress", real)
+    monkeypatch.setattr(transfer, "run_progress", real)
     assert cli.run([*command.split(), "--evaluations", "3"]) == 0
     assert (world / "out_more.png").exists()
 
@@ -89,7 +90,7 @@ def test_a_loss_that_is_not_finite_is_exit_code_1(world, monkeypatch):  # noqa: 
 
 
 def test_bugs_keep_their_traceback(world, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("nst_jax.run._read_inputs", lambda config: 1 / 0)
+    monkeypatch.setattr("nst_jax.inputs.read_inputs", lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.run(ARGUMENTS)
 
@@ -127,7 +128,7 @@ def test_mistakes_are_lines_on_stderr_and_exit_code_2(tmp_path, monkeypatch, cap
 
 def test_help_states_the_defaults_of_the_config():
     defaults = config.Config()
-    for flag, (key, _, text) in cli._FLAGS.items():
+    for flag, (key, _, text) in arguments.FLAGS.items():
         stated = re.search(r"\(default: ([^,)]*)", text)
         value = defaults
         for part in key.split("."):
@@ -178,7 +179,7 @@ def test_a_second_process_does_not_compile_again(tmp_path):
     arguments = ["--content", "sample:chelsea", "--style", "sample:stained_glass", "--size", "40"]
     arguments += ["--evaluations", "1", "--weights", "dictionary"]
     logs = [nst(*arguments, cwd=tmp_path, env=environment).stderr for _ in range(2)]
-    stored = lambda log: log.count("Persistent compilation cache hit for 'jit__step'")
+    stored = lambda log: log.count("Persistent compilation cache hit for 'jit_step'")
     assert [stored(log) for log in logs] == [0, 1]
 
 

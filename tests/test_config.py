@@ -201,5 +201,6 @@ def test_packaged_configs_by_name_from_anywhere(tmp_path, monkeypatch):
 def test_every_config_loads_and_opens_with_its_command(file):
     loaded = config.load(file)
     assert loaded.content.image
-    assert file.read_text().startswith(f"# python -m nst_jax --config configs/{file.name}\n")
+    command = "nst_jax sweep" if loaded.sweep.axes else "nst_jax"
+    assert file.read_text().startswith(f"# python -m {command} --config configs/{file.name}\n")
     assert math.isfinite(loaded.style.scale)

@@ -5,6 +5,7 @@ import pytest
 import reference
 
 from nst_jax import objective
+from nst_jax.conventions import CONVENTIONS
 from nst_jax.errors import ConfigError
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1")
@@ -29,7 +30,7 @@ def pieces(features):
     return C, S, N, M
 
 
-@pytest.mark.parametrize("name", objective.CONVENTIONS)
+@pytest.mark.parametrize("name", CONVENTIONS)
 def test_conventions_are_those_of_the_conversion_table(setting, name):
     params, x, targets, features = setting
     weights = objective.make_weights(

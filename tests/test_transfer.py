@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from conftest import NARROW
 
-from nst_jax import Encoder, stylize, transfer, vgg
+from nst_jax import Encoder, stylize, tasks, vgg
 from nst_jax.errors import ImageError, NstError
 
 
@@ -71,7 +71,7 @@ def test_callback_sees_progress_and_can_end_the_run(pair, encoder):
 
 def test_a_second_run_of_the_same_shapes_does_not_trace_again(pair, encoder, monkeypatch):
     quick(pair, encoder, content_weight=1.0)
-    monkeypatch.setattr(transfer.objective, "loss", lambda *a, **k: pytest.fail("traced again"))
+    monkeypatch.setattr(tasks.objective, "loss", lambda *a, **k: pytest.fail("traced again"))
     quick(pair, encoder, content_weight=2.0)
 
 
@@ -83,49 +83,6 @@ def test_a_nan_in_the_network_ends_the_run_with_the_first_image(pair, narrow):
     result = quick(pair, Encoder(broken, "broken", "", "", ""))
     assert result.status == "not finite"
     np.testing.assert_allclose(result.image, pair[0], atol=1e-5)
-
-
-def test_initial_images(pair):
-    content, style = pair
-    fitted = style[:24, :1] * np.ones((1, 32, 1), np.float32)
-    first = lambda init, **options: np.asarray(transfer.first_image(init, content, fitted, **options))
-    np.testing.assert_allclose(first("content"), vgg.to_input(content), atol=1e-4)
-    np.testing.assert_allclose(first("style"), vgg.to_input(fitted), atol=1e-4)
-    noise = first("noise", seed=1)
-    assert abs(noise.mean()) < 0.1
-    assert noise.std() == pytest.approx(transfer.NOISE, rel=0.1)
-    assert (noise != first("noise", seed=2)).any()
-    np.testing.assert_array_equal(noise, first("noise", seed=1))
-    blend = first({"content": 0.7, "noise": 0.3}, seed=1)
-    np.testing.assert_allclose(blend, 0.7 * first("content") + 0.3 * noise, atol=1e-4)
-    given = np.full((6, 8, 3), 255, np.uint8)
-    np.testing.assert_allclose(first(given), vgg.to_input(np.ones((24, 32, 3), np.float32)), atol=1e-3)
-    with pytest.raises(NstError, match="content, style, noise"):
-        first("nois")
-
-
-@pytest.mark.parametrize(
-    ("fit", "scale", "wanted"),
-    [
-        ("content", 1.0, (100, 200)),
-        ("content", 0.5, (50, 100)),
-        ("aspect", 1.0, (141, 141)),
-        ("aspect", 2.0, (283, 283)),
-    ],
-)
-def test_style_sizes(fit, scale, wanted):
-    assert transfer.style_size((300, 300), (100, 200), scale, fit) == wanted
-
-
-def test_images_given_as_bytes_or_floats(random):
-    pixels = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    np.testing.assert_allclose(transfer.as_image(pixels, "content"), pixels / 255, rtol=1e-6)
-    for wrong in (np.zeros((4, 5)), np.zeros((4, 5, 4)), np.zeros((0, 5, 3))):
-        with pytest.raises(ImageError, match="content image has shape"):
-            transfer.as_image(wrong, "content")
-    for wrong in (np.full((4, 5, 3), 128.0), np.full((4, 5, 3), np.nan)):
-        with pytest.raises(ImageError, match=r"\[0, 1\]"):
-            transfer.as_image(wrong, "style")
 
 
 def test_too_small_an_image_names_size_and_layer(encoder):
@@ -151,12 +108,6 @@ def test_degenerate_pictures_stay_finite(encoder):
         result = stylize(content, style, encoder=encoder, evaluations=15)
         assert np.isfinite(result.image).all()
         assert np.isfinite(result.loss)
-
-
-def test_history_is_bounded_by_memory():
-    assert transfer.history_for(512 * 512 * 12) == 100
-    assert transfer.history_for(2048 * 2048 * 12) * 2 * 2048 * 2048 * 12 <= transfer.HISTORY_BYTES
-    assert transfer.history_for(10**12) == 5
 
 
 def test_the_narrow_network_has_all_of_vgg19s_names(narrow):

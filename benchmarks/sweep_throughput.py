@@ -1,0 +1,157 @@
+"""What a sweep gains over single runs, and lanes in a batch over one lane.
+
+python benchmarks/sweep_throughput.py processes [--size 128] [--cells 20] [--evaluations 50] [--rounds 2]
+    A grid of style weights painted by one `nst-jax sweep`, by one process that runs the same configs one by
+    one, and by a process for each. Alternating, each from its start to its end, programs compiled before.
+python benchmarks/sweep_throughput.py lanes [--size 256] [--cells 1,4,16] [--evaluations 60]
+    Evaluations a second of so many lanes, batched and on threads, after compilation, against single runs; how
+    far the losses of the lanes are from those of the runs alone; and the memory that the compiler states.
+
+Uses VGG-19 where it can be had, else the built-in encoder, which costs the same. Prints JSON.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CONTENT, STYLE = "sample:coffee", "sample:starry_swirls"
+ONE_PROCESS = """
+import sys
+from nst_jax import config, run
+from nst_jax.cli.terminal import remember_programs
+remember_programs()
+for cell in config.cells(config.load(sys.argv[1])):
+    settings = cell.config.model_dump()
+    settings["output"]["image"] = f"{sys.argv[2]}/{cell.index}.png"
+    run.run(config.load(base=settings), say=lambda line: None)
+"""
+
+
+def processes(options):
+    """Return seconds of a grid in one sweep, of its configs in one process, and of one process for each."""
+    cells = int(options.cells or 20)
+    evaluations = options.evaluations or 50
+    folder = Path(tempfile.mkdtemp())
+    text = (
+        f"content: {CONTENT}\nstyle: {STYLE}\nsize: {options.size or 128}\n"
+        f"solver: {{evaluations: {evaluations}}}\n"
+        f"sweep: {{axes: {{style.weight: {{logspace: [1e2, 1e4, {cells}]}}}}}}\n"
+    )
+    (folder / "grid.yaml").write_text(text)
+
+    def timed(*commands):
+        begun = time.perf_counter()
+        for command in commands:
+            subprocess.run([sys.executable, *map(str, command)], cwd=folder, check=True, capture_output=True)
+        return time.perf_counter() - begun
+
+    program = ("-m", "nst_jax")
+    single = (*program, "--content", CONTENT, "--style", STYLE, "--size", options.size or 128)
+    weights = [1e2 * 100 ** (n / max(1, cells - 1)) for n in range(cells)]
+    ways = {
+        "sweep": lambda n: timed((*program, "sweep", "--config", "grid.yaml", "--output", f"sweep{n}")),
+        "one after another": lambda n: timed(("-c", ONE_PROCESS, "grid.yaml", folder)),
+        "a process each": lambda n: timed(
+            *(
+                (*single, "--evaluations", evaluations, "--style-weight", w, "--output", "o.png")
+                for w in weights
+            )
+        ),
+    }
+    ways["sweep"]("warm")
+    timed((*single, "--evaluations", 1))
+    found = {name: [] for name in ways}
+    for n in range(options.rounds):
+        for name, way in ways.items():
+            found[name].append(round(way(n), 2))
+            print(name, found[name][-1], file=sys.stderr)
+    middle = {name: statistics.median(seconds) for name, seconds in found.items()}
+    return {
+        "cells": cells,
+        "evaluations": evaluations,
+        "seconds": found,
+        "throughput": {name: round(cells * evaluations / s, 2) for name, s in middle.items()},
+        "sweep against": {name: round(s / middle["sweep"], 3) for name, s in middle.items()},
+    }
+
+
+def lanes(options):
+    """Return evaluations a second of batches and threads against single runs."""
+    import jax
+    import numpy as np
+
+    from nst_jax import config, images, inputs, load_encoder, memory, samples, stylize, tasks
+    from nst_jax import lanes as many
+    from nst_jax.lanes import plan, programs
+
+    size, evaluations = options.size or 256, options.evaluations or 60
+    encoder = load_encoder("auto")
+    content = samples.load(CONTENT.removeprefix("sample:"))
+    content = images.resize(content, images.fit(*content.shape[:2], size))
+    pair = tasks.fitted(content, samples.load(STYLE.removeprefix("sample:")))
+    settings = inputs.options(config.Config()) | {"evaluations": evaluations, "init": "content"}
+
+    def ready(count):
+        weights = np.geomspace(1e2, 1e4, count)
+        made = [
+            tasks.prepare(*pair, params=encoder.params, **settings | {"style_weight": float(w)})
+            for w in weights
+        ]
+        return dict(enumerate(made))
+
+    def rate(count, mode):
+        found, grid = {}, ready(count)
+        begun = time.perf_counter()
+        many.run(grid, done=lambda i, result, curve: found.__setitem__(i, result), mode=mode)
+        return count * evaluations / (time.perf_counter() - begun), found
+
+    def alone(weight):
+        begun = time.perf_counter()
+        result = stylize(*pair, encoder=encoder, **settings | {"style_weight": weight})
+        return evaluations / (time.perf_counter() - begun), result
+
+    alone(1e3)
+    table = {"device": jax.devices()[0].device_kind, "size": content.shape[:2], "network": encoder.name}
+    cpu = jax.devices()[0].platform == "cpu"
+    for count in map(int, (options.cells or "1,4,16").split(",")):
+        row = table[f"{count} lanes"] = {}
+        task = ready(1)[0]
+        shapes, devices = programs.shapes_of(task), tuple(jax.local_devices()[:1])
+        row["bytes"] = sum(memory.taken(plan.compiled(task.program, shapes, count, devices)))
+        for mode in ("vmap", "threads") if cpu else ("vmap",):
+            rate(count, mode)  # compiles
+            runs = [(alone(1e3)[0], *rate(count, mode)) for _ in range(options.rounds)]
+            one, several = (statistics.median(r[i] for r in runs) for i in (0, 1))
+            weights = np.geomspace(1e2, 1e4, count)
+            apart = [abs(runs[0][2][i].loss / alone(float(w))[1].loss - 1) for i, w in enumerate(weights)]
+            row[mode] = {
+                "evaluations/s": round(several, 2),
+                "against one run": round(several / one, 3),
+                "loss apart, median": round(statistics.median(apart), 5),
+                "loss apart, most": round(max(apart), 5),
+            }
+            print(count, mode, row[mode], file=sys.stderr)
+    return table
+
+
+def main():
+    """Print the numbers as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("processes", "lanes"))
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--cells")
+    parser.add_argument("--evaluations", type=int)
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    print(json.dumps({"processes": processes, "lanes": lanes}[options.what](options), indent=1))
+
+
+if __name__ == "__main__":
+    main()

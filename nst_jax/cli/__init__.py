@@ -1,0 +1,38 @@
+"""The command line: arguments, progress, exit codes.
+
+Exit codes: 0 all is done, 1 a picture stopped on a loss that is not finite, 2 a mistake in what was given,
+130 interrupted. Everything slow is imported late, so that help and mistakes come at once.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from nst_jax.cli import sweep, transfer, weights
+from nst_jax.errors import NstError
+
+__all__ = ["run"]
+
+_COMMANDS = {"sweep": sweep.run, "weights": weights.run}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code."""
+    try:
+        if arguments[:1] and arguments[0] in _COMMANDS:
+            return _COMMANDS[arguments[0]](arguments[1:])
+        if arguments == ["samples"]:
+            from nst_jax import samples
+
+            print(samples.describe())
+            return 0
+        return transfer.run(arguments)
+    except NstError as error:
+        for line in str(error).splitlines():
+            print(f"nst-jax: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("nst-jax: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `nst-jax --print-config | head`
+        sys.stdout = None
+        return 0

@@ -1,0 +1,129 @@
+"""nst-jax sweep: a grid of settings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nst_jax.cli.arguments import FLAGS, pairs, parser_for, settings_of
+from nst_jax.cli.terminal import Download, grid_progress, interruptible, remember_programs, say
+from nst_jax.errors import ConfigError
+
+_FLAGS = {flag: entry for flag, entry in FLAGS.items() if flag not in ("output", "save-every")} | {
+    "output": ("sweep.folder", str, "the folder for pictures, sheet.png and index.html (default: sweep)"),
+    "max-parallel": ("sweep.max_parallel", int, "cells at once (default: what fits in memory)"),
+}
+
+_EXAMPLES = """\
+examples:
+  nst-jax sweep --config sweep_tradeoff                  the example: four ratios of content to style
+  nst-jax sweep --content photo.jpg --style painting.jpg --axis "style.weight=[1e2, 1e3, 1e4]"
+  nst-jax sweep --config mine.yaml --axis "seed={linspace: [0, 4, 5]}" --axis "style=[a.jpg, b.jpg]"
+  nst-jax sweep --config mine.yaml --shard 1/4           one of four parts, on any machine
+  nst-jax sweep --collect sweep                          the sheet and the page of what is done
+  nst-jax sweep --config mine.yaml --slurm 4 --slurm-option gpus_per_node=1
+Interrupted work goes on with the same command; cells that are done are not painted again.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``nst-jax sweep`` and return the exit code."""
+    parser = parser_for(
+        "nst-jax sweep",
+        _FLAGS,
+        description="Paint a grid of settings and show all pictures on one sheet and page.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument(
+        "--axis",
+        action="append",
+        default=[],
+        metavar="KEY=VALUES",
+        help="a setting to sweep, again for more; in place of the config's axes",
+    )
+    parser.add_argument("--shard", metavar="I/N", help="paint every N-th cell only, beginning with the I-th")
+    parser.add_argument("--collect", metavar="DIR", help="write sheet and page of a folder, and stop")
+    parser.add_argument("--slurm", metavar="N", help="submit N shards as Slurm jobs (extra: slurm)")
+    parser.add_argument(
+        "--slurm-option", action="append", default=[], metavar="KEY=VALUE", help="of submitit's executor"
+    )
+    options = vars(parser.parse_args(arguments))
+    if options["collect"]:
+        return _collect(options)
+
+    from nst_jax import config as configs
+
+    flags = settings_of(options, _FLAGS)
+    if options["axis"]:
+        flags["sweep.axes"] = ("--axis", [{key: values} for key, values in pairs("--axis", options["axis"])])
+    config = configs.load(options["config"], flags=flags, assignments=options["set"])
+    if options["print_config"]:
+        print(configs.to_yaml(config), end="")
+        return 0
+    if options["slurm"]:
+        return _submit(config, options)
+    return _paint(config, options["shard"])
+
+
+def _paint(config: Any, shard: str | None) -> int:
+    from nst_jax import sweep as sweeps
+
+    part = sweeps.parse_shard(shard) if shard else (1, 1)
+    with interruptible() as interrupted, grid_progress() as show:
+
+        def watch(progress: Any) -> bool:
+            show(progress)
+            return bool(interrupted)
+
+        remember_programs()
+        outcome = sweeps.run(config, shard=part, callback=watch, say=say, download=Download())
+    if outcome.interrupted:
+        say(f"{outcome.done} of {outcome.cells} cells are done; the same command goes on from here")
+        return 130
+    if outcome.collection is None:
+        print(f"{outcome.folder}: {outcome.done} of {outcome.cells} cells done, {outcome.seconds:.1f} s")
+        say(f"when the others are done too: nst-jax sweep --collect {outcome.folder}")
+        return 0
+    return _told(outcome.collection, f", {outcome.seconds:.1f} s")
+
+
+def _collect(options: dict[str, Any]) -> int:
+    others = [name for name, given in options.items() if given and name not in ("collect", "set", "axis")]
+    if others:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise ConfigError(f"--collect reads all settings from the folder; leave out {flags}")
+
+    from nst_jax.gallery import collect
+
+    return _told(collect(Path(options["collect"])), "")
+
+
+def _told(found: Any, seconds: str) -> int:
+    best = f"; lowest: {found.best}" if found.best else ""
+    done = found.cells - len(found.missing)
+    print(f"{found.folder}/index.html, sheet.png: {done} of {found.cells} cells{seconds}{best}")
+    if found.missing:
+        say(f"not done yet: cells {_listed(found.missing)}")
+    if found.not_finite:
+        say(f"stopped on a loss that is no finite number: cells {_listed(found.not_finite)}")
+    return 1 if found.not_finite else 0
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown
+
+
+def _submit(config: Any, options: dict[str, Any]) -> int:
+    if options["shard"]:
+        raise ConfigError("--slurm submits every shard itself; leave out --shard")
+    if not options["slurm"].isdecimal() or int(options["slurm"]) < 1:
+        raise ConfigError(f"--slurm {options['slurm']}: should be the number of jobs, at least 1")
+
+    from nst_jax import slurm
+
+    remember_programs()
+    jobs = slurm.submit(config, int(options["slurm"]), dict(pairs("--slurm-option", options["slurm_option"])))
+    folder = config.sweep.folder
+    print(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")
+    say(f"the last to end writes {folder}/index.html; before that: nst-jax sweep --collect {folder}")
+    return 0

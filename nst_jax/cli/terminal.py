@@ -1,0 +1,113 @@
+"""What is shown on the terminal while work is done, and what Ctrl-C does."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def say(line: str) -> None:
+    """Tell the user something that is not the result."""
+    print(f"nst-jax: {line}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Give a list that is empty until Ctrl-C is pressed; a second Ctrl-C stops at once."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+        say("stopping after this step and saving the picture; press Ctrl-C again to stop at once")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def run_progress(budget: int) -> Iterator[Callable[[Any], None]]:
+    """Give a function that shows a `transfer.Progress` on the terminal; silent where there is none."""
+    with _bar(budget, waiting="compiling, about ten seconds the first time") as update:
+
+        def show(progress: Any) -> None:
+            sums = {"content": 0.0, "style": 0.0, "total_variation": 0.0}
+            for name, value in progress.terms.items():
+                sums[name.split("/")[0]] += value
+            text = f"loss {progress.loss:.3g}  content {sums['content']:.3g}  style {sums['style']:.3g}"
+            if sums["total_variation"]:
+                text += f"  tv {sums['total_variation']:.3g}"
+            update(progress.evaluations, f"{text}  {progress.rate:.2g}/s" if progress.rate else text)
+
+        yield show
+
+
+@contextlib.contextmanager
+def grid_progress() -> Iterator[Callable[[Any], None]]:
+    """Give a function that shows a `lanes.GridProgress` on the terminal; silent where there is none."""
+    with _bar(None, waiting="compiling, about ten seconds the first time") as update:
+
+        def show(progress: Any) -> None:
+            text = f"cells {progress.done}/{progress.cells}  best loss {progress.best_loss:.3g}"
+            update(progress.evaluations, text, progress.budget)
+
+        yield show
+
+
+@contextlib.contextmanager
+def _bar(budget: int | None, *, waiting: str) -> Iterator[Callable[..., None]]:
+    if not sys.stderr.isatty():
+        yield lambda *state: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.completed:.0f}/{task.total}" if budget else "{task.completed:.0f}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=budget, text=waiting)
+
+        def update(done: int, text: str, total: int | None = None) -> None:
+            bar.update(task, completed=done, text=text, total=total or budget)
+
+        yield update
+
+
+class Download:
+    """Shows a download's progress on the terminal; silent where there is none."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how many of how many bytes are there."""
+        if not sys.stderr.isatty():
+            return
+        end = "\n" if total and done >= total else "\r"
+        print(
+            f"VGG-19 weights: {done / 1e6:.0f} of {total / 1e6:.0f} MB", end=end, file=sys.stderr, flush=True
+        )
+
+
+def remember_programs() -> None:
+    """Keep compiled programs on disk: a second run of the same shapes starts at once."""
+    import os
+
+    from nst_jax.files import cache_folder
+
+    # JAX reads these when it is imported, which it is not yet.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "programs"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -1,0 +1,82 @@
+"""nst-jax: one picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nst_jax.cli.arguments import FLAGS, Parser, parser_for, settings_of
+from nst_jax.cli.terminal import Download, interruptible, remember_programs, run_progress, say
+from nst_jax.errors import ConfigError
+
+_EXAMPLES = """\
+examples:
+  nst-jax --config starry                                the example, on samples that come with the program
+  nst-jax --content photo.jpg --style painting.jpg --output out.png
+  nst-jax --config starry --content photo.jpg --set style.weight=1e4
+  nst-jax --replay out.png                               repeat the run that made a picture
+  nst-jax --print-config                                 every setting with its default and meaning
+  nst-jax sweep --config sweep_tradeoff                  a grid of settings: see nst-jax sweep --help
+  nst-jax samples                                        the example images
+  nst-jax weights show|fetch|verify [FILE]               VGG-19's weights
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Make one picture and return the exit code."""
+    options = vars(_parser().parse_args(arguments))
+    if options["config"] and options["replay"]:
+        raise ConfigError("--config and --replay exclude each other: both are a whole set of settings")
+
+    from nst_jax import config as configs
+
+    record: dict[str, Any] = {}
+    base: dict[str, Any] = {}
+    if options["replay"]:
+        from nst_jax.records import replayed
+
+        base, record = replayed(options["replay"])
+        picture = Path(options["replay"])
+        base["output"]["image"] = str(picture.with_name(f"{picture.stem}_replay{picture.suffix}"))
+    flags = settings_of(options, FLAGS)
+    config = configs.load(options["config"], base=base, flags=flags, assignments=options["set"])
+    if options["print_config"]:
+        print(configs.to_yaml(config), end="")
+        return 0
+    if not arguments:
+        raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
+    return _paint(config, record)
+
+
+def _parser() -> Parser:
+    from importlib.metadata import version
+
+    parser = parser_for(
+        "nst-jax",
+        FLAGS,
+        description="Neural style transfer: paint a photograph in the style of a painting.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("--replay", metavar="PICTURE", help="repeat the run that made a picture")
+    parser.add_argument("--version", action="version", version=f"nst-jax {version('nst_jax')}")
+    return parser
+
+
+def _paint(config: Any, record: dict[str, Any]) -> int:
+    from nst_jax import run as runs
+
+    with interruptible() as interrupted, run_progress(config.solver.evaluations) as show:
+
+        def watch(progress: Any) -> bool:
+            show(progress)
+            return bool(interrupted)
+
+        remember_programs()
+        outcome = runs.run(config, callback=watch, say=say, earlier=record, download=Download())
+    share = f", {outcome.loss / outcome.initial_loss:.1%} of the first" if outcome.initial_loss else ""
+    print(f"{outcome.output}: {outcome.sentence}, {outcome.seconds:.1f} s, loss {outcome.loss:.4g}{share}")
+    if outcome.status == "interrupted":
+        picture = outcome.output
+        more = picture.with_name(f"{picture.stem}_more{picture.suffix}")
+        say(f"to go on from here: nst-jax --replay {picture} --init {picture} --output {more}")
+        return 130
+    return 1 if outcome.status == "not finite" else 0

@@ -1,0 +1,231 @@
+"""A config with axes becomes cells: every point of the grid is a config of its own."""
+
+import itertools
+import math
+import re
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from nst_jax.config.models import Config
+from nst_jax.config.values import TITLES, full
+from nst_jax.conventions import CONVENTIONS
+from nst_jax.errors import ConfigError, did_you_mean
+from nst_jax.layers import canonical_layers
+
+_PICTURES = ("content.image", "style.image")
+_LAYERS = ("content.layers", "style.layers")
+_UNSWEPT = ("sweep", "output", "max_pixels")
+"""Numbers here say how the work is done or written, not what the picture is."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of a grid: what it is called, and what each of its values is called."""
+
+    title: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a grid."""
+
+    index: int
+    position: tuple[int, ...]
+    """One index for each axis; the last axis runs fastest."""
+    config: Config
+    settings: dict[str, str]
+    """What this cell has otherwise than others, as text."""
+
+
+def axes(config: Config) -> list[Axis]:
+    """Return the axes of a config's sweep with their words."""
+    found = []
+    for axis in config.sweep.axes:
+        words = _words(axis)
+        labels = axis.get("labels") or [" / ".join(row) for row in zip(*words.values(), strict=True)]
+        found.append(Axis(axis.get("title") or " / ".join(words), tuple(labels)))
+    return found
+
+
+def cells(config: Config) -> list[Cell]:
+    """Return every point of a config's grid, the last axis running fastest.
+
+    Raises:
+        ConfigError: a setting that cannot be swept, or a value that it cannot have.
+    """
+    wrong = problems(config)
+    if wrong:
+        raise ConfigError("\n".join(message for _, message in wrong))
+    return list(_cells(config))
+
+
+def problems(config: Config) -> list[tuple[str, str]]:
+    """Return what is wrong with a config's axes: pairs of the key and a sentence."""
+    found: list[tuple[str, str]] = []
+    count = math.prod(len(_points(axis)) for axis in config.sweep.axes)
+    few = count <= config.sweep.max_cells
+    if not few:
+        text = f"sweep: the grid has {count} cells, more than max_cells: {config.sweep.max_cells}"
+        found.append(("max_cells", text))
+    for axis in config.sweep.axes:
+        keys = [key for key in axis if key not in TITLES]
+        refused = [(key, f"sweep: {key}: {why}") for key in keys if (why := _refuse(key))]
+        found += refused
+        for point in _points(axis) if few and not refused else ():
+            try:
+                _at(config, point)
+            except ValidationError as error:
+                found.append((keys[0], f"sweep: {', '.join(keys)}: {_message(error)}"))
+                break
+    try:
+        if not found:
+            list(_cells(config))  # what goes together in one axis may not go with another
+    except ConfigError as error:
+        found.append(("axes", str(error)))
+    return found
+
+
+def _cells(config: Config) -> Iterator[Cell]:
+    steps = [list(zip(_points(axis), _rows(axis), strict=True)) for axis in config.sweep.axes]
+    for index, position in enumerate(itertools.product(*(range(len(step)) for step in steps))):
+        point: dict[str, Any] = {}
+        words: dict[str, str] = {}
+        for step, i in zip(steps, position, strict=True):
+            point |= step[i][0]
+            words |= step[i][1]
+        try:
+            yield Cell(index, position, _at(config, point), words)
+        except ValidationError as error:
+            here = ", ".join(f"{name} {value}" for name, value in words.items())
+            raise ConfigError(f"sweep: at {here}: {_message(error)}") from None
+
+
+def _points(axis: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of each step along an axis."""
+    settings = {_full(key): values for key, values in axis.items() if key not in TITLES}
+    return [dict(zip(settings, values, strict=True)) for values in zip(*settings.values(), strict=True)]
+
+
+def _rows(axis: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the same as words."""
+    words = _words(axis)
+    return [dict(zip(words, values, strict=True)) for values in zip(*words.values(), strict=True)]
+
+
+def _words(axis: Mapping[str, Any]) -> dict[str, list[str]]:
+    found = {}
+    for key, values in axis.items():
+        if key not in TITLES:
+            words = [_word(_full(key), value) for value in values]
+            # Files of one name in several folders keep their folders.
+            plain = [str(value) for value in values]
+            found[key.removesuffix(".image")] = words if len(set(words)) == len(set(plain)) else plain
+    return found
+
+
+def _full(key: str) -> str:
+    outer, _, layer = full(key).rpartition(".")
+    if outer in _LAYERS:
+        with suppress(ConfigError):  # an unknown one is reported with its value
+            return f"{outer}.{canonical_layers([layer])[0]}"
+    return full(key)
+
+
+def _refuse(key: str) -> str:
+    """Return why a key cannot be swept, or nothing."""
+    numbers = _numbers(Config)
+    known = [*numbers, *_PICTURES, *_LAYERS, "init"]
+    name = full(key)
+    outer = name.rpartition(".")[0]
+    if name in known or outer in _LAYERS or outer == "init":  # names of layers are checked with the value
+        return ""
+    allowed = (
+        f"{', '.join(numbers)}, content, style, init, init.NAME, {', '.join(f'{k}[.NAME]' for k in _LAYERS)}"
+    )
+    if name.split(".")[0] in _UNSWEPT:
+        return f"says how the work is done or written, and cannot be swept; can be swept: {allowed}"
+    if _is_setting(name):
+        return f"is not a number and cannot be swept; can be swept: {allowed}"
+    return f"unknown key{did_you_mean(key, known)}; can be swept: {allowed}"
+
+
+def _numbers(model: type[BaseModel], before: str = "") -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if f"{before}{name}" in _UNSWEPT:
+            continue
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += _numbers(kind, f"{before}{name}.")
+        elif {kind, *_members(kind)} & {int, float}:
+            found.append(f"{before}{name}")
+    return found
+
+
+def _members(kind: Any) -> set[Any]:
+    """Return the types in ``float | None`` and its like, however annotated."""
+    if get_origin(kind) not in (Union, types.UnionType, Annotated):
+        return set()
+    return {
+        inner for member in get_args(kind) for inner in (member, *_members(member)) if isinstance(inner, type)
+    }
+
+
+def _is_setting(dotted: str) -> bool:
+    model: Any = Config
+    for name in dotted.split("."):
+        field = getattr(model, "model_fields", {}).get(name)
+        if field is None:
+            return False
+        model = field.annotation
+    return True
+
+
+def _at(config: Config, point: Mapping[str, Any]) -> Config:
+    """Return a config with some settings changed, as a run of its own."""
+    data = config.model_dump(exclude={"sweep"})
+    for key, value in point.items():
+        *outer, last = key.split(".")
+        section = data
+        for name in outer:
+            if name == "layers" and not isinstance(section[name], dict):
+                section[name] = _shares(config, section[name])
+            elif name == "init" and not isinstance(section[name], dict):
+                section[name] = {section[name]: 1.0}
+            section = section[name]
+        section[last] = dict(value) if isinstance(value, Mapping) else value
+    return Config.model_validate(data)
+
+
+def _shares(config: Config, layers: tuple[str, ...]) -> dict[str, float]:
+    share = 1 / len(layers) if CONVENTIONS[config.loss.convention].layers_share and layers else 1.0
+    return dict.fromkeys(layers, share)
+
+
+def _message(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return message if "got " in message else f"{message}, got {first['input']!r}"
+
+
+def _word(key: str, value: Any) -> str:
+    """Return a value as a reader would write it."""
+    if isinstance(value, float):
+        text = f"{value:g}" if float(f"{value:g}") == value else repr(value)
+        return re.sub(r"e([-+]?)0*", lambda m: "e" + m[1].strip("+"), text)  # 1e-5, not 1e-05
+    if value is None:
+        return "null"
+    if key in _PICTURES:
+        return PurePath(str(value).removeprefix("sample:")).stem
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_word('', inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

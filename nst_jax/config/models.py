@@ -1,0 +1,197 @@
+"""The settings: the only place of their defaults, limits and meaning."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nst_jax.config.values import check_axes
+from nst_jax.conventions import ConventionName
+from nst_jax.errors import ConfigError
+from nst_jax.layers import canonical_layers
+
+INIT_SOURCES = ("content", "style", "noise")
+
+
+def _check_layers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        bad = [w for w in value.values() if not _is_number(w) or w < 0]
+        if bad:
+            raise ValueError(f"a layer's weight should be a number of at least 0, got {bad[0]!r}")
+        return dict(zip(_canonical(map(str, value)), map(float, value.values()), strict=True))
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise ValueError(
+            f"should be a list of layers, or layers with weights, such as {{conv4_2: 1.0}}, got {value!r}"
+        )
+    return _canonical(value)
+
+
+def _canonical(names: Iterable[str]) -> tuple[str, ...]:
+    try:
+        layers = canonical_layers(names)
+    except ConfigError as error:  # pydantic gathers ValueErrors
+        raise ValueError(str(error)) from None
+    if len(set(layers)) < len(layers):
+        raise ValueError(f"names a layer twice: {', '.join(layers)}")
+    return layers
+
+
+def _check_init(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        total = 0.0
+        for name, share in value.items():
+            if name not in INIT_SOURCES:
+                raise ValueError(f"a blend is of {', '.join(INIT_SOURCES)}, got '{name}'")
+            if not _is_number(share) or share < 0:
+                raise ValueError(f"the share of '{name}' should be a number of at least 0, got {share!r}")
+            total += share
+        if total <= 0:
+            raise ValueError("shares of a blend should add up to more than 0")
+        return {str(name): share / total for name, share in value.items()}
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"should be content, style, noise, a file or a blend of these, got {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+Layers = Annotated[tuple[str, ...] | dict[str, float], BeforeValidator(_check_layers)]
+Init = Annotated[str | dict[str, float], BeforeValidator(_check_init)]
+Weight = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class ImageSection(_Section):
+    """A section that may be written as the name of its picture alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"image": value} if isinstance(value, str) else value
+
+
+class Content(ImageSection):
+    """The photograph."""
+
+    image: str | None = Field(None, description="a file, or sample:NAME (nst-jax samples lists them)")
+    weight: Weight = Field(None, description="alpha of equation 7; null: the convention's own")
+    layers: Layers = Field(("conv4_2",), description="a list, or layers with weights: {conv4_2: 1.0}")
+
+
+class Style(ImageSection):
+    """The painting."""
+
+    image: str | None = Field(None, description="a file, or sample:NAME")
+    weight: Weight = Field(None, description="beta of equation 7; null: the convention's own")
+    layers: Layers = Field(
+        ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+        description="a list, or layers with weights w_l (equation 5)",
+    )
+    scale: float = Field(1.0, gt=0, le=16, description="size of the style image relative to the content's")
+    fit: Literal["content", "aspect"] = Field(
+        "content",
+        description="content: resize the style to the content's height and width, as in the paper; "
+        "aspect: to the content's area with the style's own aspect ratio",
+    )
+
+
+class Loss(_Section):
+    """How differences become one number."""
+
+    convention: ConventionName = Field(
+        "gatys2016",
+        description="whose formula the weights are meant for: gatys2016, literal, notebook, johnson",
+    )
+    total_variation: Weight = Field(
+        None, description="weight of the smoothness term; null: the convention's own"
+    )
+
+
+class Network(_Section):
+    """VGG-19."""
+
+    pool: Literal["avg", "max"] = Field("avg", description="avg as in the paper, or max")
+    padding: Literal["zero", "replicate"] = Field("zero", description="beyond the border: zero, or replicate")
+    normalised: bool | None = Field(
+        None,
+        description="scale every filter to mean activation one, as in the paper (section 2); "
+        "null: as the convention expects (gatys2016 and literal)",
+    )
+
+
+class Solver(_Section):
+    """How the image is optimised."""
+
+    kind: Literal["lbfgs", "adam"] = Field("lbfgs", description="lbfgs (jaxopt) or adam (optax)")
+    evaluations: int = Field(300, ge=1, description="how often the loss and its gradient are computed")
+    linesearch: Literal["none", "zoom"] = Field(
+        "none", description="of L-BFGS: none is one evaluation a step"
+    )
+    history: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="pairs that L-BFGS remembers; null: 100, or what fits in 1 GiB",
+    )
+    learning_rate: float = Field(
+        2.0, gt=0, allow_inf_nan=False, description="of Adam, in grey levels (0 to 255)"
+    )
+
+
+class Output(ImageSection):
+    """What is written. Beside out.png, the folder out.run holds config, metrics and loss plot too."""
+
+    image: str = Field("out.png", description="the picture: .png, .jpg, .webp or .tif")
+    bits: Literal[8, 16] = Field(8, description="per channel; 16 for .png and .tif")
+    quality: int = Field(95, ge=1, le=100, description="of .jpg and .webp")
+    save_every: int = Field(0, ge=0, description="also keep a picture every so many evaluations; 0: none")
+
+
+class Sweep(_Section):
+    """A grid of settings, for nst-jax sweep."""
+
+    axes: Annotated[tuple[dict[str, Any], ...], BeforeValidator(check_axes)] = Field(
+        (),
+        description="[{style.weight: [1e2, 1e3]}, {seed: {linspace: [0, 3, 4]}}]: settings with values, also "
+        "{logspace: [1e-4, 1e-1, 4]}; axes are crossed, settings within one are zipped; "
+        "title and labels name them",
+    )
+    folder: str = Field("sweep", min_length=1, description="where pictures, sheet.png and index.html go")
+    max_cells: int = Field(400, ge=1, description="larger grids are refused")
+    max_parallel: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="cells at once; null: what fits in memory"
+    )
+    lanes: Literal["auto", "vmap", "threads"] = Field(
+        "auto",
+        description="cells at once as one batch (vmap) or one by one on each thread; auto: threads on a CPU",
+    )
+
+
+class Config(_Section):
+    """One run, or with a sweep, many."""
+
+    content: Content = Content()
+    style: Style = Style()
+    init: Init = Field(
+        "content",
+        description="first image: content, style, noise, a file, or a blend {content: 0.7, noise: 0.3}",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="of the noise")
+    size: int = Field(
+        512, ge=1, description="bound of the longer side, in pixels; smaller images stay as they are"
+    )
+    max_pixels: int = Field(200_000_000, ge=1, description="larger input images are refused")
+    weights: str = Field(
+        "auto",
+        min_length=1,
+        description="auto: $NST_JAX_WEIGHTS, the cache, a download, else the built-in encoder; "
+        "vgg19: the same without the built-in encoder; dictionary: the built-in encoder; or a file",
+    )
+    network: Network = Network()
+    loss: Loss = Loss()
+    solver: Solver = Solver()
+    output: Output = Output()
+    sweep: Sweep = Sweep()

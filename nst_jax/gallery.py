@@ -1,0 +1,198 @@
+"""A sweep's folder and what is made of it: the contact sheet and the page.
+
+FOLDER/sweep.json        the settings, the network and the inputs
+FOLDER/cells/0003.png    a picture, with its record inside
+FOLDER/cells/0003.json   the same record, with its loss curve
+FOLDER/sheet.png         all pictures with labelled axes
+FOLDER/index.html        the same to look through, in one file
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_jax import config as configs
+from nst_jax import images
+from nst_jax.config import Axis, Cell, Config
+from nst_jax.errors import ConfigError, ImageError, OutputError
+from nst_jax.files import write_atomically
+from nst_jax.report import page
+
+CELL = 256
+"""Longer side of a picture on the sheet, in pixels."""
+
+SHOWN = 640
+"""Longer side of a picture in the page, in pixels; less for a large grid, so that the page stays small."""
+
+_LARGE_GRID = 64
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a folder holds, and what was made of it."""
+
+    folder: Path
+    cells: int
+    missing: tuple[int, ...]
+    not_finite: tuple[int, ...]
+    best: str
+    """Which cell has the lowest share of its first loss, in words."""
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """Return the record of a sweep's folder.
+
+    Raises:
+        OutputError: the folder is not of a sweep.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+        if record["kind"] == "sweep" and {"config", "encoder", "inputs", "versions"} <= record.keys():
+            return record
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise OutputError(f"{folder}: is not the folder of a sweep: there is no sweep.json of this program in it")
+
+
+def picture_of(folder: Path, cell: Cell) -> Path:
+    """Return where a cell's picture is written."""
+    suffix = Path(cell.config.output.image).suffix.lower()
+    return folder / "cells" / f"{cell.index:04d}{suffix}"
+
+
+def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    """Return the record of a cell that is done, or None."""
+    picture = picture_of(folder, cell)
+    try:
+        record: dict[str, Any] = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if "curve" in record and picture.is_file() else None
+
+
+def collect(folder: Path) -> Collection:
+    """Write the sheet and the page of what a sweep's folder holds by now.
+
+    Raises:
+        NstError: the folder is not of a sweep, or cannot be written.
+    """
+    record = read_sweep(folder)
+    try:
+        config = configs.load(base=record["config"])
+    except ConfigError as error:  # of another version of the program
+        raise OutputError(f"{folder}: cannot be shown: {error}") from None
+    axes, cells = configs.axes(config), configs.cells(config)
+    found = {cell.index: read_cell(folder, cell) for cell in cells}
+    shown = SHOWN if len(cells) <= _LARGE_GRID else SHOWN // 2
+    small: dict[tuple[int, ...], NDArray[np.float32]] = {}
+    entries = []
+    for cell in cells:
+        known = found[cell.index]
+        jpeg = None
+        if known:
+            try:
+                rgb = images.read(picture_of(folder, cell)).rgb
+            except ImageError:  # damaged since
+                found[cell.index] = known = None
+            else:
+                small[cell.position] = _bounded(rgb, CELL)
+                jpeg = images.encode("shown.jpg", _bounded(rgb, shown), quality=88)
+        entries.append(_entry(folder, cell, known, jpeg))
+    title = _title(config)
+    notes = {
+        cell.position: status
+        for cell in cells
+        if (status := _result(found[cell.index]).get("status", "finished")) != "finished"
+    }
+    sheet = images.contact_sheet(
+        small, [(axis.title, axis.labels) for axis in axes], title=title, notes=notes, cell=CELL
+    )
+    write_atomically(folder / "sheet.png", images.encode("sheet.png", sheet))
+    words = [{"title": axis.title, "labels": axis.labels} for axis in axes]
+    text = page(title, words, entries, facts=_facts(config, axes, record))
+    write_atomically(folder / "index.html", text.encode())
+    return Collection(
+        folder=folder,
+        cells=len(cells),
+        missing=tuple(index for index, known in found.items() if not known),
+        not_finite=tuple(i for i, known in found.items() if _result(known).get("status") == "not finite"),
+        best=_best(cells, found),
+    )
+
+
+def _bounded(rgb: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    height, width = rgb.shape[:2]
+    return images.resize(rgb, images.fit(height, width, side))
+
+
+def _result(record: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(record["result"]) if record else {}
+
+
+def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: bytes | None) -> dict[str, Any]:
+    picture, result = picture_of(folder, cell), _result(record)
+    larger = f"larger_{cell.index:04d}{picture.suffix}"
+    command = ["nst-jax", "--replay", str(picture), "--size", str(2 * cell.config.size), "--output", larger]
+    return {
+        "index": cell.index,
+        "position": cell.position,
+        "file": f"cells/{picture.name}",
+        "picture": jpeg,
+        "status": result.get("status", "missing"),
+        "sentence": result.get("sentence", "not done yet"),
+        "loss": result.get("loss"),
+        "initial_loss": result.get("initial_loss"),
+        "settings": cell.settings,
+        "curve": record["curve"] if record else [],
+        "command": shlex.join(command),
+    }
+
+
+def _title(config: Config) -> str:
+    swept = {key for axis in config.sweep.axes for key in axis}
+
+    def name(section: str, image: str | None) -> str:
+        several = swept & {section, f"{section}.image"}
+        return f"several {section}s" if several else Path(str(image).removeprefix("sample:")).stem
+
+    return f"{name('content', config.content.image)} × {name('style', config.style.image)}"
+
+
+def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[str, str]:
+    facts = {
+        "content": config.content.image,
+        "content.weight": config.content.weight,
+        "style": config.style.image,
+        "style.weight": config.style.weight,
+        "convention": config.loss.convention,
+        "init": config.init,
+        "size": f"{config.size} pixels",
+        "evaluations": config.solver.evaluations,
+        "network": record["encoder"]["name"],
+        "nst_jax": record["versions"]["nst_jax"],
+    }
+    swept = {key.removesuffix(".image") for axis in config.sweep.axes for key in axis}
+    return {name: str(value) for name, value in facts.items() if value is not None and name not in swept}
+
+
+def _best(cells: list[Cell], found: Mapping[int, Mapping[str, Any] | None]) -> str:
+    shares = {}
+    for cell in cells:
+        result = _result(found[cell.index])
+        if result.get("loss") is not None and result.get("initial_loss"):
+            shares[cell.index] = result["loss"] / result["initial_loss"]
+    if not shares:
+        return ""
+    index = min(shares, key=shares.__getitem__)
+    where = ", ".join(f"{key} {value}" for key, value in cells[index].settings.items())
+    return (
+        f"{shares[index]:.1%} of its first loss at {where}"
+        if where
+        else f"{shares[index]:.1%} of the first loss"
+    )

@@ -1,0 +1,151 @@
+"""The compiled step of one lane or of a batch, and its arguments."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from nst_jax import solver, transfer
+from nst_jax.objective import Targets
+from nst_jax.tasks import Program, Task, content_targets, style_targets
+
+_EACH = (0, None, 0, 0)
+"""A lane has its own state, targets and weights; the network is everyone's."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes and types of what the step of one lane takes; hashable."""
+
+    structure: Any
+    leaves: tuple[Any, ...]
+
+    @property
+    def state(self) -> Any:
+        """Of the solver's state."""
+        return jax.tree.unflatten(self.structure, self.leaves)[0]
+
+    @property
+    def args(self) -> Any:
+        """Of the network, the targets and the weights."""
+        return jax.tree.unflatten(self.structure, self.leaves)[1]
+
+    def batch(self, lanes: int) -> Any:
+        """Of the state of so many lanes."""
+        return _batch(self.state, lanes)
+
+
+def align(tasks: Sequence[Task]) -> list[Task]:
+    """Give tasks the same layers, so that they share a program: a layer that one lacks gets weight zero."""
+
+    def union(kind: str) -> dict[str, float]:
+        return {name: 0.0 for task in tasks for name in getattr(task.weights, kind)}
+
+    layers = {kind: union(kind) for kind in ("content_layers", "style_layers")}
+
+    def whole(task: Task) -> Task:
+        filled = {kind: zeros | getattr(task.weights, kind) for kind, zeros in layers.items()}
+        return replace(task, weights=replace(task.weights, **filled))
+
+    return [whole(task) for task in tasks]
+
+
+def shapes_of(task: Task) -> Shapes:
+    """Return what the step of a task takes, without computing anything."""
+
+    def arguments() -> tuple[Any, Any]:
+        args = (task.network(), Targets(content_targets(task), style_targets(task)), weights_of(task))
+        return transfer.start(jnp.zeros(task.content.shape), args, program=task.program), args
+
+    leaves, structure = jax.tree.flatten(jax.eval_shape(arguments))
+    return Shapes(structure, tuple(_shape(leaf) for leaf in leaves))
+
+
+def weights_of(task: Task) -> Any:
+    """Return the weights of a task as float32."""
+    return jax.tree.map(np.float32, task.weights)
+
+
+_compiling = threading.Lock()
+
+
+def compiled(program: Program, shapes: Shapes, lanes: int, devices: tuple[Any, ...]) -> Any:
+    """Return the step of so many lanes, compiled ahead of time; once in a process for the same arguments."""
+    with _compiling:  # two threads that want the same program shall compile it once
+        return _compiled(program, shapes, lanes, devices)
+
+
+@lru_cache(maxsize=64)
+def _compiled(program: Program, shapes: Shapes, lanes: int, devices: tuple[Any, ...]) -> Any:
+    state, (network, targets, weights) = shapes.state, shapes.args
+    if lanes == 1:
+        return transfer.step.lower(state, (network, targets, weights), program=program).compile()
+
+    def step_lanes(state: solver.State, args: tuple[Any, ...]) -> solver.State:
+        return jax.vmap(program.build().step, in_axes=_EACH)(state, *args)
+
+    each, shared = shardings(devices)
+    state, targets, weights = (_batch(tree, lanes, each) for tree in (state, targets, weights))
+    network = jax.tree.map(lambda a: _shape(a, sharding=shared), network)
+    # Without out_shardings the result may lie otherwise on the devices than the next step wants it.
+    step = jax.jit(step_lanes, donate_argnames="state", out_shardings=each)
+    return step.lower(state, (network, targets, weights)).compile()
+
+
+@partial(jax.jit, static_argnames="program")
+def _start_lanes(x: Array, args: tuple[Any, ...], *, program: Program) -> solver.State:
+    return jax.vmap(program.build().init, in_axes=_EACH)(x, *args)
+
+
+def start(program: Program, images: Sequence[Array], args: tuple[Any, ...], place: "Place") -> solver.State:
+    """Return the state of lanes before the first evaluation."""
+    begin = transfer.start if len(images) == 1 else _start_lanes
+    state: solver.State = place(begin(place(stacked(images)), args, program=program))
+    return state
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Return the arrays of lanes as arrays with a leading axis, or those of a single lane as they are."""
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+Place = Callable[[Any], Any]
+"""Puts arrays where a program wants them."""
+
+
+def placements(devices: tuple[Any, ...]) -> tuple[Place, Place]:
+    """Return how to place what each lane has of its own, and what all of them share."""
+    if len(devices) == 1:
+        return (lambda tree: jax.tree.map(jnp.asarray, tree),) * 2
+    each, shared = shardings(devices)
+    return partial(jax.device_put, device=each), partial(jax.device_put, device=shared)
+
+
+def shardings(devices: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return the shardings of arrays with a leading axis of lanes, and of those that all lanes share."""
+    if len(devices) == 1:
+        return None, None
+    mesh = Mesh(np.asarray(devices), ("lanes",))
+    return tuple(NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("lanes",), ()))  # type: ignore[return-value, no-untyped-call]
+
+
+def _batch(tree: Any, lanes: int, sharding: Any = None) -> Any:
+    if lanes == 1:
+        return tree
+    return jax.tree.map(lambda a: _shape(a, lanes=(lanes,), sharding=sharding), tree)
+
+
+def _shape(leaf: Any, *, lanes: tuple[int, ...] = (), sharding: Any = None) -> Any:
+    return jax.ShapeDtypeStruct((*lanes, *leaf.shape), leaf.dtype, sharding=sharding)  # type: ignore[no-untyped-call]
+
+
+def nbytes(tree: Any) -> int:
+    """Return the bytes of arrays or shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,108 @@
+"""The record of a run, which its picture carries: the settings and all else that made it what it is."""
+
+import json
+import math
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from nst_jax import images
+from nst_jax.config import INIT_SOURCES, Config
+from nst_jax.errors import ConfigError
+
+KEYWORD = "nst_jax"
+"""Where a PNG's text holds the record of its run."""
+
+_PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy", "pillow")
+
+
+def record(config: Config, encoder: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
+    """Return what a picture says of its run; ``inputs`` are the digests of its images."""
+    import jax
+
+    return {
+        "config": config.model_dump(mode="json"),
+        "encoder": encoder,
+        "inputs": inputs,
+        "versions": _versions(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings and the whole record of the run that made a picture.
+
+    Raises:
+        ConfigError: the picture carries no record.
+    """
+    picture = Path(path)
+    try:
+        record = read_record(picture)
+        settings = record["config"]
+        if record["encoder"]["name"] == "dictionary":  # it had no VGG-19 then; do without it now
+            settings["weights"] = "dictionary"
+        for section in ("content", "style"):
+            settings[section]["image"] = _found(settings[section]["image"], picture.parent)
+        if isinstance(settings["init"], str) and settings["init"] not in INIT_SOURCES:
+            settings["init"] = _found(settings["init"], picture.parent)
+    except (ValueError, KeyError, TypeError):
+        where = "in it" if carries(picture) else f"in {picture.stem}.json beside it"
+        raise ConfigError(
+            f"{picture}: there is no record of a run {where}; only pictures of this program have one"
+        ) from None
+    return settings, record
+
+
+def carries(picture: Path) -> bool:
+    """Tell whether a picture holds its record itself; others have it in a JSON file beside them."""
+    return picture.suffix.lower() == ".png"
+
+
+def read_record(picture: Path) -> Any:
+    """Return the record that a picture carries or has beside it; ValueError if it has none."""
+    if carries(picture):
+        return json.loads(images.read_text(picture).get(KEYWORD, ""))
+    beside = picture.with_suffix(".json")
+    return json.loads(beside.read_text(encoding="utf-8") if beside.is_file() else "")
+
+
+def differences(record: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
+    """Return what a record has otherwise than an earlier one, so that the pictures may differ."""
+    found = [
+        f"{name} is {record['versions'].get(name)}, was {then}"
+        for name, then in earlier.get("versions", {}).items()
+        if record["versions"].get(name) != then
+    ]
+    found += [
+        f"the {name} image has other pixels"
+        for name, then in earlier.get("inputs", {}).items()
+        if name in record["inputs"] and record["inputs"][name] != then
+    ]
+    then = earlier.get("encoder", record["encoder"])
+    if then["digest"] != record["encoder"]["digest"]:
+        found.append(f"the network's weights are {record['encoder']['source']}, were {then['source']}")
+    return found
+
+
+def _found(name: str, beside: Path) -> str:
+    near = beside / name
+    return str(near) if not name.startswith("sample:") and not Path(name).exists() and near.exists() else name
+
+
+def to_json(record: dict[str, Any]) -> bytes:
+    """Return a record as JSON text."""
+    return (json.dumps(plain(record), indent=2) + "\n").encode()
+
+
+def plain(value: Any) -> Any:
+    """Return a record with null for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,268 @@
+"""A run made ready: images checked and sized, weights by layer, the first image, targets, the program.
+
+Images are RGB in [0, 1], shape ``(height, width, 3)``: float, or uint8 for 0 to 255.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+
+from nst_jax import images, objective, solver, vgg
+from nst_jax.config import INIT_SOURCES
+from nst_jax.conventions import ConventionName
+from nst_jax.errors import ImageError, NstError
+from nst_jax.layers import block_and_index, stride
+
+HISTORY = 100
+HISTORY_BYTES = 2**30
+"""Pairs that L-BFGS remembers unless told otherwise, and the memory that bounds them."""
+
+NOISE = 1.0
+"""Standard deviation of the noise of an initial image, in grey levels, as in the authors' own code."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """All that shapes the compiled program, besides the shapes of its arrays."""
+
+    pool: vgg.Pool
+    padding: vgg.Padding
+    convention: ConventionName
+    method: str
+    linesearch: Any
+    history: int
+    learning_rate: float
+
+    def build(self) -> solver.Method:
+        """Return the functions to be compiled."""
+        fun = partial(objective.loss, convention=self.convention, pool=self.pool, padding=self.padding)
+        if self.method == "adam":
+            return solver.adam(fun, learning_rate=self.learning_rate)
+        return solver.lbfgs(fun, history=self.history, linesearch=self.linesearch)
+
+    @property
+    def searching(self) -> bool:
+        """Whether a step takes a number of evaluations that is not known before."""
+        return self.method == "lbfgs" and self.linesearch == "zoom"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run made ready, all but its computation."""
+
+    program: Program
+    params: vgg.Params
+    content: NDArray[np.float32]
+    """At the size of the result."""
+    style: NDArray[np.float32]
+    """At the size that it is looked at."""
+    init: Any
+    seed: int
+    weights: objective.Weights
+    evaluations: int
+
+    def first_image(self) -> Array:
+        """Return the image to start from, in the network's input space."""
+        return first_image(self.init, self.content, self.style, seed=self.seed)
+
+    def network(self) -> vgg.Params:
+        """Return the parameters of the layers that are used, ready for the optimisation."""
+        return vgg.with_transposed(self.params, deepest=_deepest(self.weights))
+
+
+def fitted(
+    content: ArrayLike, style: ArrayLike, *, scale: float = 1.0, fit: str = "content"
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return both images checked, the style at the size that it is looked at; see `style_size`."""
+    photograph, painting = as_image(content, "content"), as_image(style, "style")
+    height, width = photograph.shape[:2]
+    return photograph, images.resize(painting, style_size(painting.shape[:2], (height, width), scale, fit))
+
+
+def prepare(
+    content: NDArray[np.float32],
+    style: NDArray[np.float32],
+    *,
+    params: vgg.Params,
+    init: str | ArrayLike | Mapping[str, float | ArrayLike],
+    seed: int,
+    evaluations: int,
+    convention: ConventionName,
+    content_weight: float | None,
+    style_weight: float | None,
+    total_variation: float | None,
+    content_layers: Sequence[str] | Mapping[str, float],
+    style_layers: Sequence[str] | Mapping[str, float],
+    pool: vgg.Pool,
+    padding: vgg.Padding,
+    method: str,
+    linesearch: str,
+    history: int | None,
+    learning_rate: float,
+) -> Task:
+    """Check the settings of `transfer.stylize`, whose arguments these are, and make them ready.
+
+    ``content`` and ``style`` are from `fitted`, ``params`` is the network.
+
+    Raises:
+        NstError: an image too small for the deepest layer, an unknown layer, all weights zero.
+    """
+    weights = objective.make_weights(
+        convention=convention,
+        content=content_weight,
+        style=style_weight,
+        total_variation=total_variation,
+        content_layers=content_layers,
+        style_layers=style_layers,
+    )
+    _check_weights(weights)
+    for name, image in (("content", content), ("style", style)):
+        check_size(image, name, _deepest(weights))
+    program = Program(
+        pool=pool,
+        padding=padding,
+        convention=convention,
+        method=method,
+        linesearch=linesearch,
+        history=history_for(content.nbytes) if history is None else history,
+        learning_rate=learning_rate,
+    )
+    return Task(program, params, content, style, init, seed, weights, evaluations)
+
+
+def content_targets(task: Task) -> dict[str, Array]:
+    """Return the features that a task's content is compared by."""
+    layers, program = tuple(task.weights.content_layers), task.program
+    found: dict[str, Array] = _content_targets(
+        task.params, task.content, layers=layers, pool=program.pool, padding=program.padding
+    )
+    return found
+
+
+def style_targets(task: Task) -> dict[str, Array]:
+    """Return the Gram matrices that a task's style is compared by."""
+    layers, program = tuple(task.weights.style_layers), task.program
+    found: dict[str, Array] = _style_targets(
+        task.params, task.style, layers=layers, pool=program.pool, padding=program.padding
+    )
+    return found
+
+
+def style_size(
+    style: tuple[int, ...], content: tuple[int, int], scale: float = 1.0, fit: str = "content"
+) -> tuple[int, int]:
+    """Return the size to which a style image is resized.
+
+    ``content``: the content's height and width times ``scale``, as in Gatys et al. (2016), section 3.
+    ``aspect``: the content's area times ``scale`` squared, with the style's own aspect ratio.
+    """
+    height, width = content
+    if fit == "aspect":
+        ratio = (height * width / (style[0] * style[1])) ** 0.5
+        height, width = style[0] * ratio, style[1] * ratio
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def first_image(
+    init: str | ArrayLike | Mapping[str, float | ArrayLike],
+    content: NDArray[np.float32],
+    style: NDArray[np.float32],
+    *,
+    seed: int = 0,
+) -> Array:
+    """Return the image to start from, in the network's input space, of the content's size.
+
+    Args:
+        init: a name of `config.INIT_SOURCES`, an image, or a mapping of names (or an image under the name
+            ``image``) to shares.
+        content: the content image, RGB in [0, 1].
+        style: the style image.
+        seed: of the noise: normal, of standard deviation `NOISE` around the mean colour.
+    """
+    size = (content.shape[0], content.shape[1])
+    if isinstance(init, Mapping):
+        total = jnp.zeros((*size, 3), jnp.float32)
+        for name, share in init.items():
+            total += float(np.asarray(share)) * first_image(name, content, style, seed=seed)
+        return total
+    if isinstance(init, str):
+        if init == "noise":
+            return NOISE * jax.random.normal(jax.random.key(seed), (*size, 3), jnp.float32)
+        if init not in INIT_SOURCES:
+            raise NstError(
+                f"init is {init!r}; allowed: {', '.join(INIT_SOURCES)}, an image, or a blend of these"
+            )
+        init = content if init == "content" else style
+    x: Array = _to_input(images.resize(as_image(init, "initial"), size))
+    return x
+
+
+def as_image(image: ArrayLike, name: str) -> NDArray[np.float32]:
+    """Return an image as float32 RGB in [0, 1]; uint8 is divided by 255.
+
+    Raises:
+        ImageError: another shape, or values that are not finite or far outside [0, 1].
+    """
+    array: NDArray[Any] = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ImageError(f"the {name} image has shape {array.shape}; it should be (height, width, 3), RGB")
+    array = array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)
+    if not np.isfinite(array).all() or array.min() < -0.5 or array.max() > 1.5:
+        low, high = array.min(), array.max()
+        raise ImageError(
+            f"the {name} image has values from {low:g} to {high:g}; they should be in [0, 1], or uint8"
+        )
+    clipped: NDArray[np.float32] = np.clip(array, 0, 1)
+    return clipped
+
+
+def check_size(image: NDArray[Any], name: str, deepest: str) -> None:
+    """Raise ImageError if an image is too small for a layer to have a single position."""
+    height, width = image.shape[:2]
+    if min(height, width) < stride(deepest):
+        raise ImageError(
+            f"the {name} image is {width} x {height} pixels at the size used; layer {deepest} needs at least "
+            f"{stride(deepest)} in both directions: use a larger size or shallower layers"
+        )
+
+
+def history_for(nbytes: int) -> int:
+    """Return how many pairs L-BFGS remembers for an image of so many bytes."""
+    return int(max(5, min(HISTORY, HISTORY_BYTES // (2 * nbytes))))
+
+
+def _check_weights(weights: objective.Weights) -> None:
+    content = weights.content * sum(weights.content_layers.values())
+    style = weights.style * sum(weights.style_layers.values())
+    if not (content or style or weights.total_variation):
+        raise NstError("all weights are zero: give content.weight or style.weight, and layers, above zero")
+
+
+def _deepest(weights: objective.Weights) -> str:
+    return max((*weights.content_layers, *weights.style_layers), key=block_and_index, default="conv1_1")
+
+
+_TARGET_OPTIONS = ("layers", "pool", "padding")
+
+
+@partial(jax.jit, static_argnames=_TARGET_OPTIONS)
+def _content_targets(params: vgg.Params, content: ArrayLike, **options: Any) -> dict[str, Array]:
+    return objective.content_targets(params, vgg.to_input(content), **options)
+
+
+@partial(jax.jit, static_argnames=_TARGET_OPTIONS)
+def _style_targets(params: vgg.Params, style: ArrayLike, **options: Any) -> dict[str, Array]:
+    return objective.style_targets(params, vgg.to_input(style), **options)
+
+
+@jax.jit
+def _to_input(image: ArrayLike) -> Array:
+    return vgg.to_input(image)

@@ -1,0 +1,141 @@
+import os
+import re
+import signal
+
+import pytest
+from test_cli import nst
+from test_run import world  # noqa: F401 (a fixture)
+
+from nst_jax import cli, config
+from nst_jax.cli import sweep as command
+
+pytestmark = pytest.mark.usefixtures("world")
+
+ARGUMENTS = ["sweep", "--content", "photo.png", "--style", "art.png", "--size", "24", "--evaluations", "3"]
+ARGUMENTS += ["--set", "network.normalised=false"]
+AXES = ["--axis", "style.weight=[1e1, 1e3]", "--axis", "seed={linspace: [0, 2, 3]}", "--init", "noise"]
+
+
+def test_a_sweep_without_any_yaml(world, capsys):  # noqa: F811
+    assert cli.run([*ARGUMENTS, *AXES, "--output", "mine"]) == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(
+        r"mine/index\.html, sheet\.png: 6 of 6 cells, [\d.]+ s; lowest: [\d.]+% of its first loss at "
+        r"style\.weight \d+, seed \d\n",
+        out,
+    )
+    assert err == ""
+    assert (world / "mine" / "index.html").exists()
+
+
+def test_shards_and_collecting(world, capsys):  # noqa: F811
+    assert cli.run([*ARGUMENTS, *AXES, "--shard", "1/2"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("sweep: 3 of 6 cells done")
+    assert "nst-jax sweep --collect sweep" in err
+    assert cli.run(["sweep", "--collect", "sweep"]) == 0
+    assert "not done yet: cells 1, 3, 5" in capsys.readouterr().err
+    assert cli.run([*ARGUMENTS, *AXES, "--shard", "2/2"]) == 0
+    assert "6 of 6 cells" in capsys.readouterr().out
+    assert cli.run(["sweep", "--collect", "sweep"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_config_with_flags_over_it(world, capsys):  # noqa: F811
+    text = "content: photo.png\nstyle: art.png\nsize: 24\nsweep: {axes: {seed: [1, 2]}, folder: a}\n"
+    (world / "my.yaml").write_text(text)
+    flags = ["--output", "b", "--max-parallel", "3", "--axis", "size=[20, 22, 24]", "--print-config"]
+    assert cli.run(["sweep", "--config", "my.yaml", *flags]) == 0
+    printed, _, problems = config.parse(capsys.readouterr().out, name="")
+    found = config.load(base=printed)
+    assert not problems
+    assert (found.sweep.folder, found.sweep.max_parallel, len(config.cells(found))) == ("b", 3, 3)
+
+
+def test_a_cell_that_is_not_finite_shows_in_the_exit_code(capsys):
+    assert cli.run([*ARGUMENTS, "--axis", "style.weight=[1, 3e38]"]) == 1
+    assert "no finite number: cells 1" in capsys.readouterr().err
+
+
+def test_ctrl_c_and_going_on(capsys, monkeypatch):
+    real = command.grid_progress
+
+    def impatient():
+        os.kill(os.getpid(), signal.SIGINT)
+        return real()
+
+    monkeypatch.setattr(command, "grid_progress", impatient)
+    assert cli.run([*ARGUMENTS, *AXES, "--evaluations", "30"]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+    monkeypatch.setattr(command, "grid_progress", real)
+    assert cli.run([*ARGUMENTS, *AXES, "--evaluations", "30"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (
+            [*ARGUMENTS, "--axis", "stile.weight=[1]"],
+            "--axis: sweep: stile.weight: unknown key (did you mean",
+        ),
+        ([*ARGUMENTS, "--axis", "network.pool=[avg, max]"], "network.pool: is not a number"),
+        ([*ARGUMENTS, "--axis", "style.weight=[]"], "style.weight: the list of values is empty"),
+        ([*ARGUMENTS, "--axis", "style.weight"], "should be KEY=VALUE"),
+        ([*ARGUMENTS, "--axis", "style.weight=[1"], "is not YAML"),
+        ([*ARGUMENTS, "--axis", "seed={linspace: [0, 999, 1000]}"], "the grid has 1000 cells, more than"),
+        ([*ARGUMENTS, *AXES, "--shard", "3/2"], "--shard 3/2: of 2 shards there is none numbered 3"),
+        ([*ARGUMENTS, *AXES, "--output", "foreign"], "foreign: is not the folder of a sweep"),
+        ([*ARGUMENTS, *AXES, "--output", "photo.png"], "photo.png: is a file"),
+        ([*ARGUMENTS, *AXES, "--max-parallel", "0"], "--max-parallel: sweep.max_parallel: should be"),
+        ([*ARGUMENTS, *AXES, "--slurm", "x"], "should be the number of jobs"),
+        ([*ARGUMENTS, *AXES, "--slurm", "2", "--shard", "1/2"], "leave out --shard"),
+        ([*ARGUMENTS, *AXES, "--slurm", "2", "--slurm-option", "x"], "should be KEY=VALUE"),
+        (["sweep", "--collect", "nowhere"], "nowhere: is not the folder of a sweep"),
+        (["sweep", "--collect", "foreign", "--size", "3"], "leave out --size"),
+        (["sweep", "--config", "starry"], "there is nothing to sweep"),
+        (["--config", "sweep_layers"], "nst-jax sweep --config"),
+        (["sweep"], "there is nothing to sweep"),
+        (["sweep", "--save-every", "3"], "nst-jax sweep --help"),
+    ],
+)
+def test_wrong_input_is_one_line(world, capsys, arguments, phrase):  # noqa: F811
+    (world / "foreign").mkdir()
+    (world / "foreign" / "letter.txt").write_text("dear")
+    before = sorted(world.rglob("*"))
+    assert cli.run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert phrase in err
+    assert (err.count("\n"), out) == (1, "")
+    assert sorted(world.rglob("*")) == before
+
+
+def test_help_comes_without_jax_and_states_the_defaults():
+    shown = nst("sweep", "--help")
+    assert shown.returncode == 0
+    for phrase in ("--axis", "--shard", "--collect", "--slurm", "--max-parallel", "(default: sweep)"):
+        assert phrase in shown.stdout
+    assert config.Config().sweep.folder == "sweep"
+
+
+def test_the_progress_bar_shows_cells_and_best_loss(monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert cli.run([*ARGUMENTS, *AXES]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert "cells 6/6" in re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", err)
+    assert "best loss" in err
+
+
+@pytest.mark.parametrize("name", ["sweep_tradeoff", "sweep_layers"])
+def test_the_configs_that_come_along(name):
+    found = config.load(name)
+    cells = config.cells(found)
+    assert len(cells) == {"sweep_tradeoff": 4, "sweep_layers": 20}[name]
+    ratios = [cell.config.content.weight / cell.config.style.weight for cell in cells]
+    assert (min(ratios), max(ratios)) == {
+        "sweep_tradeoff": (1e-4, 1e-1),
+        "sweep_layers": (1e-5, 1e-2),
+    }[name]
