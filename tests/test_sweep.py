@@ -119,49 +119,47 @@ def test_two_processes_with_the_same_shard_do_no_harm(world, monkeypatch):  # no
 
 
 INTERRUPTED = """
-import functools, sys
+import functools, os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from conftest import NARROW
 from nst_jax import config, sweep, weights
 from nst_jax.lanes import work
 weights.read = functools.partial(weights.read, blocks=NARROW)
 work.SAVE_SECONDS, work.SAVE_SHARE = 0.0, 1e9
-sweep.run(config.load(sys.argv[2]), callback=lambda p: print(p.evaluations, flush=True))
+
+def watch(progress):
+    print(progress.evaluations, flush=True)
+    if progress.evaluations >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sweep.run(config.load(sys.argv[2]), callback=watch)
 """
 
 
 @pytest.mark.parametrize("mode", ["threads", "vmap"])
 def test_killed_work_goes_on_and_ends_with_the_same_bytes(world, mode):  # noqa: F811
-    changes = {"solver": {"evaluations": 300}, "init": "noise"}
-    one = settings(folder="one", **changes)
+    one = settings(folder="one", solver={"evaluations": 300}, init="noise")
     text = config.to_yaml(one).replace("lanes: auto", f"lanes: {mode}")
     (world / "one.yaml").write_text(text)
     (world / "two.yaml").write_text(text.replace("folder: one", "folder: two"))
 
-    def begin(name):
-        command = [sys.executable, "-c", INTERRUPTED, os.path.dirname(__file__), name]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def begin(name, goal):
+        """Start a process that kills itself at so many evaluations; return its exit code and first count."""
+        command = [sys.executable, "-c", INTERRUPTED, os.path.dirname(__file__), name, str(goal)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120)
+        return done.returncode, int(done.stdout.split()[0])
 
-    with begin("one.yaml") as process:
-        process.communicate(timeout=120)
-    assert process.returncode == 0
-    goal = {"threads": (500, 1200), "vmap": (300, 1000)}[mode]
-    starts = []
-    for reached in goal:
-        with begin("two.yaml") as process:
-            for line in process.stdout:
-                starts = [*starts, int(line)] if len(starts) < 1 + goal.index(reached) else starts
-                if int(line) >= reached:
-                    process.send_signal(signal.SIGKILL)
-                    break
-        assert list((world / "two" / ".state").rglob("*.npz"))
-    assert starts[1] > 100  # the second did not begin anew
-    with begin("two.yaml") as process:
-        process.communicate(timeout=120)
+    assert begin("one.yaml", 10**9)[0] == 0
+    assert begin("two.yaml", 450) == (-signal.SIGKILL, 6 if mode == "vmap" else 1)
+    assert list((world / "two" / ".state").rglob("*.npz"))
+    code, first = begin("two.yaml", 1000)
+    assert code == -signal.SIGKILL
+    assert first > 150  # it did not begin anew
+    assert begin("two.yaml", 10**9)[0] == 0
     one, two = tree(world / "one"), tree(world / "two")
     same = lambda name: two[name] == one[name].replace(b"folder: one", b"folder: two")
     assert two.keys() == one.keys()
-    assert [n for n in one if not same(n) and n not in ("sweep.json", "index.html", "config.yaml")] == []
+    assert [n for n in one if not same(n) and n not in ("sweep.json", "index.html")] == []
     assert two["index.html"].replace(b"two/cells", b"one/cells") == one["index.html"]
 
 
