@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nst_jax.encoder import Encoder, load_encoder
+    from nst_jax.lanes import stylize_grid
     from nst_jax.transfer import Progress, Result, stylize
 
 __version__ = version("nst_jax")
-__all__ = ["Encoder", "Progress", "Result", "__version__", "load_encoder", "stylize"]
+__all__ = ["Encoder", "Progress", "Result", "__version__", "load_encoder", "stylize", "stylize_grid"]
 
-_HOMES = {"Encoder": "encoder", "load_encoder": "encoder"} | dict.fromkeys(
+_HOMES = {"Encoder": "encoder", "load_encoder": "encoder", "stylize_grid": "lanes"} | dict.fromkeys(
     ("Progress", "Result", "stylize"), "transfer"
 )
 

@@ -10,6 +10,10 @@ SHARE = 0.8
 """How much of the free memory is used: the rest is for what no estimate knows of."""
 
 _CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (
+    ("", "max", "current", "inactive_file"),  # version 2
+    ("memory", "limit_in_bytes", "usage_in_bytes", "total_inactive_file"),  # version 1
+)
 
 
 def usable(devices: Sequence[Any]) -> int:
@@ -35,11 +39,13 @@ def taken(compiled: Any) -> tuple[int, int]:
 
 def _host() -> int:
     free: int = psutil.virtual_memory().available
-    try:  # a container may have less than its machine; what it holds of files can be let go
-        limit, current = ((_CGROUP / f"memory.{name}").read_text() for name in ("max", "current"))
-        lines = (_CGROUP / "memory.stat").read_text().splitlines()
-        files = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-        free = min(free, int(limit) - int(current) + files)
-    except (OSError, ValueError, StopIteration):  # no such container, or no limit
-        pass
+    for folder, limit, current, files in _LIMITS:
+        try:  # a container may have less than its machine; what it holds of files can be let go
+            inside = _CGROUP / folder
+            most, used = (int((inside / f"memory.{name}").read_text()) for name in (limit, current))
+            lines = (inside / "memory.stat").read_text().splitlines()
+            held = next(int(line.split()[1]) for line in lines if line.startswith(f"{files} "))
+            free = min(free, most - used + held)
+        except (OSError, ValueError, StopIteration):  # no such container, or no limit
+            pass
     return max(0, free)

@@ -295,7 +295,8 @@ def _locked(path: Path, wait: float = 0.0) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows removes no file that is open
+            path.unlink()
         lock.release()
 
 

@@ -34,6 +34,12 @@ def test_short_and_long_forms_of_a_picture(tmp_path):
     assert short == long
 
 
+def test_several_pictures_are_sent_to_the_sweep(tmp_path):
+    assert errors(tmp_path, "content: [a.jpg, b.jpg]\n") == [
+        "my.yaml:1:1: content: is one picture; for several see nst-jax sweep --help"
+    ]
+
+
 @pytest.mark.parametrize("text", ["1e3", "1000", "1.e3", "1E+3", "+1000.0", "1_000"])
 def test_numbers(tmp_path, text):
     assert load_text(tmp_path, f"style: {{weight: {text}}}").style.weight == 1000

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst_jax import Encoder, checkpoints, config, inputs, lanes, memory, stylize, tasks
+from nst_jax import Encoder, checkpoints, config, inputs, lanes, memory, stylize, stylize_grid, tasks
 from nst_jax.errors import NstError, OutputError
 from nst_jax.lanes import plan, programs, work
 
@@ -380,3 +380,35 @@ def test_losses_agree_after_a_hundred_evaluations_of_the_real_network(real_weigh
         expected = stylize(*pair, encoder=encoder, **options(style_weight=weight, **changes))
         assert found[index][0].loss == expected.loss
         assert replace(found[index][0], seconds=0.0).sentence == expected.sentence
+
+
+def test_a_grid_on_arrays(pair, narrow):
+    encoder = Encoder(narrow, "narrow", "", "", "")
+    axes = {"style_weight": [10.0, 1000.0], "style_layers": [["conv1_1"], {"conv1_1": 1.0, "conv3_1": 2.0}]}
+    found = stylize_grid(*pair, axes, encoder=encoder, evaluations=5, init="noise", seed=3)
+    assert list(found) == [
+        (w, layers) for w in (10.0, 1000.0) for layers in (("conv1_1",), (("conv1_1", 1.0), ("conv3_1", 2.0)))
+    ]
+    options = {
+        "evaluations": 5,
+        "init": "noise",
+        "seed": 3,
+        "style_weight": 10.0,
+        "style_layers": ["conv1_1"],
+    }
+    expected = stylize(*pair, encoder=encoder, **options)
+    assert found[10.0, ("conv1_1",)].loss == pytest.approx(expected.loss, rel=1e-3)
+    sized = stylize_grid(*pair, {"style_scale": [0.7, 1.5]}, encoder=encoder, evaluations=3)
+    assert sized[0.7,].loss == stylize(*pair, encoder=encoder, evaluations=3, style_scale=0.7).loss
+    some = stylize_grid(
+        *pair, {"seed": [1, 2, 3]}, encoder=encoder, max_parallel=1, callback=lambda p: p.done == 1
+    )
+    assert list(some) == [(1,)]
+
+
+def test_a_grid_of_what_is_no_option(pair, narrow):
+    encoder = Encoder(narrow, "narrow", "", "", "")
+    with pytest.raises(NstError, match=r"unknown option 'style_wieght' \(did you mean 'style_weight'\?\)"):
+        stylize_grid(*pair, {"style_wieght": [1.0]}, encoder=encoder)
+    with pytest.raises(NstError, match="'pool' is common to all cells"):
+        stylize_grid(*pair, {"pool": ["avg", "max"]}, encoder=encoder)

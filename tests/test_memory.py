@@ -100,3 +100,16 @@ def test_a_container_without_a_limit_or_of_another_kind(host, stat):
 
 def test_of_this_machine():
     assert 0 < memory.usable(jax.devices()) < 2**60
+
+
+def test_a_container_of_the_first_kind(host):
+    (host / "memory").mkdir()
+    for name, text in (
+        ("limit_in_bytes", str(8 * GIB)),
+        ("usage_in_bytes", str(3 * GIB)),
+        ("stat", f"cache 1\ninactive_file 7\ntotal_inactive_file {GIB}\n"),
+    ):
+        (host / "memory" / f"memory.{name}").write_text(f"{text}\n")
+    assert memory.usable(cpus(1)) == int(memory.SHARE * 6 * GIB)
+    (host / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712")  # no limit
+    assert memory.usable(cpus(1)) == int(memory.SHARE * 64 * GIB)

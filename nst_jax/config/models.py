@@ -72,6 +72,8 @@ class ImageSection(_Section):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            raise ValueError("is one picture; for several see nst-jax sweep --help")
         return {"image": value} if isinstance(value, str) else value
 
 

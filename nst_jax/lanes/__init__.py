@@ -7,8 +7,9 @@ threads are, since one alone leaves cores idle at times: there every thread take
 there is one compiled program for each shape of picture.
 """
 
+from nst_jax.lanes.arrays import stylize_grid
 from nst_jax.lanes.plan import Mode, lanes_at_once
 from nst_jax.lanes.programs import align
 from nst_jax.lanes.work import Curve, GridProgress, run
 
-__all__ = ["Curve", "GridProgress", "Mode", "align", "lanes_at_once", "run"]
+__all__ = ["Curve", "GridProgress", "Mode", "align", "lanes_at_once", "run", "stylize_grid"]
