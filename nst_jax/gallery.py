@@ -191,8 +191,4 @@ def _best(cells: list[Cell], found: Mapping[int, Mapping[str, Any] | None]) -> s
         return ""
     index = min(shares, key=shares.__getitem__)
     where = ", ".join(f"{key} {value}" for key, value in cells[index].settings.items())
-    return (
-        f"{shares[index]:.1%} of its first loss at {where}"
-        if where
-        else f"{shares[index]:.1%} of the first loss"
-    )
+    return f"{100 * shares[index]:.3g}% of its first loss at {where}"

@@ -20,7 +20,7 @@ def test_a_sweep_without_any_yaml(world, capsys):  # noqa: F811
     assert cli.run([*ARGUMENTS, *AXES, "--output", "mine"]) == 0
     out, err = capsys.readouterr()
     assert re.fullmatch(
-        r"mine/index\.html, sheet\.png: 6 of 6 cells, [\d.]+ s; lowest: [\d.]+% of its first loss at "
+        r"mine/index\.html, sheet\.png: 6 of 6 cells, [\d.]+ s; lowest: [\d.e+]+% of its first loss at "
         r"style\.weight \d+, seed \d\n",
         out,
     )

@@ -68,7 +68,7 @@ def _paint(config: Any, shard: str | None) -> int:
     from nst_jax import sweep as sweeps
 
     part = sweeps.parse_shard(shard) if shard else (1, 1)
-    with interruptible() as interrupted, grid_progress() as show:
+    with interruptible("what is done") as interrupted, grid_progress() as show:
 
         def watch(progress: Any) -> bool:
             show(progress)

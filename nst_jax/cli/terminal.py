@@ -13,7 +13,7 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[list[int]]:
+def interruptible(saving: str) -> Iterator[list[int]]:
     """Give a list that is empty until Ctrl-C is pressed; a second Ctrl-C stops at once."""
     pressed: list[int] = []
 
@@ -21,7 +21,7 @@ def interruptible() -> Iterator[list[int]]:
         if pressed:
             raise KeyboardInterrupt
         pressed.append(number)
-        say("stopping after this step and saving the picture; press Ctrl-C again to stop at once")
+        say(f"stopping after this step and saving {saving}; press Ctrl-C again to stop at once")
 
     before = signal.signal(signal.SIGINT, note)
     try:

@@ -64,7 +64,7 @@ def _parser() -> Parser:
 def _paint(config: Any, record: dict[str, Any]) -> int:
     from nst_jax import run as runs
 
-    with interruptible() as interrupted, run_progress(config.solver.evaluations) as show:
+    with interruptible("the picture") as interrupted, run_progress(config.solver.evaluations) as show:
 
         def watch(progress: Any) -> bool:
             show(progress)
