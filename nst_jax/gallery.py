@@ -53,7 +53,8 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     """
     try:
         record: dict[str, Any] = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-        if record["kind"] == "sweep" and {"config", "encoder", "inputs", "versions"} <= record.keys():
+        dicts = all(isinstance(record[name], dict) for name in ("config", "encoder", "inputs", "versions"))
+        if record["kind"] == "sweep" and dicts and {"name", "digest"} <= record["encoder"].keys():
             return record
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -73,7 +74,19 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if "curve" in record and picture.is_file() else None
+    whole = isinstance(record, dict) and isinstance(record.get("result"), dict) and "curve" in record
+    return record if whole and picture.is_file() else None
+
+
+def is_done(folder: Path, cell: Cell) -> bool:
+    """Tell whether a cell has its record and a picture that can be read."""
+    if read_cell(folder, cell) is None:
+        return False
+    try:
+        images.read(picture_of(folder, cell))
+    except ImageError:
+        return False
+    return True
 
 
 def collect(folder: Path) -> Collection:
@@ -175,7 +188,7 @@ def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[
         "size": f"{config.size} pixels",
         "evaluations": config.solver.evaluations,
         "network": record["encoder"]["name"],
-        "nst_jax": record["versions"]["nst_jax"],
+        "nst_jax": record["versions"].get("nst_jax"),
     }
     swept = {key.removesuffix(".image") for axis in config.sweep.axes for key in axis}
     return {name: str(value) for name, value in facts.items() if value is not None and name not in swept}
@@ -191,4 +204,4 @@ def _best(cells: list[Cell], found: Mapping[int, Mapping[str, Any] | None]) -> s
         return ""
     index = min(shares, key=shares.__getitem__)
     where = ", ".join(f"{key} {value}" for key, value in cells[index].settings.items())
-    return f"{100 * shares[index]:.3g}% of its first loss at {where}"
+    return f"{100 * shares[index]:.3g}% of its first loss" + (f" at {where}" if where else "")

@@ -33,31 +33,39 @@ def read_picture(name: str, max_pixels: int) -> tuple[Picture, str]:
     return picture, hashlib.sha256(np.ascontiguousarray(picture.rgb).tobytes()).hexdigest()
 
 
-def read_inputs(config: Config, *, read: Callable[[str, int], tuple[Picture, str]] = read_picture) -> Inputs:
-    """Read the pictures that a config names.
+def names_of(config: Config) -> dict[str, str]:
+    """Return the pictures that a config names: content, style, and the first image if it is a file.
 
-    Args:
-        config: the settings.
-        read: `read_picture`, or one that remembers.
+    Raises:
+        ConfigError: no content or style is given.
+    """
+    for name, given in (("content", config.content.image), ("style", config.style.image)):
+        if given is None:
+            raise ConfigError(f"{name}.image: no {name} image given: use --{name} FILE, or sample:NAME")
+    names = {"content": str(config.content.image), "style": str(config.style.image)}
+    if isinstance(config.init, str) and config.init not in INIT_SOURCES:
+        names["init"] = config.init
+    return names
+
+
+def read_inputs(config: Config) -> Inputs:
+    """Read the pictures that a config names.
 
     Raises:
         NstError: a picture that is not given, or cannot be read.
     """
-    digests: dict[str, str] = {}
-    found: dict[str, Picture] = {}
-    for name, given in (("content", config.content.image), ("style", config.style.image)):
-        if given is None:
-            raise ConfigError(f"{name}.image: no {name} image given: use --{name} FILE, or sample:NAME")
-        found[name], digests[name] = read(given, config.max_pixels)
-    content = found["content"]
-    height, width, _ = content.rgb.shape
-    size = images.fit(height, width, config.size)
-    init: Any = config.init
-    if isinstance(init, str) and init not in INIT_SOURCES:
-        picture, digests["init"] = read(init, config.max_pixels)
-        init = picture.rgb
-    alpha = None if content.alpha is None else images.resize(content.alpha, size)
-    return Inputs(Picture(images.resize(content.rgb, size), alpha), found["style"], init, digests)
+    found = {name: read_picture(file, config.max_pixels) for name, file in names_of(config).items()}
+    digests = {name: digest for name, (_, digest) in found.items()}
+    init: Any = found["init"][0].rgb if "init" in found else config.init
+    return Inputs(sized(found["content"][0], config.size), found["style"][0], init, digests)
+
+
+def sized(picture: Picture, size: int) -> Picture:
+    """Return a picture whose longer side is at most ``size`` pixels."""
+    height, width, _ = picture.rgb.shape
+    shape = images.fit(height, width, size)
+    alpha = None if picture.alpha is None else images.resize(picture.alpha, shape)
+    return Picture(images.resize(picture.rgb, shape), alpha)
 
 
 def encoder(config: Config, download: Callable[[int, int], None] | None = None) -> Any:

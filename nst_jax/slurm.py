@@ -1,6 +1,7 @@
 """The shards of a sweep as jobs of a Slurm cluster, through submitit."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,17 @@ def submit(config: Config, shards: int, options: Mapping[str, Any] | None = None
     cluster = parameters.pop("cluster", "slurm")
     folder = Path(config.sweep.folder) / ".state" / "slurm"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**{"name": "nst-jax"} | parameters)
+        folder.mkdir(parents=True, exist_ok=True)
         settings = config.model_dump(mode="json")
         tasks = [Shard(settings, (i + 1, shards)) for i in range(shards)]
         with executor.batch():
             jobs = [executor.submit(task) for task in tasks]
-    except (submitit.core.utils.FailedJobError, NameError, ValueError, RuntimeError, OSError) as error:
-        raise ConfigError(f"--slurm: {error}") from None
+    # All of these are ways in which submitit refuses an option.
+    except (AssertionError, NameError, TypeError, ValueError, RuntimeError, OSError) as error:
+        for made in (folder, folder.parent, folder.parent.parent):
+            with suppress(OSError):  # what is not empty stays
+                made.rmdir()
+        raise ConfigError(f"--slurm: {' '.join(str(error).split())}") from None
     return list(jobs)

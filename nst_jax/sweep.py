@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nst_jax import gallery, images, inputs, records
 from nst_jax.config import Cell, Config
 from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.files import write_atomically
+from nst_jax.images import Picture
 
 _WORK_ONLY = ("sweep.folder", "sweep.max_cells", "sweep.max_parallel", "sweep.lanes", "weights", "max_pixels")
 """Settings that say how the work is done, not what comes of it. Of the network, the digest is kept."""
@@ -76,25 +77,14 @@ def run(
     if encoder.note:
         say(encoder.note)
     ready = _prepared(cells, pictures, encoder)
-    digests = {digest for found in pictures for digest in found.digests.values()}
-    record = records.record(config, encoder.record(), {}) | {"kind": "sweep", "inputs": sorted(digests)}
+    record = records.record(config, encoder.record(), pictures.digests) | {"kind": "sweep"}
     mine = [cell for cell in cells if cell.index % shard[1] == shard[0] - 1]
     name = f"{shard[0]}-of-{shard[1]}"
     with _claimed(folder, record, name) as (keep, known):
         for difference in records.differences(record, known | {"inputs": {}}):
             say(f"note: cells already there may differ in the last digits: {difference}")
-        finished = {cell.index for cell in mine if gallery.read_cell(folder, cell)}
-        whole = _paint(
-            config,
-            folder,
-            [cells[cell.index] for cell in mine],
-            ready,
-            pictures,
-            record,
-            finished,
-            callback,
-            keep,
-        )
+        finished = {cell.index for cell in mine if gallery.is_done(folder, cell)}
+        whole = _paint(config, folder, mine, ready, pictures, record, finished, callback, keep)
         if whole:
             shutil.rmtree(keep, ignore_errors=True)
     done = sum(gallery.read_cell(folder, cell) is not None for cell in cells)
@@ -102,7 +92,20 @@ def run(
     return Outcome(folder, len(cells), done, not whole, time.perf_counter() - begun, collection)
 
 
-def check(config: Config) -> tuple[list[Cell], list[inputs.Inputs]]:
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a sweep: contents at their size, the others by name only, for they may be many."""
+
+    contents: dict[tuple[str, int], Picture]
+    digests: dict[str, str]
+    """By what a picture is used for and its name."""
+
+    def of(self, config: Config) -> dict[str, str]:
+        """Return the digests of one cell's pictures."""
+        return {use: self.digests[f"{use} {name}"] for use, name in inputs.names_of(config).items()}
+
+
+def check(config: Config) -> tuple[list[Cell], Pictures]:
     """Return the cells of a sweep and their pictures, or refuse what could not be painted or written.
 
     Raises:
@@ -113,9 +116,12 @@ def check(config: Config) -> tuple[list[Cell], list[inputs.Inputs]]:
     if config.output.save_every:
         raise ConfigError("output.save_every: a sweep keeps no intermediate pictures; leave it at 0")
     images.check_suffix(Path(config.output.image), bits=config.output.bits)
-    _check_folder(Path(config.sweep.folder))
+    try:
+        _check_folder(Path(config.sweep.folder), config)
+    except (OSError, ValueError) as error:  # a name too long, a folder that may not be entered, ...
+        raise OutputError(f"{config.sweep.folder}: cannot be used: {error}") from None
     cells = configs.cells(config)
-    return cells, _pictures(cells)
+    return cells, _read(cells)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -135,49 +141,56 @@ def parse_shard(text: str) -> tuple[int, int]:
 def _check_shard(shard: tuple[int, int]) -> None:
     i, n = shard
     if not 1 <= i <= n:
-        raise ConfigError(f"--shard {i}/{n}: of {n} shards there is none numbered {i}; allowed: 1 to {n}")
+        raise ConfigError(f"--shard {i}/{n}: there is no such shard; should be i/n with i from 1 to n")
 
 
 # --- Painting -------------------------------------------------------------------------------------
 
 
-def _pictures(cells: list[Cell]) -> list[inputs.Inputs]:
-    """Read the pictures of all cells, each of them once."""
-    read = lru_cache(maxsize=16)(inputs.read_picture)
-    known: dict[Any, inputs.Inputs] = {}
-    found = []
+def _read(cells: list[Cell]) -> Pictures:
+    """Read each picture once."""
+    found = Pictures({}, {})
+    uses: dict[str, list[tuple[str, int]]] = {}
     for cell in cells:
-        config = cell.config
-        init = config.init if isinstance(config.init, str) else ""
-        key = (config.content.image, config.style.image, init, config.size)
-        if key not in known:
-            known[key] = inputs.read_inputs(config, read=read)
-        # The rest of a blend, which is no picture, is the cell's own.
-        found.append(known[key] if init else replace(known[key], init=config.init))
+        for use, name in inputs.names_of(cell.config).items():
+            uses.setdefault(name, []).append((use, cell.config.size))
+    for name, used in uses.items():
+        picture, digest = inputs.read_picture(name, cells[0].config.max_pixels)
+        for use, size in dict.fromkeys(used):
+            found.digests[f"{use} {name}"] = digest
+            if use == "content":
+                found.contents[name, size] = inputs.sized(picture, size)
     return found
 
 
-def _prepared(cells: list[Cell], pictures: list[inputs.Inputs], encoder: Any) -> dict[int, Any]:
+def _prepared(cells: list[Cell], pictures: Pictures, encoder: Any) -> dict[int, Any]:
     """Return the tasks of all cells. Equal images are one array, and tasks of one shape have equal layers."""
     from nst_jax import lanes, tasks
 
-    known: dict[Any, Any] = {}
-    ready = []
-    for cell, picture in zip(cells, pictures, strict=True):
-        style = cell.config.style
-        key = (id(picture.content), id(picture.style), style.scale, style.fit)
+    read = lru_cache(maxsize=1)(inputs.read_picture)
+    styles: dict[Any, Any] = {}
+    ready: dict[int, Any] = {}
+    for cell in sorted(cells, key=lambda cell: str(cell.config.style.image)):  # each style is read once
+        config, style = cell.config, cell.config.style
+        names = inputs.names_of(config)
+        content = pictures.contents[names["content"], config.size].rgb
+        key = (names["style"], content.shape, style.scale, style.fit)
         try:
-            if key not in known:
-                known[key] = tasks.fitted(
-                    picture.content.rgb, picture.style.rgb, scale=style.scale, fit=style.fit
-                )
-            options = inputs.options(cell.config)
-            ready.append(tasks.prepare(*known[key], params=encoder.params, init=picture.init, **options))
+            if key not in styles:
+                painting = read(names["style"], config.max_pixels)[0].rgb
+                styles[key] = tasks.fitted(content, painting, scale=style.scale, fit=style.fit)[1]
+            init = config.init
+            if "init" in names:
+                if names["init"] not in styles:
+                    styles[names["init"]] = inputs.read_picture(names["init"], config.max_pixels)[0].rgb
+                init = styles[names["init"]]
+            options = {"init": init, "params": encoder.params} | inputs.options(config)
+            ready[cell.index] = tasks.prepare(content, styles[key], **options)
         except NstError as error:
             where = ", ".join(f"{key} {value}" for key, value in cell.settings.items())
             raise type(error)(f"cell {cell.index} ({where}): {error}") from None
     # All cells, not only those of a shard: what comes of a cell does not depend on the shards.
-    return dict(enumerate(lanes.align(ready)))
+    return dict(enumerate(lanes.align([ready[cell.index] for cell in cells])))
 
 
 def _paint(
@@ -185,7 +198,7 @@ def _paint(
     folder: Path,
     cells: list[Cell],
     ready: Mapping[int, Any],
-    pictures: list[inputs.Inputs],
+    pictures: Pictures,
     record: dict[str, Any],
     finished: set[int],
     callback: Callable[[Any], object] | None,
@@ -196,10 +209,11 @@ def _paint(
     by_index = {cell.index: cell for cell in cells}
 
     def write(index: int, result: Any, curve: lanes.Curve) -> None:
-        cell, own = by_index[index], pictures[index]
+        cell = by_index[index]
+        alpha = pictures.contents[inputs.names_of(cell.config)["content"], cell.config.size].alpha
         ended = {n: getattr(result, n) for n in ("status", "loss", "initial_loss", "evaluations")}
-        about = records.record(cell.config, record["encoder"], own.digests) | {"result": ended}
-        _write_cell(folder, cell, result.image, own.content.alpha, about, curve, result.sentence)
+        about = records.record(cell.config, record["encoder"], pictures.of(cell.config)) | {"result": ended}
+        _write_cell(folder, cell, result.image, alpha, about, curve, result.sentence)
 
     return lanes.run(
         {index: ready[index] for index in by_index},
@@ -235,7 +249,8 @@ def _write_cell(
 
 def _note_idle_seeds(cells: list[Cell], say: Callable[[str], None]) -> None:
     seeds = {cell.config.seed for cell in cells}
-    noisy = any("noise" in cell.config.init for cell in cells)
+    inits = [cell.config.init for cell in cells]
+    noisy = any(init.get("noise") if isinstance(init, dict) else init == "noise" for init in inits)
     if len(seeds) > 1 and not noisy:
         say("note: the seed is swept, but no cell begins with noise, so it changes nothing; set init")
 
@@ -243,25 +258,30 @@ def _note_idle_seeds(cells: list[Cell], say: Callable[[str], None]) -> None:
 # --- The folder -----------------------------------------------------------------------------------
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse, before any work, a folder that is not a sweep's or could not be written."""
+def _check_folder(folder: Path, config: Config) -> None:
+    """Refuse, before any work, a folder that is not of this sweep or could not be written."""
+    if "\0" in str(folder):
+        raise ValueError("no name of a folder has a null character")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; a sweep is written to a folder: give another --output")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not _is_only_begun(folder):
         try:
-            gallery.read_sweep(folder)
+            known = gallery.read_sweep(folder)
         except OutputError as error:
-            if not _is_only_begun(folder):
-                raise OutputError(f"{error}; give another --output") from None
+            raise OutputError(f"{error}; give another --output") from None
+        _refuse(folder, _changed_settings(config.model_dump(mode="json"), known["config"]))
     parent = folder if folder.is_dir() else folder.parent
     if not parent.is_dir():
-        raise OutputError(f"{folder}: the folder {parent} does not exist")
+        raise OutputError(f"{folder}: there is no folder {parent}")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: the folder {parent} is not writable")
 
 
 def _is_only_begun(folder: Path) -> bool:
-    return {path.name for path in folder.iterdir()} <= {".state"}
+    """Tell whether a folder has nothing in it but what a sweep that was killed at once leaves."""
+    rest = [path.name for path in folder.iterdir() if path.name != ".state"]
+    begun = all(name.startswith(".sweep.json.") or name == "cells" for name in rest)
+    return begun and ("cells" not in rest or not any((folder / "cells").iterdir()))
 
 
 @contextmanager
@@ -270,12 +290,12 @@ def _claimed(folder: Path, record: dict[str, Any], name: str) -> Iterator[tuple[
     states = folder / ".state"
     try:
         folder.mkdir(exist_ok=True)
-        for path in (folder / "cells", states / name):
-            path.mkdir(parents=True, exist_ok=True)
+        (states / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
     with _locked(states / "sweep.lock", wait=60.0):
         known = _settled(folder, record)
+        (folder / "cells").mkdir(exist_ok=True)
     with _locked(states / f"{name}.lock"):
         yield states / name, known
     with suppress(OSError):  # another shard is still at work
@@ -302,37 +322,46 @@ def _locked(path: Path, wait: float = 0.0) -> Iterator[None]:
 
 def _settled(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Return the record of the sweep that a folder is of, which is this one."""
-    path = folder / "sweep.json"
-    if not path.exists():
-        write_atomically(path, records.to_json(record))
-        write_atomically(
-            folder / "config.yaml", configs.to_yaml(configs.load(base=record["config"])).encode()
-        )
-        return record
-    known = gallery.read_sweep(folder)
-    changed = _changed(records.plain(record), known)
-    if changed:
-        raise OutputError(
-            f"{folder}: holds a sweep with other settings: {'; '.join(changed)}; give another --output"
-        )
+    path, record = folder / "sweep.json", records.plain(record)
+    known = record
+    if path.exists():
+        known = gallery.read_sweep(folder)
+        changed = _changed_settings(record["config"], known["config"])
+        now, then = record["encoder"], known["encoder"]
+        if now["digest"] != then["digest"]:
+            changed.append(f"the network is {now['name']}, was {then['name']} or had other weights")
+        pixels = {name for name, digest in record["inputs"].items() if known["inputs"].get(name) != digest}
+        changed += [f"{name} has other pixels" for name in sorted(pixels)] if not changed else []
+        _refuse(folder, changed)
+    # How the work is done and what the axes are called may change.
+    current = known | {"config": record["config"]}
+    if not path.exists() or current != known:
+        write_atomically(path, records.to_json(current))
+    text = configs.to_yaml(configs.load(base=record["config"]))
+    write_atomically(folder / "config.yaml", text.encode())
     return known
 
 
-def _changed(record: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    """Return what decides the pictures and is not as it was."""
-    now, then = (_flat(r["config"]) for r in (record, known))
-    found = [
-        f"{key} is {_short(now.get(key))}, was {_short(then.get(key))}"
-        for key in {**now, **then}
-        if now.get(key) != then.get(key) and key not in _WORK_ONLY
+def _refuse(folder: Path, changed: list[str]) -> None:
+    if changed:
+        text = "; ".join(changed)
+        raise OutputError(f"{folder}: holds a sweep with other settings: {text}; give another --output")
+
+
+def _changed_settings(now: Any, then: Any) -> list[str]:
+    """Return which settings decide the pictures and are not as they were."""
+    new, old = _flat(now), _flat(then)
+    return [
+        f"{key} is {_short(new.get(key))}, was {_short(old.get(key))}"
+        for key in {**new, **old}
+        if new.get(key) != old.get(key) and _decides(key)
     ]
-    if record["encoder"]["digest"] != known["encoder"]["digest"]:
-        found.append(
-            f"the network is {record['encoder']['name']}, was {known['encoder']['name']} or other weights"
-        )
-    if not found and record["inputs"] != known["inputs"]:
-        found.append("an input image has other pixels")
-    return found
+
+
+def _decides(key: str) -> bool:
+    """Tell whether a setting decides what the pictures are."""
+    words = key.startswith("sweep.axes.") and key.endswith((".title", ".labels"))
+    return key not in _WORK_ONLY and not words
 
 
 def _flat(settings: Any, before: str = "") -> dict[str, Any]:
@@ -350,6 +379,6 @@ def _short(value: Any) -> str:
 
 def _stamp(record: Mapping[str, Any]) -> str:
     """Return what a saved state must have been made by, to be gone on with."""
-    settings = {k: v for k, v in _flat(records.plain(record["config"])).items() if k not in _WORK_ONLY}
+    settings = {key: value for key, value in _flat(records.plain(record["config"])).items() if _decides(key)}
     rest = [record["encoder"]["digest"], record["inputs"], record["versions"], record["device"]]
     return hashlib.sha256(json.dumps([settings, rest], sort_keys=True).encode()).hexdigest()

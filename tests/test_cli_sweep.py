@@ -83,7 +83,7 @@ def test_ctrl_c_and_going_on(capsys, monkeypatch):
         ([*ARGUMENTS, "--axis", "style.weight"], "should be KEY=VALUE"),
         ([*ARGUMENTS, "--axis", "style.weight=[1"], "is not YAML"),
         ([*ARGUMENTS, "--axis", "seed={linspace: [0, 999, 1000]}"], "the grid has 1000 cells, more than"),
-        ([*ARGUMENTS, *AXES, "--shard", "3/2"], "--shard 3/2: of 2 shards there is none numbered 3"),
+        ([*ARGUMENTS, *AXES, "--shard", "3/2"], "--shard 3/2: there is no such shard"),
         ([*ARGUMENTS, *AXES, "--output", "foreign"], "foreign: is not the folder of a sweep"),
         ([*ARGUMENTS, *AXES, "--output", "photo.png"], "photo.png: is a file"),
         ([*ARGUMENTS, *AXES, "--max-parallel", "0"], "--max-parallel: sweep.max_parallel: should be"),
@@ -92,12 +92,19 @@ def test_ctrl_c_and_going_on(capsys, monkeypatch):
         ([*ARGUMENTS, *AXES, "--slurm", "2", "--slurm-option", "x"], "should be KEY=VALUE"),
         (["sweep", "--collect", "nowhere"], "nowhere: is not the folder of a sweep"),
         (["sweep", "--collect", "foreign", "--size", "3"], "leave out --size"),
+        (["sweep", "--collect", "foreign", "--set", "size=3"], "leave out --set"),
+        (["sweep", "--collect", ""], "is not the folder of a sweep"),
+        ([*ARGUMENTS, *AXES, "--shard", ""], "should be i/n"),
+        ([*ARGUMENTS, *AXES, "--slurm", ""], "should be the number of jobs"),
+        ([*ARGUMENTS, *AXES, "--slurm-option", "a=b"], "give --slurm too"),
+        ([*ARGUMENTS, *AXES, "--output", "a" * 300], "cannot be used: "),
+        ([*ARGUMENTS, *AXES, "--set", 'sweep.folder="a\\0b"'], "cannot be used: "),
         (["sweep", "--config", "starry"], "there is nothing to sweep"),
         (["--config", "sweep_layers"], "nst-jax sweep --config"),
         (["sweep"], "there is nothing to sweep"),
         (["sweep", "--save-every", "3"], "nst-jax sweep --help"),
     ],
-)
+)  # fmt: skip
 def test_wrong_input_is_one_line(world, capsys, arguments, phrase):  # noqa: F811
     (world / "foreign").mkdir()
     (world / "foreign" / "letter.txt").write_text("dear")

@@ -90,7 +90,10 @@ def test_the_sheet_shows_the_pictures_where_they_belong(world, random):  # noqa:
 
 
 def test_folders_of_something_else(world):  # noqa: F811
-    for name, text in (("a", None), ("b", "{}"), ("c", "no json"), ("d", '{"kind": "sweep"}')):
+    for name, text in (
+        ("a", None), ("b", "{}"), ("c", "no json"), ("d", '{"kind": "sweep"}'),
+        ("e", '{"kind": "sweep", "config": 5, "encoder": {}, "inputs": {}, "versions": {}}'), ("f", "[]"),
+    ):  # fmt: skip
         (world / name).mkdir()
         if text:
             (world / name / "sweep.json").write_text(text)
@@ -119,3 +122,10 @@ def test_the_page_is_smaller_for_a_large_grid(world, monkeypatch):  # noqa: F811
     gallery.collect(world / "grid")
     assert set(sides) == {gallery.CELL, gallery.SHOWN, gallery.SHOWN // 2}
     assert config.load(world / "grid" / "config.yaml").sweep.axes
+
+
+@pytest.mark.parametrize("text", ["5", "[]", '{"curve": []}', '{"curve": [], "result": 3}', "", "null"])
+def test_a_record_of_something_else_is_no_cell(world, text):  # noqa: F811
+    paint(settings(axes={"seed": [1, 2]}))
+    (world / "grid" / "cells" / "0001.json").write_text(text)
+    assert gallery.collect(world / "grid").missing == (1,)

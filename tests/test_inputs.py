@@ -103,18 +103,13 @@ def test_pictures_of_too_many_pixels(folder, limit, wrong):
         inputs.read_inputs(settings(**names | {place: f"{wrong}.png", "max_pixels": limit + 1}))
 
 
-def test_pictures_may_be_remembered(folder):
-    known, asked = inputs.read_picture("first.png", 1000), []
-
-    def remember(*args):
-        asked.append(args)
-        return known
-
-    found = inputs.read_inputs(settings(init="b.png", max_pixels=1234, size=500), read=remember)
-    assert asked == [("photo.png", 1234), ("art.png", 1234), ("b.png", 1234)]
-    assert found.style is known[0]
-    assert found.content.rgb is found.init is known[0].rgb  # nothing to resize, nothing copied
-    assert set(found.digests.values()) == {known[1]}
+def test_names_are_those_of_the_pictures(folder):
+    assert inputs.names_of(settings(init="b.png")) == {
+        "content": "photo.png",
+        "style": "art.png",
+        "init": "b.png",
+    }
+    assert "init" not in inputs.names_of(settings(init={"content": 1, "noise": 1}))
 
 
 def test_options_are_those_of_a_run():

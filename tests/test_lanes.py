@@ -304,10 +304,19 @@ def test_an_error_on_one_thread_ends_all(pair, narrow):
     def full(index, *result):
         raise OutputError("no space left")
 
-    before = threading.active_count()
+    before, seen = threading.active_count(), []
+    ready = grid(pair, narrow, evaluations=200)
     with pytest.raises(OutputError, match="no space left"):
-        lanes.run(grid(pair, narrow, evaluations=50), done=full, max_parallel=2)
+        lanes.run(ready, done=full, max_parallel=2, watch=seen.append)
     assert threading.active_count() == before
+    assert seen[-1].evaluations < 600  # the other thread did not go on with the rest of the thousand
+
+
+def test_line_searches_are_not_batched(pair, narrow):
+    ready = grid(pair, narrow, weights=(1.0, 1e3, 1e6), linesearch="zoom")
+    batched, _ = solve(ready, mode="vmap")
+    assert same(batched, solve(ready, mode="threads")[0])
+    assert {result.status for result, _ in batched.values()} <= {"finished", "stalled"}
 
 
 def test_too_little_memory_is_said(pair, narrow, monkeypatch):

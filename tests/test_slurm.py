@@ -7,8 +7,8 @@ from conftest import NARROW  # noqa: F401 (for the jobs)
 from test_run import world  # noqa: F401 (a fixture)
 from test_sweep import settings
 
-from nst_jax import gallery, slurm
-from nst_jax.errors import ConfigError, ImageError
+from nst_jax import gallery, slurm, sweep
+from nst_jax.errors import ConfigError, ImageError, OutputError
 
 pytestmark = pytest.mark.usefixtures("world")
 
@@ -60,3 +60,13 @@ def test_without_submitit(monkeypatch):
 def test_submitit_is_not_imported_unless_asked_for():
     code = "import sys, nst_jax.slurm; assert 'submitit' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_of_other_settings_gets_no_jobs(world):  # noqa: F811
+    sweep.run(settings(axes={"seed": [1]}), say=lambda line: None)
+    before = sorted(world.rglob("*"))
+    with pytest.raises(OutputError, match="holds a sweep with other settings"):
+        slurm.submit(settings(axes={"seed": [2]}), 2, {"cluster": "local"})
+    with pytest.raises(ConfigError, match="--slurm: "):
+        slurm.submit(settings(axes={"seed": [1]}), 2, {"cluster": "local", "timeout_min": "abc"})
+    assert sorted(world.rglob("*")) == before

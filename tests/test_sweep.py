@@ -199,7 +199,7 @@ def test_other_pixels_or_weights_do_not_mix_either(world, random, narrow):  # no
     paint(settings(), shard=(1, 6))
     kept = (world / "art.png").read_bytes()
     images.write(world / "art.png", np.float32(random.uniform(size=(25, 25, 3))))
-    with pytest.raises(OutputError, match="an input image has other pixels"):
+    with pytest.raises(OutputError, match=r"style art\.png has other pixels"):
         paint(settings())
     (world / "art.png").write_bytes(kept)
     other = {name: {k: v * 2 for k, v in layer.items()} for name, layer in narrow.items()}
@@ -229,7 +229,7 @@ def test_a_foreign_folder_is_left_alone(world):  # noqa: F811
     (world / "file").write_text("")
     with pytest.raises(OutputError, match="file: is a file"):
         paint(settings(folder="file"))
-    with pytest.raises(OutputError, match="the folder gone does not exist"):
+    with pytest.raises(OutputError, match="there is no folder gone"):
         paint(settings(folder="gone/grid"))
     (world / "empty").mkdir()
     assert paint(settings(folder="empty"))[0].done == 6
@@ -372,3 +372,70 @@ def test_the_time_that_a_lock_is_waited_for_is_short(world):  # noqa: F811
         with pytest.raises(OutputError):
             paint(settings())
         assert time.perf_counter() - begun < 30
+
+
+def test_exchanged_pictures_are_noticed(world):  # noqa: F811
+    config = settings(axes={"style": ["art.png", "photo.png"]})
+    paint(config)
+    a, b = (world / "art.png").read_bytes(), (world / "photo.png").read_bytes()
+    (world / "art.png").write_bytes(b)
+    (world / "photo.png").write_bytes(a)
+    with pytest.raises(OutputError, match="has other pixels"):
+        paint(config)
+
+
+def test_a_picture_that_cannot_be_read_is_painted_again(world):  # noqa: F811
+    paint(settings())
+    before = tree(world / "grid")
+    (world / "grid" / "cells" / "0001.png").write_bytes(b"")
+    paint(settings())
+    assert tree(world / "grid") == before
+
+
+@pytest.mark.parametrize(
+    "left", [["cells"], [".state"], ["cells", ".state/1-of-1"], [".sweep.json.abc.partial"]]
+)
+def test_a_folder_of_work_that_was_killed_at_once_is_gone_on_with(world, left):  # noqa: F811
+    for name in left:
+        (world / "grid" / name).mkdir(parents=True)
+    assert paint(settings(axes={"seed": [1]}))[0].done == 1
+
+
+def test_words_may_change_and_are_shown(world):  # noqa: F811
+    paint(settings(axes=[{"seed": [1, 2]}]))
+    paint(settings(axes=[{"seed": [1, 2], "title": "luck", "labels": ["good", "bad"]}]))
+    assert "luck" in (world / "grid" / "index.html").read_text()
+    assert "luck" in (world / "grid" / "config.yaml").read_text()
+
+
+def test_a_cell_too_small_for_the_layers_of_another_is_no_worse_for_it(world):  # noqa: F811
+    axes = [{"size": [22, 12], "style.layers": [["conv5_1"], ["conv1_1"]]}, {"seed": [1]}]
+    outcome, _ = paint(settings(axes=axes, content={"image": "photo.png", "layers": ["conv1_1"]}))
+    assert outcome.collection.not_finite == ()
+    axes = [{"style.scale": [1, 0.5], "style.layers": [["conv5_1"], ["conv1_1"]]}]
+    outcome, _ = paint(settings(axes=axes, folder="scaled"))
+    assert outcome.collection.not_finite == ()
+
+
+def test_stopping_at_the_very_end_is_no_interruption():
+    outcome, _ = paint(settings(), callback=lambda progress: progress.done == 6)
+    assert not outcome.interrupted
+    assert outcome.collection is not None
+
+
+def test_each_picture_is_read_once_and_kept_small(world, random, monkeypatch):  # noqa: F811
+    from nst_jax import inputs
+
+    names = [f"{i}.png" for i in range(6)]
+    for name in names:
+        images.write(world / name, np.float32(random.uniform(size=(60, 80, 3))))
+    reads = []
+    real = inputs.read_picture
+    monkeypatch.setattr(inputs, "read_picture", lambda name, most: reads.append(name) or real(name, most))
+    cells, pictures = sweep.check(settings(axes={"content": names[:3], "style": names[3:]}))
+    assert sorted(reads) == names
+    assert {picture.rgb.shape for picture in pictures.contents.values()} == {(18, 24, 3)}
+    ready = sweep._prepared(cells, pictures, inputs.encoder(settings()))
+    assert len(reads) == 6 + 3  # styles once more
+    assert len({id(task.content) for task in ready.values()}) == 3
+    assert len({id(task.style) for task in ready.values()}) == 3

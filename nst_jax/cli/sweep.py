@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
         "--slurm-option", action="append", default=[], metavar="KEY=VALUE", help="of submitit's executor"
     )
     options = vars(parser.parse_args(arguments))
-    if options["collect"]:
+    if options["collect"] is not None:
         return _collect(options)
 
     from nst_jax import config as configs
@@ -59,7 +59,9 @@ def run(arguments: Sequence[str]) -> int:
     if options["print_config"]:
         print(configs.to_yaml(config), end="")
         return 0
-    if options["slurm"]:
+    if options["slurm_option"] and options["slurm"] is None:
+        raise ConfigError("--slurm-option is of the jobs that --slurm N submits; give --slurm too")
+    if options["slurm"] is not None:
         return _submit(config, options)
     return _paint(config, options["shard"])
 
@@ -67,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
 def _paint(config: Any, shard: str | None) -> int:
     from nst_jax import sweep as sweeps
 
-    part = sweeps.parse_shard(shard) if shard else (1, 1)
+    part = (1, 1) if shard is None else sweeps.parse_shard(shard)
     with interruptible("what is done") as interrupted, grid_progress() as show:
 
         def watch(progress: Any) -> bool:
@@ -87,7 +89,7 @@ def _paint(config: Any, shard: str | None) -> int:
 
 
 def _collect(options: dict[str, Any]) -> int:
-    others = [name for name, given in options.items() if given and name not in ("collect", "set", "axis")]
+    others = [name for name, given in options.items() if name != "collect" and given not in (None, False, [])]
     if others:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         raise ConfigError(f"--collect reads all settings from the folder; leave out {flags}")
@@ -114,7 +116,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _submit(config: Any, options: dict[str, Any]) -> int:
-    if options["shard"]:
+    if options["shard"] is not None:
         raise ConfigError("--slurm submits every shard itself; leave out --shard")
     if not options["slurm"].isdecimal() or int(options["slurm"]) < 1:
         raise ConfigError(f"--slurm {options['slurm']}: should be the number of jobs, at least 1")

@@ -168,7 +168,8 @@ class Sweep(_Section):
     )
     lanes: Literal["auto", "vmap", "threads"] = Field(
         "auto",
-        description="cells at once as one batch (vmap) or one by one on each thread; auto: threads on a CPU",
+        description="cells at once as one batch (vmap) or one by one on each thread; auto: threads on a CPU; "
+        "line searches are never batched",
     )
 
 

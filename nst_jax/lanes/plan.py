@@ -64,11 +64,10 @@ def jobs(
 
 def batched(program: Program, mode: Mode) -> bool:
     """Tell whether lanes of a program are best batched."""
-    if mode == "auto":
-        devices = jax.local_devices()
-        # Lanes of a line search would all wait for the one that searches longest.
-        return not program.searching and (devices[0].platform != "cpu" or len(devices) > 1)
-    return mode == "vmap"
+    if program.searching:  # lanes would all wait for the one that searches longest
+        return False
+    devices = jax.local_devices()
+    return mode == "vmap" or (mode == "auto" and (devices[0].platform != "cpu" or len(devices) > 1))
 
 
 def lanes_at_once(

@@ -13,6 +13,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nst_jax import solver, transfer
+from nst_jax.layers import stride
 from nst_jax.objective import Targets
 from nst_jax.tasks import Program, Task, content_targets, style_targets
 
@@ -43,18 +44,36 @@ class Shapes:
 
 
 def align(tasks: Sequence[Task]) -> list[Task]:
-    """Give tasks the same layers, so that they share a program: a layer that one lacks gets weight zero."""
+    """Give tasks of one shape the same layers, so that they share a program: others get weight zero.
 
-    def union(kind: str) -> dict[str, float]:
-        return {name: 0.0 for task in tasks for name in getattr(task.weights, kind)}
-
-    layers = {kind: union(kind) for kind in ("content_layers", "style_layers")}
+    Where an image is too small for a layer of another task, its mean over no positions is not zero but no
+    number: such tasks keep their own layers, and do not share a program.
+    """
+    groups: dict[Any, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(_group(task), []).append(task)
+    layers = {key: _common_layers(group) for key, group in groups.items()}
 
     def whole(task: Task) -> Task:
-        filled = {kind: zeros | getattr(task.weights, kind) for kind, zeros in layers.items()}
+        common = layers[_group(task)]
+        filled = {
+            kind: dict.fromkeys(names, 0.0) | getattr(task.weights, kind) for kind, names in common.items()
+        }
         return replace(task, weights=replace(task.weights, **filled))
 
     return [whole(task) for task in tasks]
+
+
+def _group(task: Task) -> Any:
+    return task.program, task.content.shape, task.evaluations
+
+
+def _common_layers(tasks: Sequence[Task]) -> dict[str, list[str]]:
+    kinds = ("content_layers", "style_layers")
+    layers = {kind: [name for task in tasks for name in getattr(task.weights, kind)] for kind in kinds}
+    deepest = max((stride(name) for names in layers.values() for name in names), default=1)
+    smallest = min(min(*task.content.shape[:2], *task.style.shape[:2]) for task in tasks)
+    return layers if smallest >= deepest else {kind: [] for kind in kinds}
 
 
 def shapes_of(task: Task) -> Shapes:

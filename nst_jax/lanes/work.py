@@ -91,7 +91,7 @@ def run(
                     future.result()
             finally:
                 grid.stopped.set()
-    return not grid.interrupted
+    return grid.ended == len(tasks)
 
 
 @dataclass
@@ -107,7 +107,6 @@ class _Grid:
     stamp: str
     lock: threading.RLock = field(default_factory=threading.RLock)
     stopped: threading.Event = field(default_factory=threading.Event)
-    interrupted: bool = False
     ended: int = 0
     spent: dict[int, int] = field(default_factory=dict)
     best_loss: float = float("inf")
@@ -142,19 +141,23 @@ class _Grid:
             evaluations = sum(self.spent.values())
             progress = GridProgress(len(self.tasks), self.ended, evaluations, budget, self.best_loss, seconds)
             if self.watch and self.watch(progress) is True:
-                self.interrupted = True
                 self.stopped.set()
 
 
 def _work(grid: _Grid) -> None:
-    while (job := grid.next_job()) is not None:
-        try:
+    job, well = None, False
+    try:
+        while (job := grid.next_job()) is not None:
             _solve(grid, job)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            more = f"; try --max-parallel {job.lanes // 2}" if job.lanes > 1 else "; use a smaller size"
-            raise NstError(f"out of memory with {job.lanes} cells in one program{more}") from None
+        well = True
+    except jax.errors.JaxRuntimeError as error:
+        if job is None or "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        more = f"; try --max-parallel {job.lanes // 2}" if job.lanes > 1 else "; use a smaller size"
+        raise NstError(f"out of memory with {job.lanes} cells in one program{more}") from None
+    finally:
+        if not well:  # the other threads shall save what they have, and not go on for hours
+            grid.stopped.set()
 
 
 def _solve(grid: _Grid, job: Job) -> None:
