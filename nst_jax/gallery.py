@@ -25,7 +25,7 @@ from nst_jax.files import write_atomically
 from nst_jax.report import page
 
 CELL = 256
-"""Longer side of a picture on the sheet, in pixels."""
+"""Longer side of a picture on the sheet, in pixels; half of it for a large grid."""
 
 SHOWN = 640
 """Longer side of a picture in the page, in pixels; less for a large grid, so that the page stays small."""
@@ -102,7 +102,8 @@ def collect(folder: Path) -> Collection:
         raise OutputError(f"{folder}: cannot be shown: {error}") from None
     axes, cells = configs.axes(config), configs.cells(config)
     found = {cell.index: read_cell(folder, cell) for cell in cells}
-    shown = SHOWN if len(cells) <= _LARGE_GRID else SHOWN // 2
+    parts = 1 if len(cells) <= _LARGE_GRID else 2
+    cell_side, shown = CELL // parts, SHOWN // parts
     small: dict[tuple[int, ...], NDArray[np.float32]] = {}
     entries = []
     for cell in cells:
@@ -114,8 +115,8 @@ def collect(folder: Path) -> Collection:
             except ImageError:  # damaged since
                 found[cell.index] = known = None
             else:
-                small[cell.position] = _bounded(rgb, CELL)
-                jpeg = images.encode("shown.jpg", _bounded(rgb, shown), quality=88)
+                small[cell.position] = _bounded(rgb, cell_side)
+                jpeg = images.encode("shown.jpg", _bounded(rgb, shown), quality=85)
         entries.append(_entry(folder, cell, known, jpeg))
     title = _title(config)
     notes = {
@@ -124,7 +125,7 @@ def collect(folder: Path) -> Collection:
         if (status := _result(found[cell.index]).get("status", "finished")) != "finished"
     }
     sheet = images.contact_sheet(
-        small, [(axis.title, axis.labels) for axis in axes], title=title, notes=notes, cell=CELL
+        small, [(axis.title, axis.labels) for axis in axes], title=title, notes=notes, cell=cell_side
     )
     write_atomically(folder / "sheet.png", images.encode("sheet.png", sheet))
     words = [{"title": axis.title, "labels": axis.labels} for axis in axes]
@@ -162,9 +163,16 @@ def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: byt
         "loss": result.get("loss"),
         "initial_loss": result.get("initial_loss"),
         "settings": cell.settings,
-        "curve": record["curve"] if record else [],
+        "curve": [_short(point) for point in record["curve"]] if record else [],
         "command": shlex.join(command),
     }
+
+
+def _short(value: Any) -> Any:
+    """Return a point of a curve with six digits, which halves the page."""
+    if isinstance(value, dict):
+        return {name: _short(inner) for name, inner in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _title(config: Config) -> str:
