@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from nst_jax import dictionary, downloads, vgg, weights
+from nst_jax.conventions import CONVENTIONS, ConventionName
 from nst_jax.errors import OutputError
 from nst_jax.files import cache_folder, write_atomically
 
@@ -30,6 +31,22 @@ class Encoder:
     def record(self) -> dict[str, Any]:
         """Return what an output says of the encoder."""
         return {"name": self.name, "digest": self.digest, "source": self.source, "licence": self.licence}
+
+
+def encoder_for(
+    encoder: str | Encoder,
+    *,
+    convention: ConventionName,
+    normalised: bool | None = None,
+    pool: vgg.Pool = "avg",
+    padding: vgg.Padding = "zero",
+    progress: Callable[[int, int], None] | None = None,
+) -> Encoder:
+    """Return `load_encoder`'s network, normalised as the convention expects unless told; or the one given."""
+    if isinstance(encoder, Encoder):
+        return encoder
+    expected = CONVENTIONS[convention].normalised if normalised is None else normalised
+    return load_encoder(encoder, normalised=expected, pool=pool, padding=padding, progress=progress)
 
 
 def load_encoder(

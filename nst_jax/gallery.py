@@ -211,5 +211,5 @@ def _best(cells: list[Cell], found: Mapping[int, Mapping[str, Any] | None]) -> s
     if not shares:
         return ""
     index = min(shares, key=shares.__getitem__)
-    where = ", ".join(f"{key} {value}" for key, value in cells[index].settings.items())
+    where = cells[index].where
     return f"{100 * shares[index]:.3g}% of its first loss" + (f" at {where}" if where else "")

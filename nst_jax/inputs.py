@@ -9,7 +9,6 @@ import numpy as np
 
 from nst_jax import images, samples
 from nst_jax.config import INIT_SOURCES, Config
-from nst_jax.conventions import CONVENTIONS
 from nst_jax.errors import ConfigError
 from nst_jax.images import Picture
 
@@ -70,16 +69,10 @@ def sized(picture: Picture, size: int) -> Picture:
 
 def encoder(config: Config, download: Callable[[int, int], None] | None = None) -> Any:
     """Return the `encoder.Encoder` that a config names; ``download`` is called while weights are fetched."""
-    from nst_jax.encoder import load_encoder
+    from nst_jax.encoder import encoder_for
 
-    network = config.network
-    expected = CONVENTIONS[config.loss.convention].normalised
-    return load_encoder(
-        config.weights,
-        normalised=expected if network.normalised is None else network.normalised,
-        pool=network.pool,
-        padding=network.padding,
-        progress=download,
+    return encoder_for(
+        config.weights, convention=config.loss.convention, progress=download, **config.network.model_dump()
     )
 
 

@@ -7,9 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nst_jax import images
 from nst_jax.config import INIT_SOURCES, Config
 from nst_jax.errors import ConfigError
+from nst_jax.files import write_atomically
 
 KEYWORD = "nst_jax"
 """Where a PNG's text holds the record of its run."""
@@ -28,6 +32,11 @@ def record(config: Config, encoder: dict[str, Any], inputs: dict[str, str]) -> d
         "versions": _versions(),
         "device": jax.devices()[0].device_kind,
     }
+
+
+def ended(result: Any) -> dict[str, Any]:
+    """Return what a record says of a `transfer.Result`."""
+    return {name: getattr(result, name) for name in ("status", "loss", "initial_loss", "evaluations")}
 
 
 def _versions() -> dict[str, str]:
@@ -106,3 +115,24 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_picture(
+    path: Path,
+    rgb: NDArray[np.float32],
+    *,
+    alpha: NDArray[np.float32] | None,
+    config: Config,
+    record: dict[str, Any],
+) -> bytes:
+    """Write a picture that carries a record, as the config says; return the bytes."""
+    data = images.encode(
+        path.name,
+        rgb,
+        alpha=alpha,
+        bits=config.output.bits,
+        quality=config.output.quality,
+        text={KEYWORD: json.dumps(plain(record))},
+    )
+    write_atomically(path, data)
+    return data

@@ -15,15 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nst_jax import config as configs
 from nst_jax import images, inputs, records
 from nst_jax.config import Config
 from nst_jax.errors import ConfigError, OutputError
 from nst_jax.files import write_atomically
-from nst_jax.records import KEYWORD, carries, plain, to_json
+from nst_jax.records import carries, plain, to_json
 from nst_jax.report import loss_curve
 
 
@@ -76,7 +73,7 @@ def run(
     record = records.record(config, encoder.record(), pictures.digests)
     for difference in records.differences(record, earlier or {}):
         say(f"note: this may not repeat the picture exactly: {difference}")
-    picture = partial(_write_picture, alpha=pictures.content.alpha, config=config)
+    picture = partial(records.write_picture, alpha=pictures.content.alpha, config=config)
     curve: list[dict[str, Any]] = []
 
     with _unfinished(folder) as (workshop, metrics):
@@ -101,7 +98,7 @@ def run(
             stops=config.output.save_every,
             **inputs.options(config),
         )
-        ended = {name: getattr(result, name) for name in ("status", "loss", "initial_loss", "evaluations")}
+        ended = records.ended(result)
         record |= {"result": ended}
         data = picture(workshop / f"picture{output.suffix}", result.image, record=record)
         title = f"{output.name}: {result.sentence}"
@@ -198,26 +195,6 @@ def _write_line(file: IO[str], line: dict[str, Any]) -> None:
         file.flush()
     except OSError as error:
         raise OutputError(f"{file.name}: cannot be written: {error.strerror}") from None
-
-
-def _write_picture(
-    path: Path,
-    rgb: NDArray[np.float32],
-    *,
-    alpha: NDArray[np.float32] | None,
-    config: Config,
-    record: dict[str, Any],
-) -> bytes:
-    data = images.encode(
-        path.name,
-        rgb,
-        alpha=alpha,
-        bits=config.output.bits,
-        quality=config.output.quality,
-        text={KEYWORD: json.dumps(plain(record))},
-    )
-    write_atomically(path, data)
-    return data
 
 
 def _settle(workshop: Path, folder: Path) -> None:

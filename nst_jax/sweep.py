@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import numpy as np
-from numpy.typing import NDArray
 
 from nst_jax import config as configs
 from nst_jax import gallery, images, inputs, records
@@ -187,8 +185,7 @@ def _prepared(cells: list[Cell], pictures: Pictures, encoder: Any) -> dict[int, 
             options = {"init": init, "params": encoder.params} | inputs.options(config)
             ready[cell.index] = tasks.prepare(content, styles[key], **options)
         except NstError as error:
-            where = ", ".join(f"{key} {value}" for key, value in cell.settings.items())
-            raise type(error)(f"cell {cell.index} ({where}): {error}") from None
+            raise type(error)(f"cell {cell.index} ({cell.where}): {error}") from None
     # All cells, not only those of a shard: what comes of a cell does not depend on the shards.
     return dict(enumerate(lanes.align([ready[cell.index] for cell in cells])))
 
@@ -211,9 +208,13 @@ def _paint(
     def write(index: int, result: Any, curve: lanes.Curve) -> None:
         cell = by_index[index]
         alpha = pictures.contents[inputs.names_of(cell.config)["content"], cell.config.size].alpha
-        ended = {n: getattr(result, n) for n in ("status", "loss", "initial_loss", "evaluations")}
+        ended = records.ended(result)
         about = records.record(cell.config, record["encoder"], pictures.of(cell.config)) | {"result": ended}
-        _write_cell(folder, cell, result.image, alpha, about, curve, result.sentence)
+        path = gallery.picture_of(folder, cell)
+        records.write_picture(path, result.image, alpha=alpha, config=cell.config, record=about)
+        about |= {"result": ended | {"sentence": result.sentence}, "settings": cell.settings, "curve": curve}
+        # The picture first: that the record is there says that the cell is done.
+        write_atomically(path.with_suffix(".json"), records.to_json(about))
 
     return lanes.run(
         {index: ready[index] for index in by_index},
@@ -224,26 +225,6 @@ def _paint(
         watch=callback,
         keep=keep,
         stamp=_stamp(record),
-    )
-
-
-def _write_cell(
-    folder: Path,
-    cell: Cell,
-    rgb: NDArray[np.float32],
-    alpha: NDArray[np.float32] | None,
-    about: dict[str, Any],
-    curve: list[dict[str, Any]],
-    sentence: str,
-) -> None:
-    path, output = gallery.picture_of(folder, cell), cell.config.output
-    text = {records.KEYWORD: json.dumps(records.plain(about))}
-    data = images.encode(path.name, rgb, alpha=alpha, bits=output.bits, quality=output.quality, text=text)
-    write_atomically(path, data)
-    told = about | {"result": about["result"] | {"sentence": sentence}}
-    # The picture first: that the record is there says that the cell is done.
-    write_atomically(
-        path.with_suffix(".json"), records.to_json(told | {"settings": cell.settings, "curve": curve})
     )
 
 

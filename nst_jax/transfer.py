@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from nst_jax import objective, solver, vgg
 from nst_jax.config import Config
-from nst_jax.conventions import CONVENTIONS, ConventionName
-from nst_jax.encoder import Encoder, load_encoder
+from nst_jax.conventions import ConventionName
+from nst_jax.encoder import Encoder, encoder_for
 from nst_jax.tasks import Program, content_targets, fitted, prepare, style_targets
 
 _DEFAULT = Config()
@@ -132,9 +132,7 @@ def stylize(
         NstError: an image too small for the deepest layer, an unknown layer, all weights zero, ...
     """
     photograph, painting = fitted(content, style, scale=style_scale, fit=style_fit)
-    if not isinstance(encoder, Encoder):
-        normal = CONVENTIONS[convention].normalised if normalised is None else normalised
-        encoder = load_encoder(encoder, normalised=normal, pool=pool, padding=padding)
+    encoder = encoder_for(encoder, convention=convention, normalised=normalised, pool=pool, padding=padding)
     task = prepare(
         photograph,
         painting,

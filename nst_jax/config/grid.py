@@ -43,6 +43,16 @@ class Cell:
     settings: dict[str, str]
     """What this cell has otherwise than others, as text."""
 
+    @property
+    def where(self) -> str:
+        """Say the settings in one line."""
+        return in_words(self.settings)
+
+
+def in_words(settings: Mapping[str, str]) -> str:
+    """Return settings in one line: ``style.weight 10, seed 3``."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
 
 def axes(config: Config) -> list[Axis]:
     """Return the axes of a config's sweep with their words."""
@@ -103,8 +113,7 @@ def _cells(config: Config) -> Iterator[Cell]:
         try:
             yield Cell(index, position, _at(config, point), words)
         except ValidationError as error:
-            here = ", ".join(f"{name} {value}" for name, value in words.items())
-            raise ConfigError(f"sweep: at {here}: {_message(error)}") from None
+            raise ConfigError(f"sweep: at {in_words(words)}: {_message(error)}") from None
 
 
 def _points(axis: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,8 +7,7 @@ from typing import Any
 
 from jax.typing import ArrayLike
 
-from nst_jax.conventions import CONVENTIONS
-from nst_jax.encoder import Encoder, load_encoder
+from nst_jax.encoder import encoder_for
 from nst_jax.errors import NstError, did_you_mean
 from nst_jax.lanes.plan import Mode
 from nst_jax.lanes.programs import align
@@ -61,11 +60,9 @@ def stylize_grid(
         if name in _COMMON:
             raise NstError(f"'{name}' is common to all cells of a grid; call stylize_grid for each value")
     settings |= options
-    encoder, normal = settings.pop("encoder"), settings.pop("normalised")
-    if not isinstance(encoder, Encoder):
-        normal = CONVENTIONS[settings["convention"]].normalised if normal is None else normal
-        network = {name: settings[name] for name in ("pool", "padding")}
-        encoder = load_encoder(encoder, normalised=normal, **network)
+    common = {name: settings[name] for name in _COMMON}
+    del settings["encoder"], settings["normalised"]
+    encoder = encoder_for(**common)
     pairs: dict[Any, Any] = {}
     tasks, points = [], list(itertools.product(*axes.values()))
     for point in points:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from nst_jax import memory, vgg
 from nst_jax.files import write_atomically
-from nst_jax.lanes.programs import Shapes, compiled, nbytes, shapes_of
+from nst_jax.lanes.programs import Shapes, compiled, group_of, nbytes, shapes_of
 from nst_jax.tasks import Program, Task
 
 Mode = Literal["auto", "vmap", "threads"]
@@ -42,8 +42,7 @@ def jobs(
     groups: dict[Any, list[int]] = {}
     for index, task in tasks.items():
         layers = (tuple(task.weights.content_layers), tuple(task.weights.style_layers))
-        key = (task.program, task.content.shape, task.evaluations, layers, id(task.params))
-        groups.setdefault(key, []).append(index)
+        groups.setdefault((group_of(task), layers, id(task.params)), []).append(index)
     for indexes in groups.values():
         if not set(indexes) - set(finished):
             continue

@@ -51,11 +51,11 @@ def align(tasks: Sequence[Task]) -> list[Task]:
     """
     groups: dict[Any, list[Task]] = {}
     for task in tasks:
-        groups.setdefault(_group(task), []).append(task)
+        groups.setdefault(group_of(task), []).append(task)
     layers = {key: _common_layers(group) for key, group in groups.items()}
 
     def whole(task: Task) -> Task:
-        common = layers[_group(task)]
+        common = layers[group_of(task)]
         filled = {
             kind: dict.fromkeys(names, 0.0) | getattr(task.weights, kind) for kind, names in common.items()
         }
@@ -64,7 +64,8 @@ def align(tasks: Sequence[Task]) -> list[Task]:
     return [whole(task) for task in tasks]
 
 
-def _group(task: Task) -> Any:
+def group_of(task: Task) -> Any:
+    """Return what tasks must have in common to be lanes of each other, besides layers and network."""
     return task.program, task.content.shape, task.evaluations
 
 
