@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nst_jax import files, images, samples, vgg, weights
+from nst_jax import convolution, files, images, samples, vgg, weights
 from nst_jax.errors import OutputError
 from nst_jax.layers import VGG19, Blocks, block_and_index, layer_names
 
@@ -214,7 +214,7 @@ def _normalised(rows: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _rectified(x: Array, kernel: Array, bias: Array) -> Array:
-    return jax.nn.relu(vgg.convolved(x, kernel, bias))
+    return convolution.rectified(x, {"kernel": kernel, "bias": bias})
 
 
 @jax.jit

@@ -71,9 +71,8 @@ def encoder(config: Config, download: Callable[[int, int], None] | None = None) 
     """Return the `encoder.Encoder` that a config names; ``download`` is called while weights are fetched."""
     from nst_jax.encoder import encoder_for
 
-    return encoder_for(
-        config.weights, convention=config.loss.convention, progress=download, **config.network.model_dump()
-    )
+    network = config.network.model_dump(exclude={"engine"})
+    return encoder_for(config.weights, convention=config.loss.convention, progress=download, **network)
 
 
 def options(config: Config) -> dict[str, Any]:
@@ -89,6 +88,10 @@ def options(config: Config) -> dict[str, Any]:
         "style_layers": config.style.layers,
         "pool": config.network.pool,
         "padding": config.network.padding,
+        "engine": config.network.engine,
+        "precision": config.precision,
+        "memory": config.memory,
+        "memory_limit": config.memory_limit,
         "method": config.solver.kind,
         "linesearch": config.solver.linesearch,
         "history": config.solver.history,

@@ -5,6 +5,7 @@ positions, F_ij of the papers is channel i at position j. References are to Gaty
 style transfer using convolutional neural networks" (CVPR 2016).
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -23,17 +24,32 @@ def content_loss(F: Array, P: Array) -> Array:
     return jnp.mean(jnp.square(F - P))
 
 
+@jax.custom_jvp
 def gram_matrix(F: Array) -> Array:
     """Return the Gram matrix per position, G_ij / M with G_ij = sum_k F_ik F_jk, ``(channels, channels)``.
 
     Equation (3). Differs from the paper: divided here by the M positions, where the paper divides in equation
-    (4), so that images of different sizes can be compared.
+    (4), so that images of different sizes can be compared. Of float32 for features of a narrower type.
     """
-    height, width, channels = F.shape
-    positions = F.reshape(
-        height * width, channels
-    )  # one plain matrix product, on a CPU twice as fast as einsum
-    return positions.T @ positions / (height * width)
+    positions = _positions(F)  # one plain matrix product, on a CPU twice as fast as einsum
+    return _product(positions, positions) / len(positions)
+
+
+@gram_matrix.defjvp
+def _gram_matrix_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # G is symmetric: its gradient is one matrix product in this form, two if left to the product rule.
+    (F,), (change,) = primals, tangents
+    half = _product(_positions(F), _positions(change)) / len(_positions(F))
+    return gram_matrix(F), half + half.T
+
+
+def _positions(F: Array) -> Array:
+    return F.reshape(-1, F.shape[-1])
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Return a^T b, added up in float32 at least."""
+    return jnp.matmul(a.T, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
 
 
 def style_loss(G: Array, A: Array) -> Array:

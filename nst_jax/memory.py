@@ -1,5 +1,7 @@
 """How much memory there is, and how much a compiled program takes."""
 
+import contextlib
+import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ import psutil
 SHARE = 0.8
 """How much of the free memory is used: the rest is for what no estimate knows of."""
 
+_KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}
+"""glibc's M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD: one heap for all, which never shrinks."""
+
 _CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (
     ("", "max", "current", "inactive_file"),  # version 2
@@ -16,8 +21,12 @@ _LIMITS = (
 )
 
 
-def usable(devices: Sequence[Any]) -> int:
-    """Return the bytes that may be used on each of some JAX devices: `SHARE` of what is free now."""
+def usable(devices: Sequence[Any], limit: int | None = None) -> int:
+    """Return the bytes that may yet be used on each of some JAX devices: `SHARE` of what is free now.
+
+    With a limit, no more than what is left of it: of the memory of this process on a CPU, of each device's
+    otherwise.
+    """
     free = []
     for device in devices:
         stats = device.memory_stats() if device.platform != "cpu" else None
@@ -25,7 +34,31 @@ def usable(devices: Sequence[Any]) -> int:
             free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
         else:  # host memory, which the devices share
             free.append(_host() // len(devices))
-    return int(SHARE * min(free))
+    usable = int(SHARE * min(free))
+    if limit is not None:
+        stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
+        used = stats["bytes_in_use"] if stats else psutil.Process().memory_info().rss
+        usable = max(0, min(usable, limit - used))
+    return usable
+
+
+def keep_freed() -> None:
+    """Have the C library keep the memory that is freed for the next use, instead of giving it back.
+
+    A step takes some hundred megabytes, and page by page the kernel would clear them again for every step:
+    a tenth of the time. It works best before JAX starts its threads, which else have heaps of their own, and
+    with glibc only; elsewhere nothing is done.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _KEEP.items():
+            mallopt(option, value)
+
+
+def give_back() -> None:
+    """Have the C library give back the memory that is free: after a compilation, some hundred megabytes."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def taken(compiled: Any) -> tuple[int, int]:

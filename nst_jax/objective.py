@@ -4,20 +4,29 @@ Images are ``(height, width, 3)`` in the network's input space (see `vgg`). `Wei
 pytrees whose leaves may be traced, batched and swept; layer names, pooling and convention are static.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nst_jax import vgg
+from nst_jax import strips, vgg
 from nst_jax.conventions import CONVENTIONS, ConventionName
-from nst_jax.layers import canonical_layers
+from nst_jax.convolution import Engine, Padding
+from nst_jax.layers import block_and_index, canonical_layers, layer_names
 from nst_jax.losses import content_loss, gram_matrix, style_loss, total_variation
-from nst_jax.vgg import Padding, Params, Pool
+from nst_jax.vgg import Params, Pool
 
 Terms = dict[str, Array]
+
+IN_STRIPS = 2
+"""So many blocks are computed strip by strip if at all: deeper ones are small, and see too far."""
+
+STRIP_POSITIONS = 2**16
+"""About so many positions make a strip."""
 
 
 @jax.tree_util.register_dataclass
@@ -91,32 +100,122 @@ def make_targets(
     *,
     content_layers: Sequence[str],
     style_layers: Sequence[str],
-    pool: Pool = "avg",
-    padding: Padding = "zero",
+    **options: Any,
 ) -> Targets:
     """Return the targets of a content and a style image, both in the network's input space.
 
-    The two images may have different sizes.
+    The two images may have different sizes. The options are those of `representations`.
     """
     return Targets(
-        content=content_targets(params, content, layers=content_layers, pool=pool, padding=padding),
-        style=style_targets(params, style, layers=style_layers, pool=pool, padding=padding),
+        content=content_targets(params, content, layers=content_layers, **options),
+        style=style_targets(params, style, layers=style_layers, **options),
     )
 
 
 def content_targets(
-    params: Params, content: Array, *, layers: Sequence[str], pool: Pool = "avg", padding: Padding = "zero"
+    params: Params, content: Array, *, layers: Sequence[str], **options: Any
 ) -> dict[str, Array]:
-    """Return the features P of equation (1), by layer."""
-    return vgg.features(params, content, layers=layers, pool=pool, padding=padding) if layers else {}
+    """Return the features P of equation (1), by layer; for the options see `representations`."""
+    return representations(params, content, content_layers=layers, **options)[0]
 
 
-def style_targets(
-    params: Params, style: Array, *, layers: Sequence[str], pool: Pool = "avg", padding: Padding = "zero"
-) -> dict[str, Array]:
-    """Return the Gram matrices A of equation (4), by layer."""
-    F = vgg.features(params, style, layers=layers, pool=pool, padding=padding) if layers else {}
-    return {name: gram_matrix(F[name]) for name in F}
+def style_targets(params: Params, style: Array, *, layers: Sequence[str], **options: Any) -> dict[str, Array]:
+    """Return the Gram matrices A of equation (4), by layer; for the options see `representations`."""
+    return representations(params, style, style_layers=layers, **options)[1]
+
+
+def representations(
+    params: Params,
+    x: Array,
+    *,
+    content_layers: Iterable[str] = (),
+    style_layers: Iterable[str] = (),
+    pool: Pool = "avg",
+    padding: Padding = "zero",
+    engine: Engine = "auto",
+    recompute: int = 0,
+    dtype: Any = None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return what images are compared by: features F for content and Gram matrices G for style, by layer.
+
+    Args:
+        params: parameters of the network, best from `vgg.prepared`.
+        x: image in the network's input space, ``(height, width, 3)``.
+        content_layers: layers whose features are wanted.
+        style_layers: layers whose Gram matrices are wanted.
+        pool: average or maximum pooling.
+        padding: zero or replicate.
+        engine: of the convolutions, see `convolution`.
+        recompute: so many blocks, from the first, keep nothing for the gradient but what goes into them, and
+            are computed once more for it. The first `IN_STRIPS` of them are computed in strips of rows, if
+            no features of theirs are wanted: then what is in them never exists as a whole.
+        dtype: of the features, such as ``jnp.bfloat16``; None: that of x. Gram matrices and what is returned
+            are of x's type. The parameters should be of it too.
+    """
+    kind, x = x.dtype, x if dtype is None else x.astype(dtype)
+    blocks = vgg.blocks_of(params)
+    known = layer_names(blocks)
+    content, style = (canonical_layers(layers, known=known) for layers in (content_layers, style_layers))
+    deepest = max((block_and_index(name)[0] for name in (*content, *style)), default=0)
+    F: dict[str, Array] = {}
+    G: dict[str, Array] = {}
+    for number in range(1, deepest + 1):
+        here = [name for name in dict.fromkeys((*content, *style)) if block_and_index(name)[0] == number]
+        handed_on = [f"pool{number}"] if number < deepest else []
+        network = vgg.VGG(blocks, (*here, *handed_on), pool, padding, engine, number)
+        block = partial(_block, network, params, content, style)
+        rows = _strip_rows(x)
+        whole = (
+            padding != "zero" or number == deepest or rows >= x.shape[0] or not {*content}.isdisjoint(here)
+        )
+        if number <= min(recompute, IN_STRIPS) and not whole:
+            halo = 2 * -(
+                -blocks[number - 1][0] // 2
+            )  # rows that its convolutions see, made even to be pooled
+            run = partial(_strip, block, halo)
+            height, width = x.shape[:2]
+            x, sums = strips.recomputed(run, x, rows=rows, halo=halo, pool=2)
+            G |= {name: total / (height * width) for name, total in sums.items()}
+        else:
+            x, features, grams = (jax.checkpoint(block) if number <= recompute else block)(x)
+            F, G = F | features, G | grams
+    return {name: F[name].astype(kind) for name in content}, {name: G[name].astype(kind) for name in style}
+
+
+def _block(
+    network: vgg.VGG,
+    params: Params,
+    content: Sequence[str],
+    style: Sequence[str],
+    x: Array,
+    inside: Array | None = None,
+    halo: int = 0,
+) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+    """Return what a block hands on, and its features and Gram matrices, but for some rows at both ends."""
+    found = cast(dict[str, Array], network.apply({"params": params}, x, inside))
+    # Computed once: XLA on a CPU would do so for the Gram matrix and for the next layer, each on its own.
+    found = jax.lax.optimization_barrier(found)  # type: ignore[no-untyped-call]
+    cut = {name: F[halo : len(F) - halo] if halo else F for name, F in found.items()}
+    features = {name: cut[name] for name in network.layers if name in content}
+    grams = {name: gram_matrix(cut[name]) for name in network.layers if name in style}
+    return found.get(f"pool{network.first}", x), features, grams
+
+
+def _strip(
+    block: Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]],
+    halo: int,
+    x: Array,
+    inside: Array,
+) -> tuple[Array, dict[str, Array]]:
+    """Return what a block hands on of a strip, and the strip's part of the sums of its Gram matrices."""
+    y, _, grams = block(x, inside, halo)
+    positions = (x.shape[0] - 2 * halo) * x.shape[1]
+    return y[halo // 2 : len(y) - halo // 2], {name: G * positions for name, G in grams.items()}
+
+
+def _strip_rows(x: Array) -> int:
+    """Return the rows of a strip: even, and at least eight times what two strips share."""
+    return int(2 * max(16, round(STRIP_POSITIONS / x.shape[1] / 2)))
 
 
 def loss(
@@ -126,8 +225,7 @@ def loss(
     weights: Weights,
     *,
     convention: ConventionName = "gatys2016",
-    pool: Pool = "avg",
-    padding: Padding = "zero",
+    **options: Any,
 ) -> tuple[Array, Terms]:
     """Return the loss of an image and its weighted terms, which add up to it.
 
@@ -139,15 +237,15 @@ def loss(
         targets: from `make_targets`.
         weights: from `make_weights`, of the same layers.
         convention: whose formula to use.
-        pool: average or maximum pooling.
-        padding: zero or replicate.
+        options: those of `representations`: ``pool``, ``padding``, ``engine``, ...
 
     Returns:
         The scalar loss, and a dict of its terms: ``content/LAYER``, ``style/LAYER``, ``total_variation``.
     """
     rules = CONVENTIONS[convention]
-    layers = (*targets.content, *targets.style)
-    F = vgg.features(params, x, layers=layers, pool=pool, padding=padding) if layers else {}
+    F, G = representations(
+        params, x, content_layers=tuple(targets.content), style_layers=tuple(targets.style), **options
+    )
     terms: Terms = {}
     for name, P in targets.content.items():
         factor = rules.content_factor * (P.size if rules.content_sum else 1.0)
@@ -156,7 +254,7 @@ def loss(
         )
     for name, A in targets.style.items():
         factor = rules.style_factor / (A.size if rules.style_per_channel else 1.0)
-        S = style_loss(gram_matrix(F[name]), A)
+        S = style_loss(G[name], A)
         terms[f"style/{name}"] = weights.style * weights.style_layers[name] * factor * S
     variation = 0.5 if rules.variation_sum else 1.0 / x.size
     terms["total_variation"] = weights.total_variation * variation * total_variation(x)

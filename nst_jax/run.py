@@ -20,6 +20,7 @@ from nst_jax import images, inputs, records
 from nst_jax.config import Config
 from nst_jax.errors import ConfigError, OutputError
 from nst_jax.files import write_atomically
+from nst_jax.memory import keep_freed
 from nst_jax.records import carries, plain, to_json
 from nst_jax.report import loss_curve
 
@@ -64,6 +65,7 @@ def run(
     pictures = inputs.read_inputs(config)
     folder = output.with_name(f"{output.stem}.run")
 
+    keep_freed()
     # Late: it imports JAX, and mistakes should not wait for that.
     from nst_jax.transfer import Progress, stylize
 
@@ -113,6 +115,28 @@ def run(
     return Outcome(
         output, folder, result.status, result.sentence, result.loss, result.initial_loss, result.seconds
     )
+
+
+def plan(
+    config: Config, *, say: Callable[[str], None] = print, download: Callable[[int, int], None] | None = None
+) -> str:
+    """Return in words what a run would take of memory; it is compiled, but not run.
+
+    Raises:
+        NstError: inputs that cannot be used, or too little memory.
+    """
+    pictures = inputs.read_inputs(config)
+
+    from nst_jax import fitting, tasks
+
+    encoder = inputs.encoder(config, download)
+    if encoder.note:
+        say(encoder.note)
+    pair = tasks.fitted(
+        pictures.content.rgb, pictures.style.rgb, scale=config.style.scale, fit=config.style.fit
+    )
+    task = tasks.prepare(*pair, params=encoder.params, init=pictures.init, **inputs.options(config))
+    return fitting.table(*fitting.fit(task))
 
 
 def _check_output(output: Path, config: Config) -> None:

@@ -6,7 +6,7 @@ Images are RGB in [0, 1], shape ``(height, width, 3)``: float, or uint8 for 0 to
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +18,30 @@ from numpy.typing import NDArray
 from nst_jax import images, objective, solver, vgg
 from nst_jax.config import INIT_SOURCES
 from nst_jax.conventions import ConventionName
+from nst_jax.convolution import Engine, Padding
 from nst_jax.errors import ImageError, NstError
 from nst_jax.layers import block_and_index, stride
 
 HISTORY = 100
-HISTORY_BYTES = 2**30
-"""Pairs that L-BFGS remembers unless told otherwise, and the memory that bounds them."""
+HISTORY_BYTES = 2**29
+FEW = 20
+"""Pairs that L-BFGS remembers unless told otherwise, what memory bounds them, and how few it may leave."""
 
 NOISE = 1.0
 """Standard deviation of the noise of an initial image, in grey levels, as in the authors' own code."""
+
+
+Precision = Literal["auto", "f32", "tf32", "bf16"]
+Memory = Literal["auto", "fast", "low"]
+
+_MATMUL = {"auto": None, "f32": "float32", "tf32": "tensorfloat32", "bf16": "float32"}
+"""JAX's words. With bf16 it is the arrays that are narrow."""
+
+SEEING = ("pool", "padding", "engine", "recompute", "dtype")
+"""Options of `objective.representations`."""
+
+LARGE = 2**19
+"""From so many pixels on, a CPU computes the first block twice, for half the memory."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +49,41 @@ class Program:
     """All that shapes the compiled program, besides the shapes of its arrays."""
 
     pool: vgg.Pool
-    padding: vgg.Padding
+    padding: Padding
     convention: ConventionName
     method: str
     linesearch: Any
     history: int
     learning_rate: float
+    engine: Engine = "auto"
+    precision: Precision = "auto"
+    recompute: int = 0
 
     def build(self) -> solver.Method:
         """Return the functions to be compiled."""
-        fun = partial(objective.loss, convention=self.convention, pool=self.pool, padding=self.padding)
+        fun = partial(objective.loss, convention=self.convention, **self.seeing)
         if self.method == "adam":
-            return solver.adam(fun, learning_rate=self.learning_rate)
-        return solver.lbfgs(fun, history=self.history, linesearch=self.linesearch)
+            method = solver.adam(fun, learning_rate=self.learning_rate)
+        else:
+            method = solver.lbfgs(fun, history=self.history, linesearch=self.linesearch)
+        return method
+
+    @property
+    def seeing(self) -> dict[str, Any]:
+        """How the network is looked through."""
+        return {name: getattr(self, name) for name in SEEING}
+
+    @property
+    def dtype(self) -> Any:
+        """Of features and network; None: float32."""
+        return jnp.bfloat16 if self.precision == "bf16" else None
+
+    def precisely(self) -> Any:
+        """Return a context in which matrix products and convolutions are as precise as this program wants.
+
+        It is meant to surround the calls of compiled functions: gradients are traced after the function is.
+        """
+        return jax.default_matmul_precision(_MATMUL[self.precision])
 
     @property
     def searching(self) -> bool:
@@ -68,6 +105,9 @@ class Task:
     seed: int
     weights: objective.Weights
     evaluations: int
+    memory_limit: int | None = None
+    open: tuple[str, ...] = ()
+    """What of the program may be changed for it to fit in memory: ``history``, ``recompute``."""
 
     def first_image(self) -> Array:
         """Return the image to start from, in the network's input space."""
@@ -75,7 +115,14 @@ class Task:
 
     def network(self) -> vgg.Params:
         """Return the parameters of the layers that are used, ready for the optimisation."""
-        return vgg.with_transposed(self.params, deepest=_deepest(self.weights))
+        program = self.program
+        return vgg.prepared(
+            self.params,
+            deepest=_deepest(self.weights),
+            engine=program.engine,
+            padding=program.padding,
+            dtype=program.dtype,
+        )
 
 
 def fitted(
@@ -102,11 +149,15 @@ def prepare(
     content_layers: Sequence[str] | Mapping[str, float],
     style_layers: Sequence[str] | Mapping[str, float],
     pool: vgg.Pool,
-    padding: vgg.Padding,
+    padding: Padding,
     method: str,
     linesearch: str,
     history: int | None,
     learning_rate: float,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    memory: Memory = "auto",
+    memory_limit: int | None = None,
 ) -> Task:
     """Check the settings of `transfer.stylize`, whose arguments these are, and make them ready.
 
@@ -134,25 +185,30 @@ def prepare(
         linesearch=linesearch,
         history=history_for(content.nbytes) if history is None else history,
         learning_rate=learning_rate,
+        engine=engine,
+        precision=precision,
+        recompute=recompute_for(memory, content.shape[0] * content.shape[1]),
     )
-    return Task(program, params, content, style, init, seed, weights, evaluations)
+    left_open = ("history",) * (history is None and method == "lbfgs") + ("recompute",) * (memory == "auto")
+    return Task(program, params, content, style, init, seed, weights, evaluations, memory_limit, left_open)
 
 
-def content_targets(task: Task) -> dict[str, Array]:
-    """Return the features that a task's content is compared by."""
-    layers, program = tuple(task.weights.content_layers), task.program
-    found: dict[str, Array] = _content_targets(
-        task.params, task.content, layers=layers, pool=program.pool, padding=program.padding
-    )
+def targets(task: Task, network: vgg.Params) -> objective.Targets:
+    """Return what a task's image is compared with."""
+    return objective.Targets(content_targets(task, network), style_targets(task, network))
+
+
+def content_targets(task: Task, network: vgg.Params) -> dict[str, Array]:
+    """Return the features that a task's content is compared by; ``network`` is `Task.network`'s."""
+    layers = tuple(task.weights.content_layers)
+    found: dict[str, Array] = _represented(task, network, task.content, content_layers=layers)[0]
     return found
 
 
-def style_targets(task: Task) -> dict[str, Array]:
-    """Return the Gram matrices that a task's style is compared by."""
-    layers, program = tuple(task.weights.style_layers), task.program
-    found: dict[str, Array] = _style_targets(
-        task.params, task.style, layers=layers, pool=program.pool, padding=program.padding
-    )
+def style_targets(task: Task, network: vgg.Params) -> dict[str, Array]:
+    """Return the Gram matrices that a task's style is compared by; ``network`` is `Task.network`'s."""
+    layers = tuple(task.weights.style_layers)
+    found: dict[str, Array] = _represented(task, network, task.style, style_layers=layers)[1]
     return found
 
 
@@ -236,7 +292,14 @@ def check_size(image: NDArray[Any], name: str, deepest: str) -> None:
 
 def history_for(nbytes: int) -> int:
     """Return how many pairs L-BFGS remembers for an image of so many bytes."""
-    return int(max(5, min(HISTORY, HISTORY_BYTES // (2 * nbytes))))
+    return int(max(FEW, min(HISTORY, HISTORY_BYTES // (2 * nbytes))))
+
+
+def recompute_for(memory: Memory, pixels: int) -> int:
+    """Return how many blocks of the network are computed again for the gradient of an image."""
+    if memory == "auto":
+        return int(jax.default_backend() == "cpu" and pixels >= LARGE)
+    return objective.IN_STRIPS if memory == "low" else 0
 
 
 def _check_weights(weights: objective.Weights) -> None:
@@ -250,17 +313,14 @@ def _deepest(weights: objective.Weights) -> str:
     return max((*weights.content_layers, *weights.style_layers), key=block_and_index, default="conv1_1")
 
 
-_TARGET_OPTIONS = ("layers", "pool", "padding")
+def _represented(task: Task, network: vgg.Params, image: ArrayLike, **layers: Any) -> Any:
+    with task.program.precisely():
+        return _represent(network, image, **layers, **task.program.seeing)
 
 
-@partial(jax.jit, static_argnames=_TARGET_OPTIONS)
-def _content_targets(params: vgg.Params, content: ArrayLike, **options: Any) -> dict[str, Array]:
-    return objective.content_targets(params, vgg.to_input(content), **options)
-
-
-@partial(jax.jit, static_argnames=_TARGET_OPTIONS)
-def _style_targets(params: vgg.Params, style: ArrayLike, **options: Any) -> dict[str, Array]:
-    return objective.style_targets(params, vgg.to_input(style), **options)
+@partial(jax.jit, static_argnames=("content_layers", "style_layers", *SEEING))
+def _represent(network: vgg.Params, image: ArrayLike, **options: Any) -> Any:
+    return objective.representations(network, vgg.to_input(image), **options)
 
 
 @jax.jit

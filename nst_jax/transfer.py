@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,13 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from nst_jax import objective, solver, vgg
+from nst_jax import fitting, solver, vgg
 from nst_jax.config import Config
 from nst_jax.conventions import ConventionName
+from nst_jax.convolution import Engine, Padding
 from nst_jax.encoder import Encoder, encoder_for
-from nst_jax.tasks import Program, content_targets, fitted, prepare, style_targets
+from nst_jax.memory import give_back, keep_freed
+from nst_jax.tasks import Memory, Precision, fitted, prepare, targets
 
 _DEFAULT = Config()
 
@@ -88,12 +89,16 @@ def stylize(
     style_scale: float = _DEFAULT.style.scale,
     style_fit: str = _DEFAULT.style.fit,
     pool: vgg.Pool = _DEFAULT.network.pool,
-    padding: vgg.Padding = _DEFAULT.network.padding,
+    padding: Padding = _DEFAULT.network.padding,
     normalised: bool | None = _DEFAULT.network.normalised,
     method: str = _DEFAULT.solver.kind,
     linesearch: str = _DEFAULT.solver.linesearch,
     history: int | None = _DEFAULT.solver.history,
     learning_rate: float = _DEFAULT.solver.learning_rate,
+    engine: Engine = _DEFAULT.network.engine,
+    precision: Precision = _DEFAULT.precision,
+    memory: Memory = _DEFAULT.memory,
+    memory_limit: int | None = _DEFAULT.memory_limit,
     callback: Callable[[Progress], object] | None = None,
     stops: int = 0,
 ) -> Result:
@@ -120,8 +125,13 @@ def stylize(
         normalised: use the network of mean activation one; None: as the convention expects.
         method: ``lbfgs`` or ``adam``.
         linesearch: of L-BFGS: ``none`` or ``zoom``.
-        history: pairs that L-BFGS remembers; None: `HISTORY`, or what fits in `HISTORY_BYTES`.
+        history: pairs that L-BFGS remembers; None: `HISTORY`, or what fits in `HISTORY_BYTES` and in memory.
         learning_rate: of Adam, in grey levels.
+        engine: of the convolutions: ``auto``, ``direct`` or ``winograd``, see `convolution`.
+        precision: of the features, on a GPU or TPU: ``auto``, ``f32``, ``tf32`` or ``bf16``.
+        memory: ``fast`` keeps all features for the gradient, ``low`` computes those of the first blocks
+            again; ``auto`` chooses.
+        memory_limit: bytes that may be used; None: what is free.
         callback: called between chunks with a `Progress`; the run ends as interrupted if it returns True.
         stops: if positive, chunks end at every multiple of this many evaluations as well.
 
@@ -129,8 +139,10 @@ def stylize(
         The best image, with its loss and how the run ended.
 
     Raises:
-        NstError: an image too small for the deepest layer, an unknown layer, all weights zero, ...
+        NstError: an image too small for the deepest layer, an unknown layer, all weights zero, too little
+            memory, ...
     """
+    keep_freed()
     photograph, painting = fitted(content, style, scale=style_scale, fit=style_fit)
     encoder = encoder_for(encoder, convention=convention, normalised=normalised, pool=pool, padding=padding)
     task = prepare(
@@ -152,32 +164,25 @@ def stylize(
         linesearch=linesearch,
         history=history,
         learning_rate=learning_rate,
+        engine=engine,
+        precision=precision,
+        memory=memory,
+        memory_limit=memory_limit,
     )
-    program = task.program
-    targets = objective.Targets(content_targets(task), style_targets(task))
-    args = (task.network(), targets, jax.tree.map(jnp.float32, task.weights))
-    state = start(task.first_image(), args, program=program)
+    task, _ = fitting.fit(task)
+    program, network = task.program, task.network()
+    args = (network, targets(task, network), jax.tree.map(jnp.asarray, fitting.weights_of(task)))
+    state = fitting.start(task.first_image(), args, program=program)
+    compiled = fitting.compiled(program, fitting.shapes_of(task))
+    give_back()
     return _optimise(
-        partial(step, args=args, program=program),
+        lambda state: compiled(state, args),
         state,
         budget=evaluations,
         searching=program.searching,
         callback=callback,
         stops=stops,
     )
-
-
-@partial(jax.jit, static_argnames="program")
-def start(x: Array, args: tuple[Any, ...], *, program: Program) -> solver.State:
-    """Return the state before the first evaluation; ``args``: parameters, targets, weights."""
-    return program.build().init(x, *args)
-
-
-# The history is large: donated, there is one copy of it.
-@partial(jax.jit, static_argnames="program", donate_argnames="state")
-def step(state: solver.State, args: tuple[Any, ...], *, program: Program) -> solver.State:
-    """Take one step; the state given is consumed."""
-    return program.build().step(state, *args)
 
 
 @jax.jit

@@ -11,8 +11,7 @@ Reference: Simonyan & Zisserman, "Very deep convolutional networks for large-sca
 """
 
 from collections.abc import Iterable, Mapping
-from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -20,11 +19,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from nst_jax import convolution
+from nst_jax.convolution import Engine
+from nst_jax.convolution import Padding as Padding
 from nst_jax.layers import VGG19, Blocks, block_and_index, canonical_layers, layer_names
 
 Params = dict[str, dict[str, Array]]
 Pool = Literal["avg", "max"]
-Padding = Literal["zero", "replicate"]
 
 MEAN_BGR = (103.939, 116.779, 123.68)
 """Mean colour of the ImageNet training set that the original weights expect subtracted."""
@@ -57,26 +58,37 @@ class VGG(nn.Module):
     """The convolutions of a VGG network, as deep as the deepest layer asked for.
 
     Call it with an image in the network's input space; it returns the named features after their ReLU.
-    Pooling drops an odd last row or column, as in Keras and torch; Caffe would keep it.
+    ``pool1`` and so on are what a block hands on to the next. Pooling drops an odd last row or column, as in
+    Keras and torch; Caffe would keep it.
     """
 
     blocks: tuple[tuple[int, int], ...] = VGG19
     layers: tuple[str, ...] = layer_names()
     pool: Pool = "avg"
     padding: Padding = "zero"
+    engine: Engine = "direct"
+    first: int = 1
+    """Block to begin with: the input is then what the block before hands on."""
 
     @nn.compact
-    def __call__(self, x: Array) -> dict[str, Array]:
-        """Return the features of ``x``, ``(height, width, 3)``, by name."""
+    def __call__(self, x: Array, inside: Array | None = None) -> dict[str, Array]:
+        """Return the features of ``x``, ``(height, width, 3)``, by name.
+
+        Where the mask ``inside`` is false, features count as zero, as they do beyond the border of an image.
+        """
         found: dict[str, Array] = {}
-        for block, (convs, channels) in enumerate(self.blocks, 1):
-            if block > 1:
-                x = pooled(x, self.pool)
+        for block, (convs, channels) in enumerate(self.blocks[self.first - 1 :], self.first):
             for index in range(1, convs + 1):
                 name = f"conv{block}_{index}"
-                x = nn.relu(_Convolution(channels, self.padding, name=name)(x))
+                x = _Convolution(channels, self.padding, self.engine, name=name)(x)
+                x = x if inside is None else jnp.where(inside, x, 0)
                 if name in self.layers:
                     found[name] = x
+                if len(found) == len(set(self.layers)):
+                    return found
+            x = pooled(x, self.pool)
+            if f"pool{block}" in self.layers:
+                found[f"pool{block}"] = x
                 if len(found) == len(set(self.layers)):
                     return found
         return found
@@ -85,74 +97,38 @@ class VGG(nn.Module):
 class _Convolution(nn.Module):
     channels: int
     padding: Padding
+    engine: Engine
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (3, 3, x.shape[-1], self.channels)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        known = self.has_variable("params", "transposed")
-        transposed = self.get_variable("params", "transposed") if known else None
-        return convolved(x, kernel, bias, padding=self.padding, transposed=transposed)
+        layer = {
+            "kernel": self.param("kernel", nn.initializers.he_normal(), shape),
+            "bias": self.param("bias", nn.initializers.zeros_init(), (self.channels,)),
+        }
+        known = [name for name in convolution.PREPARED if self.has_variable("params", name)]
+        layer |= {name: self.get_variable("params", name) for name in known}
+        return convolution.rectified(x, layer, engine=self.engine, padding=self.padding)
 
 
-def convolved(
-    x: Array, kernel: Array, bias: Array, *, padding: Padding = "zero", transposed: Array | None = None
-) -> Array:
-    """Return the 3x3 convolution of ``(height, width, in)``: ``(height, width, out)``.
+def prepared(
+    params: Params,
+    *,
+    deepest: str,
+    engine: Engine = "auto",
+    padding: Padding = "zero",
+    dtype: Any = None,
+) -> Params:
+    """Return the layers down to the deepest, with what their engines would else compute every time anew.
 
-    Args:
-        x: features.
-        kernel: ``(3, 3, in, out)``.
-        bias: ``(out,)``.
-        padding: what lies beyond the border: zeros, or the nearest position repeated.
-        transposed: `transpose` of ``kernel``, if it is at hand: a gradient without it turns the kernel anew
-            every time, which costs about a twelfth of an evaluation on a CPU.
+    With a ``dtype``, as arrays of that type.
     """
-    border = 1
-    if padding == "replicate":
-        x, border = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), 0
-    return _convolve(x, kernel, transpose(kernel) if transposed is None else transposed, border) + bias
-
-
-@jax.jit
-def transpose(kernel: Array) -> Array:
-    """Return the kernel that carries the gradient back to the input: turned, with in and out exchanged."""
-    return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-
-
-def with_transposed(params: Params, *, deepest: str) -> Params:
-    """Return the layers down to the deepest, with `transpose` of their kernels for faster gradients."""
     names = layer_names(blocks_of(params))
     names = names[: names.index(deepest) + 1]
-    return {name: {**params[name], "transposed": transpose(params[name]["kernel"])} for name in names}
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _convolve(x: Array, kernel: Array, transposed: Array, border: int) -> Array:
-    return _plain(x, kernel, border)
-
-
-def _plain(x: Array, kernel: Array, border: int) -> Array:
-    padding, layout = ((border, border), (border, border)), ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), padding, dimension_numbers=layout)[0]
-
-
-def _convolve_forward(
-    x: Array, kernel: Array, transposed: Array, border: int
-) -> tuple[Array, tuple[Array, Array, Array]]:
-    return _plain(x, kernel, border), (x, kernel, transposed)
-
-
-def _convolve_backward(
-    border: int, saved: tuple[Array, Array, Array], y: Array
-) -> tuple[Array, Array, Array]:
-    x, kernel, transposed = saved
-    to_kernel = jax.linear_transpose(lambda kernel: _plain(x, kernel, border), kernel)
-    return _plain(y, transposed, 2 - border), to_kernel(y)[0], jnp.zeros_like(transposed)
-
-
-_convolve.defvjp(_convolve_forward, _convolve_backward)
+    layers = {
+        name: jax.tree.map(lambda a: a if dtype is None else a.astype(dtype), params[name]) for name in names
+    }
+    return {name: convolution.prepare(layers[name], engine=engine, padding=padding) for name in names}
 
 
 def pooled(x: Array, kind: Pool) -> Array:
@@ -166,7 +142,13 @@ def pooled(x: Array, kind: Pool) -> Array:
 
 
 def features(
-    params: Params, x: Array, *, layers: Iterable[str], pool: Pool = "avg", padding: Padding = "zero"
+    params: Params,
+    x: Array,
+    *,
+    layers: Iterable[str],
+    pool: Pool = "avg",
+    padding: Padding = "zero",
+    engine: Engine = "direct",
 ) -> dict[str, Array]:
     """Return the features of an image at the named layers, after their ReLU.
 
@@ -176,6 +158,7 @@ def features(
         layers: names such as ``conv4_2`` (or ``relu4_2``); nothing deeper than the deepest is computed.
         pool: average (as in Gatys et al. 2016) or maximum pooling.
         padding: what lies beyond the border of each convolution: zeros, or the nearest pixel repeated.
+        engine: of the convolutions, see `convolution`.
 
     Returns:
         For each layer, an array ``(height // stride, width // stride, channels)``.
@@ -185,7 +168,7 @@ def features(
     """
     blocks = blocks_of(params)
     names = canonical_layers(layers, known=layer_names(blocks))
-    network = VGG(blocks=blocks, layers=names, pool=pool, padding=padding)
+    network = VGG(blocks=blocks, layers=names, pool=pool, padding=padding, engine=engine)
     found = cast(dict[str, Array], network.apply({"params": params}, x))
     return {name: found[name] for name in names}
 

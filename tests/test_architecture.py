@@ -18,14 +18,16 @@ MODULES = list(FILES)
 SOURCES = [path for files in FILES.values() for path in files]
 
 LEVELS = [
-    {"errors", "conventions", "losses", "solver", "report", "memory"},
-    {"files", "layers"},
+    {"errors", "conventions", "losses", "solver", "report", "memory", "strips"},
+    {"files", "layers", "winograd"},
+    {"convolution"},
     {"config", "images", "brush", "caffe", "vgg", "checkpoints"},
     {"objective", "paintings", "weights", "records"},
     {"samples", "downloads", "gallery"},
     {"dictionary"},
     {"encoder"},
     {"inputs", "tasks"},
+    {"fitting"},
     {"transfer"},
     {"lanes", "run"},
     {"sweep"},

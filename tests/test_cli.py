@@ -84,7 +84,7 @@ def test_stdout_is_for_results_and_the_terminal_for_progress(world, monkeypatch,
 
 
 def test_a_loss_that_is_not_finite_is_exit_code_1(world, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("nst_jax.transfer.objective.content_loss", lambda F, P: F.sum() * np.nan)
+    monkeypatch.setattr("nst_jax.objective.content_loss", lambda F, P: F.sum() * np.nan)
     assert cli.run([*ARGUMENTS, "--size", "22"]) == 1
     assert (world / "out.png").exists()
 
@@ -133,8 +133,9 @@ def test_help_states_the_defaults_of_the_config():
         value = defaults
         for part in key.split("."):
             value = getattr(value, part)
+        unset = "what is free" if flag == "memory-limit" else "the convention's own"
         assert (stated.group(1) if stated else None) == (
-            None if flag in ("content", "style") else "the convention's own" if value is None else str(value)
+            None if flag in ("content", "style") else unset if value is None else str(value)
         ), flag
 
 
@@ -200,3 +201,20 @@ def test_the_real_network_end_to_end(real_weights, tmp_path):
     assert done.returncode == 0, done.stderr
     share = float(re.search(r"([\d.]+)% of the first", done.stdout).group(1))
     assert share < 20, (done.stdout, time.time() - begun)
+
+
+def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):  # noqa: F811
+    before = sorted(world.iterdir())
+    assert cli.run([*ARGUMENTS, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    for word in ("network", "optimiser", "features", "together", "usable", "MiB", "pairs"):
+        assert word in said
+    assert sorted(world.iterdir()) == before
+    assert cli.run([*ARGUMENTS, "--dry-run", "--memory-limit", "1MiB"]) == 2
+    assert "larger --memory-limit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["lots", "0GiB", "0", "4 bananas"])
+def test_a_memory_limit_that_is_none(limit, capsys):
+    assert cli.run([*ARGUMENTS, "--memory-limit", limit]) == 2
+    assert "memory_limit: should be a number of bytes, such as 800MB or 4GiB" in capsys.readouterr().err

@@ -210,3 +210,10 @@ def test_every_config_loads_and_opens_with_its_command(file):
     command = "nst_jax sweep" if loaded.sweep.axes else "nst_jax"
     assert file.read_text().startswith(f"# python -m {command} --config configs/{file.name}\n")
     assert math.isfinite(loaded.style.scale)
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"), [("4GiB", 2**32), ("800MB", 8e8), ("1.5 G", 1.5e9), ("64Ki", 2**16), (5000, 5000)]
+)
+def test_memory_limits(written, wanted):
+    assert config.load(base={"memory_limit": written}).memory_limit == wanted

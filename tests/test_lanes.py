@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst_jax import Encoder, checkpoints, config, inputs, lanes, memory, stylize, stylize_grid, tasks
+from nst_jax import Encoder, checkpoints, config, fitting, inputs, lanes, memory, stylize, stylize_grid, tasks
 from nst_jax.errors import NstError, OutputError
 from nst_jax.lanes import plan, programs, work
 
@@ -144,7 +144,9 @@ def test_targets_are_computed_once_for_each_picture(pair, narrow, random, monkey
     counted = []
     for name in ("content_targets", "style_targets"):
         real = getattr(tasks, name)
-        monkeypatch.setattr(work, name, lambda task, real=real: counted.append(real) or real(task))
+        monkeypatch.setattr(
+            work, name, lambda task, network, real=real: counted.append(real) or real(task, network)
+        )
     other = (pair[0], np.float32(random.uniform(size=(30, 30, 3))))
     ready = {**grid(pair, narrow), **{10 + i: t for i, t in grid(other, narrow).items()}}
     for mode in ("vmap", "threads"):
@@ -203,17 +205,17 @@ def test_a_short_last_chunk_uses_the_same_program(pair, narrow):
 
 def test_lanes_at_once_fit_in_memory(pair, narrow, monkeypatch):
     task = prepare(pair, narrow)
-    shapes, devices = programs.shapes_of(task), tuple(jax.local_devices()[:1])
+    shapes, devices = fitting.shapes_of(task), tuple(jax.local_devices()[:1])
     needed = lambda n: sum(memory.taken(plan.compiled(task.program, shapes, n, devices)))
-    assert needed(16) > needed(4) > 4 * programs.nbytes(shapes.state)
-    monkeypatch.setattr(memory, "usable", lambda devices: needed(4))
+    assert needed(16) > needed(4) > 4 * fitting.nbytes(shapes.state)
+    monkeypatch.setattr(memory, "usable", lambda devices, limit: needed(4))
     count = plan.lanes_at_once(task, shapes, 16, devices)
     assert 1 < count <= 4
     assert needed(count) <= needed(4)
     assert plan.lanes_at_once(task, shapes, 16, devices, max_parallel=2) == 2
-    monkeypatch.setattr(memory, "usable", lambda devices: 0)
+    monkeypatch.setattr(memory, "usable", lambda devices, limit: 0)
     assert plan.lanes_at_once(task, shapes, 16, devices) == 1
-    monkeypatch.setattr(memory, "usable", lambda devices: 2**40)
+    monkeypatch.setattr(memory, "usable", lambda devices, limit: 2**40)
     assert plan.lanes_at_once(task, shapes, 16, devices) == 16
 
 
@@ -224,7 +226,7 @@ def test_threads_are_bounded_by_cores_cells_memory_and_wish(pair, narrow, monkey
     assert plan.workers(ready, "threads", 2) == 2
     assert plan.workers({0: ready[0], 1: ready[1]}, "auto", None) == 2
     assert plan.workers(ready, "vmap", None) == 1
-    monkeypatch.setattr(memory, "usable", lambda devices: 0)
+    monkeypatch.setattr(memory, "usable", lambda devices, limit: 0)
     assert plan.workers(ready, "auto", None) == 1
 
 
@@ -421,3 +423,15 @@ def test_a_grid_of_what_is_no_option(pair, narrow):
         stylize_grid(*pair, {"style_wieght": [1.0]}, encoder=encoder)
     with pytest.raises(NstError, match="'pool' is common to all cells"):
         stylize_grid(*pair, {"pool": ["avg", "max"]}, encoder=encoder)
+
+
+def test_a_cell_that_does_not_fit_is_refused_or_made_to_fit(pair, narrow, monkeypatch):
+    ready = grid(pair, narrow)
+    whole = fitting.estimate(ready[0]).total
+    monkeypatch.setattr(memory, "usable", lambda devices, limit: whole - 10 * ready[0].content.nbytes)
+    programs_used = {task.program for task in plan.fitted(ready, (), "threads").values()}
+    assert {program.history for program in programs_used} == {ready[0].program.history - 5}
+    assert plan.fitted(ready, (), "vmap") == ready
+    monkeypatch.setattr(memory, "usable", lambda devices, limit: 1000)
+    with pytest.raises(NstError, match="can be used"):
+        plan.fitted(ready, (), "threads")

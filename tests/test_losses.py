@@ -94,3 +94,16 @@ def test_every_loss_is_a_pure_function(loss, random):
     assert np.isfinite(jax.grad(loss)(F, P)).all()
     many = np.float32(random.normal(size=(3, *SHAPE)))
     np.testing.assert_allclose(jax.vmap(loss, (0, None))(many, P), [loss(f, P) for f in many], rtol=1e-5)
+
+
+def test_the_gram_matrix_has_one_matrix_product_in_its_gradient(maps):
+    F, _ = maps
+    gradient = jax.make_jaxpr(jax.grad(lambda F: jnp.sum(losses.gram_matrix(F) ** 2)))(F)
+    assert str(gradient).count("dot_general") == 2  # the matrix itself, and its gradient
+
+
+def test_gram_matrix_of_narrow_features_is_summed_in_float32(random):
+    F = jnp.asarray(random.uniform(1, 2, size=(64, 64, 2)), jnp.bfloat16)
+    found = losses.gram_matrix(F)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, reference.gram(np.float64(F)) / 4096, rtol=1e-5)

@@ -113,3 +113,26 @@ def test_a_container_of_the_first_kind(host):
     assert memory.usable(cpus(1)) == int(memory.SHARE * 6 * GIB)
     (host / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712")  # no limit
     assert memory.usable(cpus(1)) == int(memory.SHARE * 64 * GIB)
+
+
+def test_a_limit_is_of_the_whole_process_on_a_cpu(host):
+    held = memory.psutil.Process().memory_info().rss
+    assert memory.usable(cpus(1), 2**20) == 0
+    assert memory.usable(cpus(1), held + 5 * GIB) == pytest.approx(5 * GIB, rel=0.01)
+    assert memory.usable(cpus(1), 2**50) == int(0.8 * 64 * GIB)
+
+
+def test_a_limit_is_of_each_device_otherwise():
+    device = gpu(bytes_limit=80 * GIB, bytes_in_use=10 * GIB)
+    assert memory.usable([device], 30 * GIB) == 20 * GIB
+
+
+def test_keeping_what_is_freed_breaks_nothing(monkeypatch):
+    memory.keep_freed()
+    assert np.ones(2**24).sum() == 2**24
+
+    def without(name):
+        raise OSError("no such library")
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", without)
+    memory.keep_freed()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from nst_jax import objective
+from nst_jax import objective, vgg
 from nst_jax.conventions import CONVENTIONS
 from nst_jax.errors import ConfigError
 
@@ -152,3 +152,74 @@ def test_a_sweep_over_weights_equals_a_loop(setting):
 def test_unknown_layer():
     with pytest.raises(ConfigError, match="conv9_1"):
         objective.make_weights(style_layers=["conv9_1"])
+
+
+@pytest.mark.parametrize(
+    ("recompute", "pool", "size"),
+    [(1, "avg", (64, 16)), (2, "avg", (67, 21)), (2, "max", (100, 33)), (5, "max", (67, 21))],
+)
+def test_features_computed_again_give_the_same_loss_and_gradient(
+    narrow, random, monkeypatch, recompute, pool, size
+):
+    monkeypatch.setattr(objective, "STRIP_POSITIONS", 1)  # the shortest strips
+    x, content, style = random.normal(0, 60, (3, *size, 3))
+    layers = {"content_layers": CONTENT, "style_layers": ("conv1_1", "conv1_2", "conv2_1", "conv4_1")}
+    weights = objective.make_weights(**layers)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
+        x, content, style = map(jnp.asarray, (x, content, style))
+        targets = objective.make_targets(params, content, style, pool=pool, **layers)
+        run = lambda x, recompute: objective.loss(
+            x, params, targets, weights, pool=pool, recompute=recompute
+        )[0]
+        wanted, slope = jax.value_and_grad(run)(x, 0)
+        found, again = jax.value_and_grad(run)(x, recompute)
+        np.testing.assert_allclose(found, wanted, rtol=1e-10)
+        np.testing.assert_allclose(again, slope, rtol=1e-8, atol=1e-12 * float(abs(slope).max()))
+
+
+def test_blocks_in_strips_keep_nothing_of_their_size(narrow):
+    """The first block's features, at full resolution, are not among what the gradient needs."""
+    weights = objective.make_weights(content_layers=CONTENT, style_layers=STYLE)
+    x = jnp.zeros((128, 64, 3))
+    targets = objective.make_targets(narrow, x, x, content_layers=CONTENT, style_layers=STYLE)
+
+    def largest(recompute):
+        f = lambda x: objective.loss(x, narrow, targets, weights, recompute=recompute)[0]
+        _, pull = jax.vjp(f, x)
+        return max(leaf.size for leaf in jax.tree.leaves(pull))
+
+    assert largest(0) >= 128 * 64 * 4
+    assert largest(2) == x.size
+
+
+def test_narrow_features_have_wide_sums(narrow, random):
+    """bfloat16: targets and loss are float32, and the loss is that of float32 but for its few bits."""
+    x, content, style = np.float32(random.normal(0, 60, (3, *SIZE)))
+    layers = {"content_layers": CONTENT, "style_layers": STYLE}
+    weights = objective.make_weights(**layers)
+    values = {}
+    for dtype in (None, jnp.bfloat16):
+        params = vgg.prepared(narrow, deepest="conv4_2", dtype=dtype)
+        targets = objective.make_targets(params, content, style, dtype=dtype, **layers)
+        assert {leaf.dtype for leaf in jax.tree.leaves(targets)} == {np.dtype("float32")}
+        (values[dtype], _), grad = jax.value_and_grad(objective.loss, has_aux=True)(
+            x, params, targets, weights, dtype=dtype
+        )
+        assert grad.dtype == np.float32
+    np.testing.assert_allclose(values[jnp.bfloat16], values[None], rtol=0.03)
+
+
+def test_lanes_in_strips_equal_single_runs(narrow, random, monkeypatch):
+    monkeypatch.setattr(objective, "STRIP_POSITIONS", 1)
+    xs, content = (
+        np.float32(random.normal(0, 60, (3, 64, 20, 3))),
+        np.float32(random.normal(0, 60, (64, 20, 3))),
+    )
+    weights = objective.make_weights(content_layers=CONTENT, style_layers=STYLE)
+    targets = objective.make_targets(
+        narrow, content, content[::-1], content_layers=CONTENT, style_layers=STYLE
+    )
+    slope = jax.grad(lambda x: objective.loss(x, narrow, targets, weights, recompute=2)[0])
+    wanted = jnp.stack([slope(x) for x in xs])
+    np.testing.assert_allclose(jax.vmap(slope)(xs), wanted, rtol=1e-3, atol=1e-4 * float(abs(wanted).max()))

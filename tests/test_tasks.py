@@ -54,6 +54,15 @@ def test_images_given_as_bytes_or_floats(random):
 
 
 def test_history_is_bounded_by_memory():
-    assert tasks.history_for(512 * 512 * 12) == 100
-    assert tasks.history_for(2048 * 2048 * 12) * 2 * 2048 * 2048 * 12 <= tasks.HISTORY_BYTES
-    assert tasks.history_for(10**12) == 5
+    assert tasks.history_for(384 * 512 * 12) == 100
+    assert 20 < tasks.history_for(1000 * 1000 * 12) <= tasks.HISTORY_BYTES / (2 * 1000 * 1000 * 12)
+    assert tasks.history_for(10**12) == 20
+
+
+def test_only_large_images_on_a_cpu_are_computed_in_part_twice(monkeypatch):
+    assert tasks.recompute_for("auto", 512 * 512) == 0
+    assert tasks.recompute_for("auto", 1024 * 768) == 1
+    assert tasks.recompute_for("fast", 4096 * 4096) == 0
+    assert tasks.recompute_for("low", 64 * 64) == 2
+    monkeypatch.setattr(tasks.jax, "default_backend", lambda: "gpu")
+    assert tasks.recompute_for("auto", 4096 * 4096) == 0

@@ -19,6 +19,7 @@ FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "seed": ("seed", int, "of the noise (default: 0)"),
     "content-weight": ("content.weight", float, "alpha of equation 7 (default: the convention's own)"),
     "style-weight": ("style.weight", float, "beta of equation 7 (default: the convention's own)"),
+    "memory-limit": ("memory_limit", str, "such as 4GiB (default: what is free)"),
     "save-every": ("output.save_every", int, "also keep a picture every N evaluations (default: 0, none)"),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ examples:
   nst-jax --content photo.jpg --style painting.jpg --output out.png
   nst-jax --config starry --content photo.jpg --set style.weight=1e4
   nst-jax --replay out.png                               repeat the run that made a picture
+  nst-jax --config starry --size 2048 --dry-run          what that would take of memory
   nst-jax --print-config                                 every setting with its default and meaning
   nst-jax sweep --config sweep_tradeoff                  a grid of settings: see nst-jax sweep --help
   nst-jax samples                                        the example images
@@ -44,6 +45,12 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if not arguments:
         raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
+    if options["dry_run"]:
+        from nst_jax import run as runs
+
+        remember_programs()
+        print(runs.plan(config, say=say, download=Download()))
+        return 0
     return _paint(config, record)
 
 
@@ -55,6 +62,9 @@ def _parser() -> Parser:
         FLAGS,
         description="Neural style transfer: paint a photograph in the style of a painting.",
         epilog=_EXAMPLES,
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what the run would take of memory, and stop"
     )
     parser.add_argument("--replay", metavar="PICTURE", help="repeat the run that made a picture")
     parser.add_argument("--version", action="version", version=f"nst-jax {version('nst_jax')}")

@@ -1,5 +1,6 @@
 """The settings: the only place of their defaults, limits and meaning."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -60,6 +61,24 @@ def _is_number(value: Any) -> bool:
 Layers = Annotated[tuple[str, ...] | dict[str, float], BeforeValidator(_check_layers)]
 Init = Annotated[str | dict[str, float], BeforeValidator(_check_init)]
 Weight = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
+
+
+def _check_bytes(value: Any) -> Any:
+    if value is None or (_is_number(value) and value > 0):
+        return value and int(value)
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kKMGT]?i?)B?\s*", value) if isinstance(value, str) else None
+    try:
+        number = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+    except (ValueError, OverflowError):
+        number = 0
+    if number <= 0:
+        raise ValueError(f"should be a number of bytes, such as 800MB or 4GiB, got {value!r}")
+    return number
+
+
+_UNITS = {"": 1} | {
+    prefix + i: (1024 if i else 1000) ** power for power, prefix in enumerate("KMGT", 1) for i in ("", "I")
+}
 
 
 class _Section(BaseModel):
@@ -124,6 +143,11 @@ class Network(_Section):
         description="scale every filter to mean activation one, as in the paper (section 2); "
         "null: as the convention expects (gatys2016 and literal)",
     )
+    engine: Literal["auto", "direct", "winograd"] = Field(
+        "auto",
+        description="how convolutions are computed: direct (by XLA), winograd (less arithmetic), "
+        "or auto: what is faster here",
+    )
 
 
 class Solver(_Section):
@@ -136,7 +160,7 @@ class Solver(_Section):
     )
     history: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
-        description="pairs that L-BFGS remembers; null: 100, or what fits in 1 GiB",
+        description="pairs that L-BFGS remembers; null: as many of 100 as fit in 512 MiB, at least 20",
     )
     learning_rate: float = Field(
         2.0, gt=0, allow_inf_nan=False, description="of Adam, in grey levels (0 to 255)"
@@ -192,6 +216,19 @@ class Config(_Section):
         min_length=1,
         description="auto: $NST_JAX_WEIGHTS, the cache, a download, else the built-in encoder; "
         "vgg19: the same without the built-in encoder; dictionary: the built-in encoder; or a file",
+    )
+    memory: Literal["auto", "fast", "low"] = Field(
+        "auto",
+        description="fast keeps all features for the gradient, low computes them again; "
+        "auto: low as far as it costs little, and where memory needs it",
+    )
+    memory_limit: Annotated[int | None, BeforeValidator(_check_bytes)] = Field(
+        None, description="such as 4GiB; null: what is free"
+    )
+    precision: Literal["auto", "f32", "tf32", "bf16"] = Field(
+        "auto",
+        description="of features, on a GPU or TPU; Gram matrices, image and solver are always float32; "
+        "auto: what XLA thinks best",
     )
     network: Network = Network()
     loss: Loss = Loss()

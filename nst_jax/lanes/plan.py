@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from nst_jax import memory, vgg
 from nst_jax.files import write_atomically
-from nst_jax.lanes.programs import Shapes, compiled, group_of, nbytes, shapes_of
+from nst_jax.fitting import Shapes, fit, nbytes, shapes_of
+from nst_jax.lanes.programs import compiled, group_of
 from nst_jax.tasks import Program, Task
 
 Mode = Literal["auto", "vmap", "threads"]
@@ -41,8 +42,7 @@ def jobs(
     devices = jax.local_devices()
     groups: dict[Any, list[int]] = {}
     for index, task in tasks.items():
-        layers = (tuple(task.weights.content_layers), tuple(task.weights.style_layers))
-        groups.setdefault((group_of(task), layers, id(task.params)), []).append(index)
+        groups.setdefault(_program_of(task), []).append(index)
     for indexes in groups.values():
         if not set(indexes) - set(finished):
             continue
@@ -61,6 +61,24 @@ def jobs(
                 yield Job(chunk, lanes, used if lanes > 1 else used[:1], shapes)
 
 
+def _program_of(task: Task) -> Any:
+    layers = (tuple(task.weights.content_layers), tuple(task.weights.style_layers))
+    return group_of(task), layers, id(task.params)
+
+
+def fitted(tasks: Mapping[int, Task], finished: Collection[int], mode: Mode) -> dict[int, Task]:
+    """Return tasks that fit in memory one by one, see `fitting.fit`; those to be batched as they are."""
+    programs: dict[Any, Program] = {}
+    result = dict(tasks)
+    for index, task in tasks.items():
+        if index not in finished and not batched(task.program, mode):
+            known = _program_of(task)
+            if known not in programs:
+                programs[known] = fit(task)[0].program
+            result[index] = replace(task, program=programs[known])
+    return result
+
+
 def batched(program: Program, mode: Mode) -> bool:
     """Tell whether lanes of a program are best batched."""
     if program.searching:  # lanes would all wait for the one that searches longest
@@ -77,7 +95,7 @@ def lanes_at_once(
     A first guess, from the sizes of state and features, is compiled; if the compiler says that it needs more
     memory than there is, fewer are tried. Chunks are equal, in whole multiples of the devices.
     """
-    usable = memory.usable(devices)
+    usable = memory.usable(devices, task.memory_limit)
     features = jax.eval_shape(
         lambda: vgg.features(task.params, jnp.zeros(task.content.shape), layers=task.params)
     )
@@ -115,7 +133,15 @@ def workers(tasks: Mapping[int, Task], mode: Mode, max_parallel: int | None) -> 
     shapes = shapes_of(largest)
     arguments, rest = memory.taken(compiled(largest.program, shapes, 1, (device,)))
     network = nbytes(shapes.args[0])
-    return int(max(1, min(wanted, (memory.usable([device]) - network) // (arguments - network + rest))))
+    return int(
+        max(
+            1,
+            min(
+                wanted,
+                (memory.usable([device], largest.memory_limit) - network) // (arguments - network + rest),
+            ),
+        )
+    )
 
 
 def _plans(keep: Path | None, stamp: str) -> dict[str, Any]:

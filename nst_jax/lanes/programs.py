@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,35 +12,13 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from nst_jax import solver, transfer
+from nst_jax import fitting, solver
+from nst_jax.fitting import Shapes
 from nst_jax.layers import stride
-from nst_jax.objective import Targets
-from nst_jax.tasks import Program, Task, content_targets, style_targets
+from nst_jax.tasks import Program, Task
 
 _EACH = (0, None, 0, 0)
 """A lane has its own state, targets and weights; the network is everyone's."""
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """Shapes and types of what the step of one lane takes; hashable."""
-
-    structure: Any
-    leaves: tuple[Any, ...]
-
-    @property
-    def state(self) -> Any:
-        """Of the solver's state."""
-        return jax.tree.unflatten(self.structure, self.leaves)[0]
-
-    @property
-    def args(self) -> Any:
-        """Of the network, the targets and the weights."""
-        return jax.tree.unflatten(self.structure, self.leaves)[1]
-
-    def batch(self, lanes: int) -> Any:
-        """Of the state of so many lanes."""
-        return _batch(self.state, lanes)
 
 
 def align(tasks: Sequence[Task]) -> list[Task]:
@@ -77,46 +55,30 @@ def _common_layers(tasks: Sequence[Task]) -> dict[str, list[str]]:
     return layers if smallest >= deepest else {kind: [] for kind in kinds}
 
 
-def shapes_of(task: Task) -> Shapes:
-    """Return what the step of a task takes, without computing anything."""
-
-    def arguments() -> tuple[Any, Any]:
-        args = (task.network(), Targets(content_targets(task), style_targets(task)), weights_of(task))
-        return transfer.start(jnp.zeros(task.content.shape), args, program=task.program), args
-
-    leaves, structure = jax.tree.flatten(jax.eval_shape(arguments))
-    return Shapes(structure, tuple(_shape(leaf) for leaf in leaves))
-
-
-def weights_of(task: Task) -> Any:
-    """Return the weights of a task as float32."""
-    return jax.tree.map(np.float32, task.weights)
+def compiled(program: Program, shapes: Shapes, lanes: int, devices: tuple[Any, ...]) -> Any:
+    """Return the step of so many lanes, compiled ahead of time; once in a process for the same arguments."""
+    if lanes == 1:
+        return fitting.compiled(program, shapes)
+    with _compiling:
+        return _compiled(program, shapes, lanes, devices)
 
 
 _compiling = threading.Lock()
 
 
-def compiled(program: Program, shapes: Shapes, lanes: int, devices: tuple[Any, ...]) -> Any:
-    """Return the step of so many lanes, compiled ahead of time; once in a process for the same arguments."""
-    with _compiling:  # two threads that want the same program shall compile it once
-        return _compiled(program, shapes, lanes, devices)
-
-
 @lru_cache(maxsize=64)
 def _compiled(program: Program, shapes: Shapes, lanes: int, devices: tuple[Any, ...]) -> Any:
-    state, (network, targets, weights) = shapes.state, shapes.args
-    if lanes == 1:
-        return transfer.step.lower(state, (network, targets, weights), program=program).compile()
-
     def step_lanes(state: solver.State, args: tuple[Any, ...]) -> solver.State:
         return jax.vmap(program.build().step, in_axes=_EACH)(state, *args)
 
+    network, targets, weights = shapes.args
     each, shared = shardings(devices)
-    state, targets, weights = (_batch(tree, lanes, each) for tree in (state, targets, weights))
+    state, targets, weights = (batch(tree, lanes, each) for tree in (shapes.state, targets, weights))
     network = jax.tree.map(lambda a: _shape(a, sharding=shared), network)
     # Without out_shardings the result may lie otherwise on the devices than the next step wants it.
     step = jax.jit(step_lanes, donate_argnames="state", out_shardings=each)
-    return step.lower(state, (network, targets, weights)).compile()
+    with program.precisely():
+        return step.lower(state, (network, targets, weights)).compile()
 
 
 @partial(jax.jit, static_argnames="program")
@@ -126,7 +88,7 @@ def _start_lanes(x: Array, args: tuple[Any, ...], *, program: Program) -> solver
 
 def start(program: Program, images: Sequence[Array], args: tuple[Any, ...], place: "Place") -> solver.State:
     """Return the state of lanes before the first evaluation."""
-    begin = transfer.start if len(images) == 1 else _start_lanes
+    begin = fitting.start if len(images) == 1 else _start_lanes
     state: solver.State = place(begin(place(stacked(images)), args, program=program))
     return state
 
@@ -156,7 +118,8 @@ def shardings(devices: tuple[Any, ...]) -> tuple[Any, Any]:
     return tuple(NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("lanes",), ()))  # type: ignore[return-value, no-untyped-call]
 
 
-def _batch(tree: Any, lanes: int, sharding: Any = None) -> Any:
+def batch(tree: Any, lanes: int, sharding: Any = None) -> Any:
+    """Return the shapes of so many lanes, given those of one."""
     if lanes == 1:
         return tree
     return jax.tree.map(lambda a: _shape(a, lanes=(lanes,), sharding=sharding), tree)
@@ -164,8 +127,3 @@ def _batch(tree: Any, lanes: int, sharding: Any = None) -> Any:
 
 def _shape(leaf: Any, *, lanes: tuple[int, ...] = (), sharding: Any = None) -> Any:
     return jax.ShapeDtypeStruct((*lanes, *leaf.shape), leaf.dtype, sharding=sharding)  # type: ignore[no-untyped-call]
-
-
-def nbytes(tree: Any) -> int:
-    """Return the bytes of arrays or shapes."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

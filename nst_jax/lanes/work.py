@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from nst_jax import checkpoints, solver, transfer
 from nst_jax.errors import NstError
-from nst_jax.lanes.plan import Job, Mode, jobs, workers
-from nst_jax.lanes.programs import Place, compiled, placements, stacked, start, weights_of
+from nst_jax.fitting import weights_of
+from nst_jax.lanes.plan import Job, Mode, fitted, jobs, workers
+from nst_jax.lanes.programs import Place, batch, compiled, placements, stacked, start
+from nst_jax.memory import keep_freed
 from nst_jax.objective import Targets
 from nst_jax.tasks import Task, content_targets, style_targets
 from nst_jax.transfer import Look, Result
@@ -78,6 +80,8 @@ def run(
     Raises:
         NstError: there is not enough memory.
     """
+    keep_freed()
+    tasks = fitted(tasks, finished, mode)
     queue = jobs(tasks, finished=finished, mode=mode, max_parallel=max_parallel, keep=keep, stamp=stamp)
     grid = _Grid(tasks, queue, done, frozenset(finished), watch, keep, stamp)
     left = {index: task for index, task in tasks.items() if index not in grid.finished}
@@ -121,14 +125,14 @@ class _Grid:
         with self.lock:
             return None if self.stopped.is_set() else next(self.jobs, None)
 
-    def once(self, make: Callable[[Task], Any], task: Task, *key: Any) -> Any:
+    def once(self, make: Callable[..., Any], task: Task, *key: Any, **options: Any) -> Any:
         """Return what ``make`` returned for this key before."""
         with self.lock:
-            known = (make, id(task.params), task.program.pool, task.program.padding, *key)
+            known = (make, id(task.params), *task.program.seeing.values(), task.program.precision, *key)
             if known not in self.remembered:
                 if len(self.remembered) >= _REMEMBERED:
                     self.remembered.pop(next(iter(self.remembered)))
-                self.remembered[known] = make(task)
+                self.remembered[known] = make(task, **options)
             return self.remembered[known]
 
     def tell(self, spent: Mapping[int, int], best_loss: float, ended: int = 0) -> None:
@@ -168,7 +172,7 @@ def _solve(grid: _Grid, job: Job) -> None:
     each, shared = placements(job.devices)
     layers = (*tasks[0].weights.content_layers, *tasks[0].weights.style_layers)
     network = shared(grid.once(Task.network, tasks[0], layers))
-    targets = each(stacked([_targets(grid, task) for task in tasks]))
+    targets = each(stacked([_targets(grid, task, network) for task in tasks]))
     args = (network, targets, each(stacked([weights_of(task) for task in tasks])))
     step = compiled(program, job.shapes, job.lanes, job.devices)
     saving = _Saving(grid, job)
@@ -199,11 +203,14 @@ def _solve(grid: _Grid, job: Job) -> None:
     saving.forget()
 
 
-def _targets(grid: _Grid, task: Task) -> Targets:
+def _targets(grid: _Grid, task: Task, network: Any) -> Targets:
     """Return a task's targets, computed once for each picture and not for each task."""
     content = (tuple(task.weights.content_layers), _digest(task.content))
     style = (tuple(task.weights.style_layers), _digest(task.style))
-    return Targets(grid.once(content_targets, task, content), grid.once(style_targets, task, style))
+    return Targets(
+        grid.once(content_targets, task, content, network=network),
+        grid.once(style_targets, task, style, network=network),
+    )
 
 
 def _digest(image: NDArray[np.float32]) -> bytes:
@@ -252,7 +259,9 @@ class _Saving:
         self.saved, self.wait = time.perf_counter(), SAVE_SECONDS
 
     def resume(self, place: Place) -> tuple[Any, list[Curve]]:
-        found = checkpoints.load(self.path, self.job.shapes.batch(self.job.lanes)) if self.path else None
+        found = (
+            checkpoints.load(self.path, batch(self.job.shapes.state, self.job.lanes)) if self.path else None
+        )
         if found is None or any(found[1].get(key) != value for key, value in self.about.items()):
             return None, []
         return place(found[0]), found[1]["curves"]

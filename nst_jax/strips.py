@@ -1,0 +1,126 @@
+"""Work on an image strip by strip, so that what lies between its input and its output stays small.
+
+Arrays are ``(height, width, channels)``; a strip is some of their rows, all columns. The loops are compiled
+once for all strips (`jax.lax.fori_loop`), so that a program does not grow with the image.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def mapped(
+    f: Callable[..., tuple[Array, ...]],
+    xs: Sequence[Array],
+    *,
+    rows: int,
+    outputs: Sequence[tuple[int, Any]],
+) -> tuple[Array, ...]:
+    """Return ``f`` of all rows, computed a strip at a time; a row of its result sees one row on either side.
+
+    Args:
+        f: maps strips ``(n + 2, width, channels)`` of each array, with zeros beyond the border, to arrays
+            ``(n, width, channels)``.
+        xs: arrays of the same height.
+        rows: of a strip; the last strip overlaps the one before it where the height is no multiple.
+        outputs: channels and type of each array that ``f`` gives.
+    """
+    height, width = xs[0].shape[:2]
+    if height < rows + 2:
+        return f(*(jnp.pad(x, ((1, 1), (0, 0), (0, 0))) for x in xs))
+
+    def body(index: Array, results: tuple[Array, ...]) -> tuple[Array, ...]:
+        first = jnp.minimum(rows * index, height - rows)
+        held = jnp.clip(first - 1, 0, height - rows - 2)  # the nearest rows that exist
+        strips = (_slice(_slice(x, held, rows + 2), first - held, rows + 2, border=1) for x in xs)
+        return tuple(_write(all_, part, first) for all_, part in zip(results, f(*strips), strict=True))
+
+    # Every row will be written, so the first value is of no matter; zeros would be allocated at the very
+    # beginning of the program, long before they are needed, for they depend on nothing.
+    anything = xs[0][0, 0, 0]
+    empty = tuple(jnp.broadcast_to(anything.astype(kind), (height, width, n)) for n, kind in outputs)
+    results: tuple[Array, ...] = jax.lax.fori_loop(0, -(-height // rows), body, empty)
+    return results
+
+
+def recomputed(
+    f: Callable[[Array, Array], tuple[Array, Any]], x: Array, *, rows: int, halo: int, pool: int
+) -> tuple[Array, Any]:
+    """Return ``f`` of all rows, a strip at a time; its gradient computes ``f`` of each strip anew.
+
+    Nothing of the size of the image is kept for the gradient but ``x``, and what ``f`` computes on its way
+    exists for one strip at a time (Chen et al. 2016, "Training deep nets with sublinear memory cost", with
+    strips instead of layers). The overlap of strips is computed twice.
+
+    Args:
+        f: maps a strip ``(rows + 2 halo, width, channels)`` and a mask of its rows within the image,
+            ``(rows + 2 halo, 1, 1)``, to an array ``(rows // pool, ..)`` and a tree of arrays that add up.
+        x: ``(height, width, channels)``.
+        rows: of a strip, a multiple of ``pool``.
+        halo: rows on either side that a row of the result sees.
+        pool: rows of x for a row of the result.
+
+    Returns:
+        The array, with ``height // pool`` rows, and the sums over strips.
+    """
+    height = x.shape[0]
+    count, length = -(-height // rows), rows + 2 * halo
+
+    def padded(x: Array) -> Array:
+        return jnp.pad(x, ((halo, count * rows - height + halo), (0, 0), (0, 0)))
+
+    def within(index: Array | int) -> Array:
+        position = rows * index - halo + jnp.arange(length)
+        return ((position >= 0) & (position < height))[:, None, None]
+
+    def strip(wide: Array, index: Array) -> Array:
+        return _slice(wide, rows * index, length)
+
+    part, sums = jax.eval_shape(lambda x: f(x[:length], within(0)), jax.eval_shape(padded, x))
+
+    def forward(x: Array) -> tuple[tuple[Array, Any], Array]:
+        wide = padded(x)
+
+        def body(index: Array, carried: tuple[Array, Any]) -> tuple[Array, Any]:
+            found, totals = carried
+            y, more = f(strip(wide, index), within(index))
+            return _write(found, y, rows // pool * index), jax.tree.map(jnp.add, totals, more)
+
+        empty = jnp.broadcast_to(x[0, 0, 0].astype(part.dtype), (count * rows // pool, *part.shape[1:]))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
+        found, totals = jax.lax.fori_loop(0, count, body, (empty, zeros))
+        return (found[: height // pool], totals), x
+
+    def backward(x: Array, cotangents: tuple[Array, Any]) -> tuple[Array]:
+        wide = padded(x)
+        missing = count * rows // pool - height // pool
+        g, totals = jnp.pad(cotangents[0], ((0, missing), (0, 0), (0, 0))), cotangents[1]
+
+        def body(index: Array, dx: Array) -> Array:
+            _, pull = jax.vjp(lambda strip: f(strip, within(index)), strip(wide, index))
+            (change,) = pull((_slice(g, rows // pool * index, rows // pool), totals))
+            return _write(dx, strip(dx, index) + change, rows * index)
+
+        zeros = jnp.broadcast_to(0 * g[0, 0, 0].astype(x.dtype), wide.shape)  # not before g is there
+        dx = jax.lax.fori_loop(0, count, body, zeros)
+        return (dx[halo : halo + height],)
+
+    @jax.custom_vjp
+    def run(x: Array) -> tuple[Array, Any]:
+        return forward(x)[0]
+
+    run.defvjp(forward, backward)
+    result: tuple[Array, Any] = run(x)
+    return result
+
+
+def _slice(x: Array, first: Array, rows: int, *, border: int = 0) -> Array:
+    x = jnp.pad(x, ((border, border), (0, 0), (0, 0))) if border else x
+    return jax.lax.dynamic_slice_in_dim(x, first, rows, 0)
+
+
+def _write(x: Array, part: Array, first: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(x, part, first, 0)
