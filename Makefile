@@ -38,9 +38,11 @@ format: setup  ## format the code
 
 check: lint test  ## all that must be green before a commit
 
-bench: setup  ## loss against torch.optim.LBFGS; needs NST_JAX_WEIGHTS and the extra bench
+bench: setup  ## time, memory and loss against PyTorch: half an hour; needs NST_JAX_WEIGHTS
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	$(BIN)/python benchmarks/convolutions.py
 	$(BIN)/python benchmarks/solver_quality.py
+	$(BIN)/python benchmarks/speed.py --out speed.json
 
 wheel: setup  ## build dist/nst_jax-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
