@@ -8,6 +8,7 @@ Started by speed.py. Only the process of an engine imports its library.
 
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -105,7 +106,7 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
     import jax
     import jax.numpy as jnp
 
-    from nst_jax import Encoder, config, fitting, inputs, objective, stylize, tasks
+    from nst_jax import Encoder, config, fitting, inputs, objective, stylize, tasks, vgg
 
     options = inputs.options(config.Config()) | {
         "convention": CONVENTION,
@@ -142,7 +143,25 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
         x, args = task.first_image(), arguments(task)
         evaluate = compiled(task, gradient(task), x, *args)[0]
         look = compiled(task, forward(task), x, *args)[0]
+        layers = (*task.weights.content_layers, *task.weights.style_layers)
+        seeing = {name: task.program.seeing[name] for name in ("pool", "padding", "engine")}
+
+        def seen(x: Any, network: Any) -> Any:
+            """Stand for the network alone: the sum of what the losses would see."""
+            return sum(jnp.sum(F) for F in vgg.features(network, x, layers=layers, **seeing).values())
+
+        alone = compiled(task, jax.jit(jax.grad(seen)), x, args[0])[0]
+        take, states = fitting.compiled(task.program, fitting.shapes_of(task)), []
+
+        def step() -> Any:
+            if not states:
+                states.append(fitting.start(x, args, program=task.program))
+            states[0] = take(states[0], args)
+            return float(states[0].value)  # as a look at the loss: it crosses to the host
+
         return {
+            "network": partial(alone, x, args[0]),
+            "step": step,
             "forward": partial(look, x, *args),
             "gradient": partial(evaluate, x, *args),
             "at": lambda x: evaluate(x, *args),
@@ -159,6 +178,21 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
         seconds = compiled(task, gradient(task), shapes.state.x, *shapes.args)[1]
         step = compiled(task, fitting.step, shapes.state, shapes.args, program=task.program)[1]
         return {"gradient": seconds, "step": step}
+
+    def way(way: str, seconds: float) -> dict[str, float]:
+        """Return what a setting of `memory` takes."""
+        task, estimate = fitting.fit(task_for(memory=way))
+        x, args = task.first_image(), arguments(task)
+        evaluate = compiled(task, gradient(task), x, *args)[0]
+        call = lambda: jax.block_until_ready(evaluate(x, *args))
+        call()
+        found = timed(call, max(seconds, 6.0))
+        return {"features_bytes": estimate.features, "seconds": statistics.median(found)}
+
+    def loss(evaluations: int, seed: int, convolutions: str) -> float:
+        """Return the loss that a run from noise ends with."""
+        given = options | {"engine": convolutions, "seed": seed, "init": "noise", "evaluations": evaluations}
+        return float(stylize(*pair, encoder=Encoder(params, "benchmark", "", "", ""), **given).loss)
 
     def run(evaluations: int, target: float) -> dict[str, Any]:
         """Optimise as `stylize` does, but looking at each evaluation, until the loss is on target."""
@@ -204,6 +238,8 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
         "compile": compiling,
         "run": run,
         "memory": whole,
+        "way": way,
+        "loss": loss,
     }
 
 

@@ -1,13 +1,15 @@
 """How fast nst_jax is, and how much memory it takes, against the same objective in plain PyTorch.
 
-python benchmarks/speed.py [--size 256,512] [--pool avg,max] [--measure step,compile,run,memory,startup]
+python benchmarks/speed.py [--size 256,512] [--pool avg,max] [--measure NAME,..]
                            [--rounds 7] [--images DIR] [--out FILE.json]
 python benchmarks/speed.py --markdown FILE.json ...      prints the tables of docs/benchmarks.md
 
     step     seconds of the loss, and of the loss with its gradient; and how far the engines agree
+    parts    seconds of a step of the optimiser: network, losses, and what the optimiser itself adds
     compile  seconds to compile the gradient and the optimiser's step, and with XLA's own convolutions only
     run      seconds to the lowest loss that torch's L-BFGS reaches in 200 evaluations
-    memory   the most memory resident in a short run
+    loss     the loss after a run by Winograd's convolutions over that by XLA's own, for several seeds
+    memory   the most memory resident in a short run, and what the compiler says of each setting of `memory`
     startup  seconds from the start of the process to the first loss, and of --help
 
 Each engine has its own process; they take turns, A B C A B C. The faster layout of torch counts. Needs real
@@ -38,7 +40,7 @@ import psutil
 from engines import OURS, TORCH
 
 HERE = Path(__file__).parent
-MEASURES = ("step", "compile", "run", "memory", "startup")
+MEASURES = ("step", "parts", "compile", "run", "loss", "memory", "startup")
 APART = {"f32": 1e-3, "tf32": 1e-2, "bf16": 1e-1}
 """How far apart the losses may be, relatively: beyond this the engines do not compute the same."""
 
@@ -170,6 +172,33 @@ def agreement(running: list[Engine], folder: Path, settings: dict[str, Any]) -> 
     return result
 
 
+def parts(settings: dict[str, Any]) -> dict[str, Any]:
+    """Time the network with its gradient, the whole loss with its gradient, and the optimiser's step."""
+    with inputs(settings) as (folder, facts), Engine(OURS, folder, settings) as engine:
+        rounds = [
+            {
+                what: statistics.median(engine.ask("time", what=what, seconds=settings["turn"]))
+                for what in ("network", "gradient", "step")
+            }
+            for _ in range(settings["rounds"] + 1)
+        ][1:]
+    return facts | {what: statistics.median(found[what] for found in rounds) for what in rounds[0]}
+
+
+def losses(settings: dict[str, Any]) -> dict[str, Any]:
+    """Let ours run from noise with both kinds of convolution, for each seed."""
+    evaluations = settings["evaluations"] or 200
+    with inputs(settings) as (folder, facts), Engine(OURS, folder, settings) as engine:
+        found = [
+            {
+                way: engine.ask("loss", evaluations=evaluations, seed=seed, convolutions=way)
+                for way in ("auto", "direct")
+            }
+            for seed in range(settings["seeds"])
+        ]
+    return facts | {"evaluations": evaluations, "losses": found}
+
+
 def compiling(settings: dict[str, Any]) -> dict[str, Any]:
     """Time the compilation, each time in a new process, with the convolutions as they are and as XLA's."""
     ways: dict[str, list[dict[str, float]]] = {"auto": [], "direct": []}
@@ -231,7 +260,11 @@ def memory(settings: dict[str, Any]) -> dict[str, Any]:
                 found = engine.ask("memory", evaluations=evaluations, **way)
             missing = 2 * image * (found["history"] - found["pairs_held"])
             result["engines"][called] = found | {"computed_missing_pairs_bytes": missing}
-    return facts | result
+        with Engine(OURS, folder, settings) as engine:
+            ways = {
+                way: engine.ask("way", way=way, seconds=settings["turn"]) for way in ("fast", "auto", "low")
+            }
+    return facts | result | {"ways": ways}
 
 
 def startup(settings: dict[str, Any]) -> dict[str, Any]:
@@ -344,14 +377,18 @@ def tables(results: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
     """Yield title, header and rows of each measure that is there."""
     makers: dict[str, Callable[[list[dict[str, Any]]], tuple[list[str], list[list[str]]]]] = {
         "step": step_table,
+        "parts": parts_table,
         "compile": compile_table,
         "run": run_table,
+        "loss": loss_table,
         "memory": memory_table,
         "startup": startup_table,
     }
     for name in MEASURES:
         if results.get(name):
             yield (name, *makers[name](results[name]))
+            if name == "memory":
+                yield ("ways", *ways_table(results[name]))
 
 
 def place(row: dict[str, Any]) -> list[str]:
@@ -375,6 +412,44 @@ def step_table(rows):
                  f"{apart['loss']:.0e}", f"{apart['gradient']:.0e}"]
             )  # fmt: skip
     return header, cells
+
+
+def parts_table(rows):
+    """Return the table of the parts of a step."""
+    header = ["pixels", "pool", "step, s", "network", "losses", "optimiser"]
+    share = lambda seconds, row: f"{100 * seconds / row['step']:.0f} %"
+    return header, [
+        [*place(row), number(row["step"]), share(row["network"], row),
+         share(row["gradient"] - row["network"], row), share(row["step"] - row["gradient"], row)]
+        for row in rows
+    ]  # fmt: skip
+
+
+def loss_table(rows):
+    """Return the table of final losses by engine."""
+    header = ["pixels", "pool", "evaluations", "seeds", "Winograd / direct: mean", "least", "most"]
+    cells = []
+    for row in rows:
+        ratios = [found["auto"] / found["direct"] for found in row["losses"]]
+        middle = sum(found["auto"] for found in row["losses"]) / sum(f["direct"] for f in row["losses"])
+        cells.append(
+            [*place(row), str(row["evaluations"]), str(len(ratios)),
+             f"{middle:.4f}", f"{min(ratios):.4f}", f"{max(ratios):.4f}"]
+        )  # fmt: skip
+    return header, cells
+
+
+def ways_table(rows):
+    """Return the table of the settings of `memory`."""
+    header = ["pixels", "pool", "memory", "features, MiB (from the compiler)", "loss and gradient, s",
+              "against fast"]  # fmt: skip
+    return header, [
+        [*place(row), way, mib(found["features_bytes"]), number(found["seconds"]),
+         f"{found['features_bytes'] / row['ways']['fast']['features_bytes']:.2f} of the bytes, "
+         f"{found['seconds'] / row['ways']['fast']['seconds']:.2f} of the time"]
+        for row in rows
+        for way, found in row["ways"].items()
+    ]  # fmt: skip
 
 
 def compile_table(rows):
@@ -501,6 +576,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns of each engine (default: 7)")
     parser.add_argument("--turn", type=float, default=0.5, help="seconds of a turn, at least (default: 0.5)")
     parser.add_argument("--runs", type=int, default=1, help="rounds of whole runs (default: 1)")
+    parser.add_argument("--seeds", type=int, default=5, help="of the noise, for the loss (default: 5)")
     parser.add_argument("--evaluations", type=int, help="of runs (default: 200; for memory: 5)")
     parser.add_argument("--history", type=int, help="pairs of L-BFGS (default: torch 100, ours its own)")
     parser.add_argument("--images", metavar="DIR", help="folder of the two pictures (default: samples)")
@@ -517,6 +593,7 @@ def main() -> None:
         print("\n\n".join(as_markdown(json.loads(file.read_text())) for file in options.markdown))
         return
     makers = {"step": step, "compile": compiling, "run": run, "memory": memory, "startup": startup}
+    makers |= {"parts": parts, "loss": losses}
     unknown = set(options.measure.split(",")) - set(makers)
     if unknown or set(options.pool.split(",")) - {"avg", "max"}:
         parser.error(f"--measure takes {', '.join(makers)}; --pool takes avg, max")

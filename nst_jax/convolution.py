@@ -73,7 +73,6 @@ def convolved(x: Array, layer: Layer, *, padding: Padding = "zero") -> Array:
     return _direct(x, kernel, transposed, border) + layer["bias"]
 
 
-@jax.jit
 def transpose(kernel: Array) -> Array:
     """Return the kernel that carries the gradient back to the input: turned, with in and out exchanged."""
     return kernel[::-1, ::-1].transpose(0, 1, 3, 2)

@@ -49,6 +49,12 @@ class Shapes:
         return jax.tree.unflatten(self.structure, self.leaves)[1]
 
 
+def shapes_like(state: Any, args: Any) -> Shapes:
+    """Return the shapes of what the step takes, given that, or its shapes."""
+    leaves, structure = jax.tree.flatten((state, args))
+    return Shapes(structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))  # type: ignore[no-untyped-call]
+
+
 def shapes_of(task: Task) -> Shapes:
     """Return what the step of a task takes, without computing anything."""
 
@@ -57,8 +63,7 @@ def shapes_of(task: Task) -> Shapes:
         args = (network, tasks.targets(task, network), weights_of(task))
         return start(jnp.zeros(task.content.shape), args, program=task.program), args
 
-    leaves, structure = jax.tree.flatten(jax.eval_shape(arguments))
-    return Shapes(structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))  # type: ignore[no-untyped-call]
+    return shapes_like(*jax.eval_shape(arguments))
 
 
 def weights_of(task: Task) -> Any:

@@ -90,6 +90,34 @@ def run(
     return Outcome(folder, len(cells), done, not whole, time.perf_counter() - begun, collection)
 
 
+def plan(
+    config: Config, *, say: Callable[[str], None] = print, download: Callable[[int, int], None] | None = None
+) -> str:
+    """Return in words what a sweep would take of memory; it is compiled, but not run, and nothing is written.
+
+    Raises:
+        NstError: inputs that cannot be used, or too little memory.
+    """
+    cells, pictures = check(config)
+
+    from nst_jax import fitting, lanes
+
+    encoder = inputs.encoder(config, download)
+    if encoder.note:
+        say(encoder.note)
+    ready = _prepared(cells, pictures, encoder)
+    lines = []
+    for share in lanes.shares(ready, mode=config.sweep.lanes, max_parallel=config.sweep.max_parallel):
+        height, width = share.tasks[0].content.shape[:2]
+        evaluations = sum(task.evaluations for task in share.tasks)
+        cells_ = f"{len(share.tasks)} cell{'s' * (len(share.tasks) > 1)} of {width} x {height}"
+        lines.append(
+            f"{cells_}, {evaluations} evaluations, {share.at_once} at once: {fitting.gib(share.nbytes)} "
+            "besides Python and JAX"
+        )
+    return "\n".join(lines)
+
+
 @dataclass(frozen=True)
 class Pictures:
     """The pictures of a sweep: contents at their size, the others by name only, for they may be many."""

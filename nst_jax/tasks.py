@@ -116,13 +116,14 @@ class Task:
     def network(self) -> vgg.Params:
         """Return the parameters of the layers that are used, ready for the optimisation."""
         program = self.program
-        return vgg.prepared(
+        network: vgg.Params = vgg.prepared(
             self.params,
             deepest=_deepest(self.weights),
             engine=program.engine,
             padding=program.padding,
             dtype=program.dtype,
         )
+        return network
 
 
 def fitted(
@@ -314,8 +315,9 @@ def _deepest(weights: objective.Weights) -> str:
 
 
 def _represented(task: Task, network: vgg.Params, image: ArrayLike, **layers: Any) -> Any:
+    # Once only: that is not worth the time that Winograd's convolutions take to compile.
     with task.program.precisely():
-        return _represent(network, image, **layers, **task.program.seeing)
+        return _represent(network, image, **layers, **task.program.seeing | {"engine": "direct"})
 
 
 @partial(jax.jit, static_argnames=("content_layers", "style_layers", *SEEING))

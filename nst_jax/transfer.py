@@ -173,7 +173,7 @@ def stylize(
     program, network = task.program, task.network()
     args = (network, targets(task, network), jax.tree.map(jnp.asarray, fitting.weights_of(task)))
     state = fitting.start(task.first_image(), args, program=program)
-    compiled = fitting.compiled(program, fitting.shapes_of(task))
+    compiled = fitting.compiled(program, fitting.shapes_like(state, args))
     give_back()
     return _optimise(
         lambda state: compiled(state, args),

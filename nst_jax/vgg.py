@@ -11,6 +11,7 @@ Reference: Simonyan & Zisserman, "Very deep convolutional networks for large-sca
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 import flax.linen as nn
@@ -111,6 +112,7 @@ class _Convolution(nn.Module):
         return convolution.rectified(x, layer, engine=self.engine, padding=self.padding)
 
 
+@partial(jax.jit, static_argnames=("deepest", "engine", "padding", "dtype"))
 def prepared(
     params: Params,
     *,

@@ -15,9 +15,11 @@ follow from the points (Toom & Cook; appendix of the paper), scaled for that ord
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from nst_jax import strips
@@ -41,11 +43,10 @@ _G = (
 )
 
 
-@jax.jit
 def transformed(kernel: Array) -> Array:
     """Return G g G^T of kernels ``(3, 3, in, out)``: ``(36, in, out)``."""
-    G = jnp.asarray(_G, kernel.dtype)
-    U = jnp.einsum("ia,abck,jb->ijck", G, kernel, G, precision="highest")
+    both = jnp.asarray(np.kron(_G, _G), kernel.dtype)  # rows and columns at once: a single matrix product
+    U = jnp.matmul(both, kernel.reshape(9, -1), precision="highest")
     return U.reshape(36, *kernel.shape[2:])
 
 
@@ -89,6 +90,7 @@ def _rows(x: Array, U: Array) -> int:
     return TILE * -(-down // max(1, round(nbytes / STRIP_BYTES)))
 
 
+@partial(jax.jit, static_argnames="turned", inline=True)  # traced once for all layers of a shape
 def _strip(x: Array, U: Array, turned: bool = False) -> Array:
     """Return the convolution of ``(rows + 2, width, in)``, which holds its border above and below."""
     rows, width = x.shape[0] - 2, x.shape[1]
@@ -101,10 +103,11 @@ def _strip(x: Array, U: Array, turned: bool = False) -> Array:
     V = d.reshape(36, down * across, -1)
     M = jax.lax.dot_general(V, U, (((2,), (2 if turned else 1,)), ((0,), (0,))))
     M = M.reshape(6, 6, down, across, -1)
-    # Stacked where they belong, so that the reshape moves nothing.
-    lines = _output_transform([M[i] for i in order])
-    Y = [jnp.stack(_output_transform([line[j] for j in order]), 2) for line in lines]
-    return jnp.stack(Y, 1).reshape(TILE * down, TILE * across, -1)[:rows, :width]
+    # One product after the other, again; here XLA must be told, or it compiles for three times as long.
+    Y = jnp.stack(_output_transform([M[i] for i in order]), 1)
+    Y = jax.lax.optimization_barrier(Y)  # type: ignore[no-untyped-call]
+    Y = jnp.stack(_output_transform([Y[j] for j in order]), 3)
+    return Y.swapaxes(0, 1).reshape(TILE * down, TILE * across, -1)[:rows, :width]
 
 
 def _stack(parts: Sequence[Array], order: Sequence[int], axis: int) -> Array:

@@ -41,6 +41,16 @@ def test_shards_and_collecting(world, capsys):  # noqa: F811
     assert capsys.readouterr().err == ""
 
 
+def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):  # noqa: F811
+    before = sorted(world.iterdir())
+    assert cli.run([*ARGUMENTS, "--axis", "size=[24, 32]", "--axis", "seed=[1, 2, 3]", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert re.fullmatch(
+        r"(3 cells of \d+ x \d+, 9 evaluations, \d at once: .* besides Python and JAX\n){2}", out
+    )
+    assert sorted(world.iterdir()) == before
+
+
 def test_a_config_with_flags_over_it(world, capsys):  # noqa: F811
     text = "content: photo.png\nstyle: art.png\nsize: 24\nsweep: {axes: {seed: [1, 2]}, folder: a}\n"
     (world / "my.yaml").write_text(text)

@@ -156,7 +156,7 @@ def test_unknown_layer():
 
 @pytest.mark.parametrize(
     ("recompute", "pool", "size"),
-    [(1, "avg", (64, 16)), (2, "avg", (67, 21)), (2, "max", (100, 33)), (5, "max", (67, 21))],
+    [(1, "avg", (64, 16)), (2, "max", (67, 21))],
 )
 def test_features_computed_again_give_the_same_loss_and_gradient(
     narrow, random, monkeypatch, recompute, pool, size

@@ -38,8 +38,7 @@ def example(x, inside):
     return own.reshape(len(own) // 2, 2, *own.shape[1:]).mean(1), {"sum": jnp.sum(own**2, (0, 1))}
 
 
-@pytest.mark.parametrize("height", [4, 7, 8, 12, 17])
-@pytest.mark.parametrize("rows", [4, 6])
+@pytest.mark.parametrize(("height", "rows"), [(4, 4), (7, 4), (17, 4), (12, 6), (17, 6)])
 def test_recomputed_equals_the_whole_with_its_gradient(random, height, rows):
     x = random.normal(size=(height, 3, 2))
     weights = random.normal(size=(height // 2, 3, 2))

@@ -146,7 +146,8 @@ def test_killed_work_goes_on_and_ends_with_the_same_bytes(world, mode):  # noqa:
     def begin(name, goal):
         """Start a process that kills itself at so many evaluations; return its exit code and first count."""
         command = [sys.executable, "-c", INTERRUPTED, os.path.dirname(__file__), name, str(goal)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120)
+        known = os.environ | {"JAX_COMPILATION_CACHE_DIR": "programs"}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, env=known)
         return done.returncode, int(done.stdout.split()[0])
 
     assert begin("one.yaml", 10**9)[0] == 0

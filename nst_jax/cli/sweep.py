@@ -41,6 +41,9 @@ def run(arguments: Sequence[str]) -> int:
         help="a setting to sweep, again for more; in place of the config's axes",
     )
     parser.add_argument("--shard", metavar="I/N", help="paint every N-th cell only, beginning with the I-th")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what the sweep would take of memory, and stop"
+    )
     parser.add_argument("--collect", metavar="DIR", help="write sheet and page of a folder, and stop")
     parser.add_argument("--slurm", metavar="N", help="submit N shards as Slurm jobs (extra: slurm)")
     parser.add_argument(
@@ -61,6 +64,12 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if options["slurm_option"] and options["slurm"] is None:
         raise ConfigError("--slurm-option is of the jobs that --slurm N submits; give --slurm too")
+    if options["dry_run"]:
+        from nst_jax import sweep as sweeps
+
+        remember_programs()
+        print(sweeps.plan(config, say=say, download=Download()))
+        return 0
     if options["slurm"] is not None:
         return _submit(config, options)
     return _paint(config, options["shard"])

@@ -8,8 +8,8 @@ there is one compiled program for each shape of picture.
 """
 
 from nst_jax.lanes.arrays import stylize_grid
-from nst_jax.lanes.plan import Mode, lanes_at_once
+from nst_jax.lanes.plan import Mode, lanes_at_once, shares
 from nst_jax.lanes.programs import align
 from nst_jax.lanes.work import Curve, GridProgress, run
 
-__all__ = ["Curve", "GridProgress", "Mode", "align", "lanes_at_once", "run", "stylize_grid"]
+__all__ = ["Curve", "GridProgress", "Mode", "align", "lanes_at_once", "run", "shares", "stylize_grid"]

@@ -61,6 +61,38 @@ def jobs(
                 yield Job(chunk, lanes, used if lanes > 1 else used[:1], shapes)
 
 
+@dataclass(frozen=True)
+class Share:
+    """Tasks of one program and shape, how many of them run at once, and the bytes that these take."""
+
+    tasks: tuple[Task, ...]
+    at_once: int
+    nbytes: int
+
+
+def shares(tasks: Mapping[int, Task], *, mode: Mode, max_parallel: int | None) -> list[Share]:
+    """Return how tasks would be run, and what that would take; their programs are compiled.
+
+    Raises:
+        NstError: there is not enough memory.
+    """
+    tasks = fitted(tasks, (), mode)
+    threads = workers(tasks, mode, max_parallel)
+    groups: dict[Any, list[Job]] = {}
+    for job in jobs(tasks, finished=(), mode=mode, max_parallel=max_parallel, keep=None, stamp=""):
+        groups.setdefault(_program_of(tasks[job.indexes[0]]), []).append(job)
+    found = []
+    for group in groups.values():
+        job = group[0]
+        every = tuple(tasks[index] for each in group for index in each.indexes)
+        arguments, rest = memory.taken(compiled(every[0].program, job.shapes, job.lanes, job.devices))
+        network = nbytes(job.shapes.args[0])
+        at_once = min(len(every), threads * job.lanes)
+        copies = at_once if job.lanes == 1 else 1
+        found.append(Share(every, at_once, network + copies * (arguments - network + rest)))
+    return found
+
+
 def _program_of(task: Task) -> Any:
     layers = (tuple(task.weights.content_layers), tuple(task.weights.style_layers))
     return group_of(task), layers, id(task.params)
