@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(if $(EXTRA),-$(EXTRA))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format check bench wheel clean
+.PHONY: help setup run doodle test lint format check bench wheel clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -23,6 +23,9 @@ comma := ,
 
 run: setup  ## paint the example: starry.png
 	$(BIN)/python -m nst_jax --config configs/starry.yaml
+
+doodle: setup  ## paint a doodle: doodle.png
+	$(BIN)/python -m nst_jax --config configs/doodle.yaml
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal

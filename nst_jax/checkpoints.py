@@ -22,6 +22,15 @@ def save(path: Path, state: Any, about: dict[str, Any]) -> None:
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **leaves)  # type: ignore[arg-type]
 
 
+def about(path: Path) -> dict[str, Any]:
+    """Return the plain values of what `save` wrote; nothing if there is nothing to read."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(json.loads(stored["about"].tobytes()))
+    except Exception:
+        return {}
+
+
 def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
     """Read what `save` wrote; None if there is nothing of the structure and shapes of ``like``."""
     leaves, structure = jax.tree.flatten(like)

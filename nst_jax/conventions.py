@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-ConventionName = Literal["gatys2016", "literal", "notebook", "johnson"]
+ConventionName = Literal["gatys2016", "literal", "notebook", "johnson", "champandard2016"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Convention:
     With C and S of `losses.content_loss` and `losses.style_loss`, N channels and M positions, the loss is
     alpha * content_factor * C (* N M if `content_sum`) + beta * sum_l w_l * style_factor * S_l (/ N_l^2 if
     `style_per_channel`) + gamma * V, V being the total variation: half of its sum if `variation_sum`,
-    otherwise its mean over pixels and channels.
+    otherwise its mean over pixels and channels. With patches, S is `patches.patch_loss`, never per channel.
     """
 
     content_weight: float
@@ -51,4 +51,6 @@ CONVENTIONS: dict[ConventionName, Convention] = {
     "notebook": Convention(1.0, 1e3, 0.0, style_per_channel=True),
     # Johnson's neural-style: 5 C + sum_l 1e2/N_l^2 S_l + 1e-3 V (V only in his gradient; in the loss here).
     "johnson": Convention(5.0, 1e2, 1e-3, style_per_channel=True, variation_sum=True),
+    # Champandard (2016): 10 C + 25 to 250 times the patches' differences, both averaged as in his code.
+    "champandard2016": Convention(10.0, 50.0, 0.0),
 }

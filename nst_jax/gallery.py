@@ -152,7 +152,15 @@ def _result(record: Mapping[str, Any] | None) -> dict[str, Any]:
 def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: bytes | None) -> dict[str, Any]:
     picture, result = picture_of(folder, cell), _result(record)
     larger = f"larger_{cell.index:04d}{picture.suffix}"
-    command = ["nst-jax", "--replay", str(picture), "--size", str(2 * cell.config.size), "--output", larger]
+    command = [
+        "nst-jax",
+        "--replay",
+        str(picture),
+        "--size",
+        str(2 * (cell.config.size or configs.LONGEST)),
+        "--output",
+        larger,
+    ]
     return {
         "index": cell.index,
         "position": cell.position,
@@ -193,7 +201,7 @@ def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[
         "style.weight": config.style.weight,
         "convention": config.loss.convention,
         "init": config.init,
-        "size": f"{config.size} pixels",
+        "size": config.size and f"{config.size} pixels",
         "evaluations": config.solver.evaluations,
         "network": record["encoder"]["name"],
         "nst_jax": record["versions"].get("nst_jax"),

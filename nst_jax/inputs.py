@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nst_jax import images, samples
-from nst_jax.config import INIT_SOURCES, Config
+from nst_jax import images, maps, samples
+from nst_jax.config import INIT_SOURCES, LONGEST, Config
 from nst_jax.errors import ConfigError
 from nst_jax.images import Picture
 
@@ -18,9 +20,14 @@ class Inputs:
     """The pictures of a run, the content at the size of the result, and the digest of each."""
 
     content: Picture
+    """Without a content image, a grey one of the doodle's size."""
     style: Picture
     init: Any
     digests: dict[str, str]
+    maps: dict[str, Any]
+    """``content_map`` and ``style_map``, if there are any."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
 
 
 def read_picture(name: str, max_pixels: int) -> tuple[Picture, str]:
@@ -29,19 +36,30 @@ def read_picture(name: str, max_pixels: int) -> tuple[Picture, str]:
         picture = Picture(samples.load(name.removeprefix("sample:")))
     else:
         picture = images.read(name, max_pixels=max_pixels)
-    return picture, hashlib.sha256(np.ascontiguousarray(picture.rgb).tobytes()).hexdigest()
+    return picture, _digest(picture.rgb)
 
 
 def names_of(config: Config) -> dict[str, str]:
-    """Return the pictures that a config names: content, style, and the first image if it is a file.
+    """Return the pictures that a config names: content, style, their maps, and the first image if a file.
 
     Raises:
-        ConfigError: no content or style is given.
+        ConfigError: no content or style is given, or a map without the other.
     """
+    doodle = config.style.kind != "gram" and config.content.image is None and config.content.map is not None
     for name, given in (("content", config.content.image), ("style", config.style.image)):
-        if given is None:
-            raise ConfigError(f"{name}.image: no {name} image given: use --{name} FILE, or sample:NAME")
-    names = {"content": str(config.content.image), "style": str(config.style.image)}
+        if given is None and not (name == "content" and doodle):
+            more = (
+                ", or --content-map FILE for a doodle"
+                if (config.style.kind, name) == ("patch", "content")
+                else ""
+            )
+            raise ConfigError(f"{name}.image: no {name} image given: use --{name} FILE, or sample:NAME{more}")
+    if doodle and config.content.weight:
+        raise ConfigError(
+            "content.weight: there is no content image to compare with; leave it out, or give one"
+        )
+    names = {} if doodle else {"content": str(config.content.image)}
+    names |= {"style": str(config.style.image)} | _maps_of(config)
     if isinstance(config.init, str) and config.init not in INIT_SOURCES:
         names["init"] = config.init
     return names
@@ -53,10 +71,93 @@ def read_inputs(config: Config) -> Inputs:
     Raises:
         NstError: a picture that is not given, or cannot be read.
     """
-    found = {name: read_picture(file, config.max_pixels) for name, file in names_of(config).items()}
-    digests = {name: digest for name, (_, digest) in found.items()}
+    names = names_of(config)
+    drawn, digests, notes = read_maps(config, names)
+    found = {
+        name: read_picture(file, config.max_pixels)
+        for name, file in names.items()
+        if not name.endswith("_map")
+    }
+    digests = {name: digest for name, (_, digest) in found.items()} | digests
     init: Any = found["init"][0].rgb if "init" in found else config.init
-    return Inputs(sized(found["content"][0], config.size), found["style"][0], init, digests)
+    if "content" in found:
+        content = sized(found["content"][0], config.size or LONGEST)
+    else:
+        content = Picture(doodled(drawn["content_map"], config.size))
+        init = "noise" if init == "content" else init
+    for name, image in (("content", content), ("style", found["style"][0])):
+        if f"{name}_map" in drawn:
+            maps.check_shape(drawn[f"{name}_map"], image.rgb.shape[:2], name)
+    if config.style.kind == "patch" and not drawn:
+        notes = (
+            "no semantic maps: plain patch-based style transfer; --content-map and --style-map would guide",
+        )
+    return Inputs(content, found["style"][0], init, digests, drawn, notes)
+
+
+def read_maps(
+    config: Config, names: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str], tuple[str, ...]]:
+    """Return both semantic maps as they are compared, the digest of each file, and what should be said."""
+    read = {
+        name: samples.load(file.removeprefix("sample:"))
+        if file.startswith("sample:")
+        else images.read_map(file, max_pixels=config.max_pixels)
+        for name, file in names.items()
+        if name.endswith("_map")
+    }
+    if not read:
+        return {}, {}, ()
+    kind = "colours" if config.style.kind == "guided_gram" else config.semantic.map
+    *both, notes = maps.encoded(read["content_map"], read["style_map"], kind=kind)
+    digests = {name: _digest(array) for name, array in read.items()}
+    return dict(zip(("content_map", "style_map"), both, strict=True)), digests, tuple(notes)
+
+
+def doodled(content_map: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
+    """Return the grey picture that stands for the content of a doodle, of the size that is wanted."""
+    height, width = content_map.shape[:2]
+    scale = 1.0 if size is None else size / max(height, width)
+    return np.full((max(1, round(height * scale)), max(1, round(width * scale)), 3), 0.5, np.float32)
+
+
+def _maps_of(config: Config) -> dict[str, str]:
+    """Return the names of both maps, given or found beside the images; nothing if only one was found."""
+    if config.style.kind == "gram":
+        for name, given in (("content", config.content.map), ("style", config.style.map)):
+            if given not in (None, "none"):
+                raise ConfigError(
+                    f"{name}.map: maps guide style.kind patch and guided_gram, and style.kind is gram: "
+                    "use --config semantic, or doodle"
+                )
+        return {}
+    found = {
+        "content": _beside(config.content.image, config.content.map),
+        "style": _beside(config.style.image, config.style.map),
+    }
+    for name, other in (("content", "style"), ("style", "content")):
+        given = getattr(config, name).map
+        if given not in (None, "none") and found[other] is None:
+            raise ConfigError(f"{other}.map: there is a map of the {name} but none of the {other}: give both")
+    if None in found.values():
+        if config.style.kind == "guided_gram":
+            raise ConfigError("style.kind: guided_gram needs maps: give --content-map and --style-map")
+        return {}
+    return {f"{name}_map": str(file) for name, file in found.items()}
+
+
+def _beside(image: str | None, given: str | None) -> str | None:
+    """Return the map of an image: the one given, or what is called like the image with ``_sem``."""
+    if given is not None or image is None:
+        return None if given == "none" else given
+    if image.startswith("sample:"):
+        return f"{image}_sem" if f"{image.removeprefix('sample:')}_sem" in samples.CREDITS else None
+    map_ = Path(image).with_name(f"{Path(image).stem}_sem.png")
+    return str(map_) if map_.is_file() else None
+
+
+def _digest(array: NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def sized(picture: Picture, size: int) -> Picture:
@@ -77,15 +178,27 @@ def encoder(config: Config, download: Callable[[int, int], None] | None = None) 
 
 def options(config: Config) -> dict[str, Any]:
     """Return what `transfer.stylize` and `tasks.prepare` are told besides pictures and network."""
+    doodle = config.content.image is None and config.content.map is not None
+    turns = [
+        (turn, scale) for turn in (0.0, *config.patch.rotations) for scale in (1.0, *config.patch.scales)
+    ]
     return {
         "seed": config.seed,
         "evaluations": config.solver.evaluations,
         "convention": config.loss.convention,
-        "content_weight": config.content.weight,
+        "content_weight": 0.0 if doodle else config.content.weight,
         "style_weight": config.style.weight,
         "total_variation": config.loss.total_variation,
-        "content_layers": config.content.layers,
+        "content_layers": () if doodle else config.content.layers,
         "style_layers": config.style.layers,
+        "style_kind": config.style.kind,
+        "semantic_weight": config.semantic.weight,
+        "patch_size": config.patch.size,
+        "patch_memory": config.patch.memory,
+        "patch_variety": config.patch.variety,
+        "patch_copies": tuple(turns[1:]),
+        "levels": config.pyramid.levels,
+        "level_factor": config.pyramid.factor,
         "pool": config.network.pool,
         "padding": config.network.padding,
         "engine": config.network.engine,

@@ -52,6 +52,23 @@ def _product(a: Array, b: Array) -> Array:
     return jnp.matmul(a.T, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
 
 
+def guided_gram_matrices(F: Array, guides: Array) -> Array:
+    """Return a Gram matrix for each region, ``(regions, channels, channels)``.
+
+    G_r = F_r^T F_r with F_r = T_r F, the features times a guidance channel T_r = g_r / sqrt(sum g_r^2): Gatys
+    et al., "Controlling perceptual factors in neural style transfer" (CVPR 2017), equations (5) and (6). With
+    a single region of ones that is `gram_matrix`; a region without positions has a matrix of zeros.
+
+    Args:
+        F: features, ``(height, width, channels)``.
+        guides: g, ``(height, width, regions)``: the share of each region in each position.
+    """
+    F, energy = jnp.asarray(F), jnp.sum(jnp.square(guides), (0, 1))
+    T = _positions(guides / jnp.sqrt(jnp.where(energy > 0, energy, 1.0)))
+    positions = _positions(F)
+    return jnp.stack([_product(positions * t, positions * t) for t in T.astype(F.dtype).T[:, :, None]])
+
+
 def style_loss(G: Array, A: Array) -> Array:
     """Return the mean squared difference of two Gram matrices per position, S = sum_ij (G_ij - A_ij)^2 / N^2.
 

@@ -14,10 +14,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from nst_jax import strips, vgg
+from nst_jax.config import StyleKind
 from nst_jax.conventions import CONVENTIONS, ConventionName
 from nst_jax.convolution import Engine, Padding
 from nst_jax.layers import block_and_index, canonical_layers, layer_names
-from nst_jax.losses import content_loss, gram_matrix, style_loss, total_variation
+from nst_jax.losses import content_loss, gram_matrix, guided_gram_matrices, style_loss, total_variation
+from nst_jax.patches import BLOCK_BYTES, GAMMA, PatchStyle, Source, balance, patch_loss
 from nst_jax.vgg import Params, Pool
 
 Terms = dict[str, Array]
@@ -39,6 +41,8 @@ class Weights:
     total_variation: Array | float
     content_layers: dict[str, Array | float]
     style_layers: dict[str, Array | float]
+    semantic: Array | float = GAMMA
+    """Gamma of `patches`: how much maps count in the choice of patches."""
 
 
 def make_weights(
@@ -55,6 +59,7 @@ def make_weights(
         "conv4_1",
         "conv5_1",
     ),
+    semantic: float = GAMMA,
 ) -> Weights:
     """Return weights; what is not given is the convention's own value.
 
@@ -65,6 +70,7 @@ def make_weights(
         total_variation: weight of the smoothness term.
         content_layers: names, or names with their weights.
         style_layers: likewise; the w_l of equation (5).
+        semantic: gamma of Champandard (2016), for patches.
     """
     rules = CONVENTIONS[convention]
     return Weights(
@@ -73,6 +79,7 @@ def make_weights(
         total_variation=rules.total_variation if total_variation is None else total_variation,
         content_layers=_layer_weights(content_layers, share=rules.layers_share),
         style_layers=_layer_weights(style_layers, share=rules.layers_share),
+        semantic=semantic,
     )
 
 
@@ -87,10 +94,23 @@ def _layer_weights(layers: Sequence[str] | Mapping[str, float], *, share: bool) 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Targets:
-    """What the image is compared with: content features P and Gram matrices A of the style."""
+    """What the image is compared with: content features P, and A of the style, whatever its kind."""
 
     content: dict[str, Array]
-    style: dict[str, Array]
+    style: dict[str, Any]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Guided:
+    """Gram matrices of the style's regions, and where these are in the picture to be made."""
+
+    grams: Array
+    """``(regions, channels, channels)``"""
+    guides: Array
+    """``(height, width, regions)``"""
+    shares: Array
+    """Of each region in the loss, ``(regions,)``: equal for those that both pictures have, else zero."""
 
 
 def make_targets(
@@ -122,6 +142,44 @@ def content_targets(
 def style_targets(params: Params, style: Array, *, layers: Sequence[str], **options: Any) -> dict[str, Array]:
     """Return the Gram matrices A of equation (4), by layer; for the options see `representations`."""
     return representations(params, style, style_layers=layers, **options)[1]
+
+
+def patch_targets(
+    features: Sequence[Mapping[str, Array]], maps: Sequence[Array], map_: Array
+) -> dict[str, PatchStyle]:
+    """Return what patches are compared with, by layer.
+
+    Args:
+        features: of the style, and perhaps of its copies: by layer.
+        maps: of these, each of its image's height and width; without channels where there are none.
+        map_: of the picture to be made, of its height and width.
+    """
+    found = {}
+    for name in features[0]:
+        scaled = [averaged(each, name) for each in (*maps, map_)]
+        factor = balance(features[0][name], scaled[0])
+        pairs = zip(features, scaled, strict=False)
+        sources = tuple(Source(each[name], factor * small) for each, small in pairs)
+        found[name] = PatchStyle(sources, factor * scaled[-1])
+    return found
+
+
+def guided_targets(features: Mapping[str, Array], style_map: Array, map_: Array) -> dict[str, Guided]:
+    """Return the Gram matrices of each region, by layer; the maps are as in `patch_targets`."""
+    found = {}
+    for name, F in features.items():
+        theirs, ours = averaged(style_map, name), averaged(map_, name)
+        present = (jnp.max(theirs, (0, 1)) > 0) & (jnp.max(ours, (0, 1)) > 0)
+        shares = present / jnp.maximum(1, jnp.sum(present))
+        found[name] = Guided(guided_gram_matrices(F, theirs), ours, shares)
+    return found
+
+
+def averaged(map_: Array, layer: str) -> Array:
+    """Return a map of an image's size, averaged down to a layer's as by average pooling."""
+    for _ in range(block_and_index(layer)[0] - 1):
+        map_ = vgg.pooled(map_, "avg")
+    return map_
 
 
 def representations(
@@ -225,6 +283,10 @@ def loss(
     weights: Weights,
     *,
     convention: ConventionName = "gatys2016",
+    kind: StyleKind = "gram",
+    patch_size: int = 3,
+    patch_bytes: int = BLOCK_BYTES,
+    variety: float = 0.0,
     **options: Any,
 ) -> tuple[Array, Terms]:
     """Return the loss of an image and its weighted terms, which add up to it.
@@ -234,17 +296,27 @@ def loss(
     Args:
         x: image in the network's input space, of the content image's size.
         params: parameters of the network.
-        targets: from `make_targets`.
+        targets: from `make_targets`; of patches from `patch_targets`, of regions from `guided_targets`.
         weights: from `make_weights`, of the same layers.
         convention: whose formula to use.
+        kind: of the style's targets.
+        patch_size: positions of a patch in each direction.
+        patch_bytes: see `patches.nearest`.
+        variety: likewise.
         options: those of `representations`: ``pool``, ``padding``, ``engine``, ...
 
     Returns:
         The scalar loss, and a dict of its terms: ``content/LAYER``, ``style/LAYER``, ``total_variation``.
     """
     rules = CONVENTIONS[convention]
+    gram = kind == "gram"
+    seen = (*targets.content, *(() if gram else targets.style))
     F, G = representations(
-        params, x, content_layers=tuple(targets.content), style_layers=tuple(targets.style), **options
+        params,
+        x,
+        content_layers=tuple(dict.fromkeys(seen)),
+        style_layers=tuple(targets.style) if gram else (),
+        **options,
     )
     terms: Terms = {}
     for name, P in targets.content.items():
@@ -253,9 +325,21 @@ def loss(
             weights.content * weights.content_layers[name] * factor * content_loss(F[name], P)
         )
     for name, A in targets.style.items():
-        factor = rules.style_factor / (A.size if rules.style_per_channel else 1.0)
-        S = style_loss(G[name], A)
+        factor = rules.style_factor
+        if kind == "patch":
+            S = patch_loss(
+                F[name], A, weights.semantic, size=patch_size, block_bytes=patch_bytes, variety=variety
+            )
+        else:
+            factor /= (A if gram else A.grams[0]).size if rules.style_per_channel else 1.0
+            S = style_loss(G[name], A) if gram else _guided_loss(F[name], A)
         terms[f"style/{name}"] = weights.style * weights.style_layers[name] * factor * S
     variation = 0.5 if rules.variation_sum else 1.0 / x.size
     terms["total_variation"] = weights.total_variation * variation * total_variation(x)
     return jnp.asarray(sum(terms.values())), terms
+
+
+def _guided_loss(F: Array, style: Guided) -> Array:
+    """Return the mean of `losses.style_loss` over the regions that both pictures have."""
+    G = guided_gram_matrices(F, style.guides)
+    return jnp.sum(style.shares * jax.vmap(style_loss)(G, style.grams))

@@ -56,7 +56,11 @@ def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if record["encoder"]["name"] == "dictionary":  # it had no VGG-19 then; do without it now
             settings["weights"] = "dictionary"
         for section in ("content", "style"):
-            settings[section]["image"] = _found(settings[section]["image"], picture.parent)
+            for name in ("image", "map"):  # a doodle has no content image, and most runs have no map
+                if settings[section].get(name) is not None:
+                    settings[section][name] = _found(settings[section][name], picture.parent)
+        if settings["style"]["image"] is None:
+            raise KeyError("image")
         if isinstance(settings["init"], str) and settings["init"] not in INIT_SOURCES:
             settings["init"] = _found(settings["init"], picture.parent)
     except (ValueError, KeyError, TypeError):

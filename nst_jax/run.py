@@ -70,8 +70,9 @@ def run(
     from nst_jax.transfer import Progress, stylize
 
     encoder = inputs.encoder(config, download)
-    if encoder.note:
-        say(encoder.note)
+    for note in (encoder.note, *pictures.notes):
+        if note:
+            say(note)
     record = records.record(config, encoder.record(), pictures.digests)
     for difference in records.differences(record, earlier or {}):
         say(f"note: this may not repeat the picture exactly: {difference}")
@@ -98,6 +99,7 @@ def run(
             style_scale=config.style.scale,
             style_fit=config.style.fit,
             stops=config.output.save_every,
+            **pictures.maps,
             **inputs.options(config),
         )
         ended = records.ended(result)
@@ -130,12 +132,16 @@ def plan(
     from nst_jax import fitting, tasks
 
     encoder = inputs.encoder(config, download)
-    if encoder.note:
-        say(encoder.note)
+    for note in (encoder.note, *pictures.notes):
+        if note:
+            say(note)
     pair = tasks.fitted(
         pictures.content.rgb, pictures.style.rgb, scale=config.style.scale, fit=config.style.fit
     )
-    task = tasks.prepare(*pair, params=encoder.params, init=pictures.init, **inputs.options(config))
+    content, style = pair
+    task = tasks.prepare(
+        content, style, params=encoder.params, init=pictures.init, **pictures.maps, **inputs.options(config)
+    )
     return fitting.table(*fitting.fit(task))
 
 
@@ -149,7 +155,7 @@ def _check_output(output: Path, config: Config) -> None:
         raise OutputError(f"{output}: the folder {parent} is not writable")
     if output.is_dir():
         raise OutputError(f"{output}: is a folder; give the name of a picture")
-    for name in (config.content.image, config.style.image, config.init):
+    for name in (config.content.image, config.style.image, config.content.map, config.style.map, config.init):
         if (
             isinstance(name, str)
             and output.exists()
@@ -171,7 +177,9 @@ def _check_output(output: Path, config: Config) -> None:
             raise OutputError(
                 f"{output.with_suffix('.json')}: is not of an earlier run; give another --output"
             )
-    needed = 64 * config.size**2 * config.output.bits // 8  # picture, copies and steps: rough, and generous
+    needed = (
+        64 * (config.size or configs.LONGEST) ** 2 * config.output.bits // 8
+    )  # picture, copies and steps: rough, and generous
     free = shutil.disk_usage(parent).free
     if free < min(needed, 2**28):
         raise OutputError(
@@ -208,6 +216,7 @@ def _line(progress: Any) -> dict[str, Any]:
     return {
         "evaluations": progress.evaluations,
         "loss": progress.loss,
+        **({"level": progress.level} if progress.levels > 1 else {}),
         "terms": progress.terms,
         "seconds": seconds,
     }

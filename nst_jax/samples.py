@@ -1,4 +1,7 @@
-"""Example pictures that work by name and without a network: photographs for content, paintings for style.
+"""Example pictures that work by name and without a network.
+
+Photographs are for content, paintings for style, maps for doodles: a painting's map tells its parts by their
+colours, and a doodle is another map in the same colours, of a picture yet to be painted.
 
 A picture is a float32 RGB array of shape (height, width, 3) in [0, 1].
 """
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_jax import files, images, paintings
+from nst_jax import files, images, paintings, riverside
 from nst_jax.errors import ImageError, OutputError, did_you_mean
 
 FloatArray = NDArray[np.float32]
@@ -22,7 +25,7 @@ class Sample:
     """What is known about an example picture.
 
     Attributes:
-        kind: "content" for photographs, "style" for paintings.
+        kind: "content" for photographs, "style" for paintings, "map" for maps and doodles.
         description: one line.
         licence: how it may be used, and whose it is.
     """
@@ -42,19 +45,25 @@ CREDITS = {
     "starry_swirls": Sample("style", "a swirling night sky, in the manner of van Gogh", _OURS),
     "burning_sky": Sample("style", "a flowing sunset over a fjord, in the manner of Munch", _OURS),
     "stained_glass": Sample("style", "a rose window of glowing panes in lead", _OURS),
+    "riverside": Sample("style", "trees and a meadow by a river, in the manner of Monet", _OURS),
+    "riverside_sem": Sample("map", "where riverside has sky, hills, trees, meadow and river", _OURS),
+    "river_doodle_sem": Sample("map", "a doodle of another landscape in the same colours", _OURS),
 }
 """Every example picture by name."""
 
+_MAPS = {"riverside_sem": riverside.riverside_map, "river_doodle_sem": riverside.river_doodle}
+
 
 def names() -> tuple[str, ...]:
-    """Return the names of the example pictures, photographs first."""
+    """Return the names of the example pictures: photographs, then paintings, then maps."""
     return tuple(CREDITS)
 
 
 def describe() -> str:
     """Return a table, one line for each picture: name, kind, description and licence."""
+    width = max(map(len, CREDITS))
     return "\n".join(
-        f"{name:<14} {sample.kind:<8} {sample.description} ({sample.licence})"
+        f"{name:<{width}} {sample.kind:<8} {sample.description} ({sample.licence})"
         for name, sample in CREDITS.items()
     )
 
@@ -62,7 +71,8 @@ def describe() -> str:
 def load(name: str) -> FloatArray:
     """Return an example picture.
 
-    A painting takes some seconds the first time, and is then kept in the cache folder.
+    A painting takes some seconds the first time, and is then kept in the cache folder. A map has flat
+    colours, exact in 8 bits.
 
     Raises:
         ImageError: there is no example picture of that name.
@@ -70,6 +80,8 @@ def load(name: str) -> FloatArray:
     if name not in CREDITS:
         hint = did_you_mean(name, CREDITS)
         raise ImageError(f"'{name}' is not an example picture{hint}; allowed: {', '.join(CREDITS)}")
+    if name in _MAPS:
+        return _MAPS[name]()
     return _painting(name) if CREDITS[name].kind == "style" else _photograph(name)
 
 
@@ -85,7 +97,8 @@ def _painting(name: str) -> FloatArray:
         kept = images.read(path).rgb
         if kept.shape == (paintings.HEIGHT, paintings.WIDTH, 3):
             return kept
-    levels = np.floor(paintings.PAINTINGS[name]() * 255 + 0.5)
+    painters = {**paintings.PAINTINGS, "riverside": riverside.riverside}
+    levels = np.floor(painters[name]() * 255 + 0.5)
     painted: FloatArray = levels.astype(np.float32) / np.float32(255)  # as the kept copy will be read
     with suppress(OSError, OutputError):  # a cache that cannot be written costs time only
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from typing import Any
 import filelock
 
 from nst_jax import config as configs
-from nst_jax import gallery, images, inputs, records
+from nst_jax import gallery, images, inputs, maps, records
 from nst_jax.config import Cell, Config
 from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.files import write_atomically
@@ -72,8 +72,9 @@ def run(
 
     # Late: it imports JAX, and mistakes should not wait for that.
     encoder = inputs.encoder(config, download)
-    if encoder.note:
-        say(encoder.note)
+    for note in (encoder.note, *pictures.notes):
+        if note:
+            say(note)
     ready = _prepared(cells, pictures, encoder)
     record = records.record(config, encoder.record(), pictures.digests) | {"kind": "sweep"}
     mine = [cell for cell in cells if cell.index % shard[1] == shard[0] - 1]
@@ -103,8 +104,9 @@ def plan(
     from nst_jax import fitting, lanes
 
     encoder = inputs.encoder(config, download)
-    if encoder.note:
-        say(encoder.note)
+    for note in (encoder.note, *pictures.notes):
+        if note:
+            say(note)
     ready = _prepared(cells, pictures, encoder)
     lines = []
     for share in lanes.shares(ready, mode=config.sweep.lanes, max_parallel=config.sweep.max_parallel):
@@ -122,9 +124,17 @@ def plan(
 class Pictures:
     """The pictures of a sweep: contents at their size, the others by name only, for they may be many."""
 
-    contents: dict[tuple[str, int], Picture]
+    contents: dict[tuple[str, int | None], Picture]
     digests: dict[str, str]
     """By what a picture is used for and its name."""
+    maps: dict[tuple[Any, ...], dict[str, Any]]
+    """Semantic maps, see `inputs.Inputs`, by `_maps_key`."""
+    notes: list[str]
+
+    def content(self, config: Config) -> Picture:
+        """Return the content of one cell."""
+        names = inputs.names_of(config)
+        return self.contents[names.get("content", names.get("content_map", "")), config.size]
 
     def of(self, config: Config) -> dict[str, str]:
         """Return the digests of one cell's pictures."""
@@ -175,18 +185,40 @@ def _check_shard(shard: tuple[int, int]) -> None:
 
 def _read(cells: list[Cell]) -> Pictures:
     """Read each picture once."""
-    found = Pictures({}, {})
-    uses: dict[str, list[tuple[str, int]]] = {}
+    found = Pictures({}, {}, {}, [])
+    uses: dict[str, list[tuple[str, int | None]]] = {}
     for cell in cells:
-        for use, name in inputs.names_of(cell.config).items():
-            uses.setdefault(name, []).append((use, cell.config.size))
+        names = inputs.names_of(cell.config)
+        _read_maps(found, cell.config, names)
+        for use, name in names.items():
+            if not use.endswith("_map"):
+                uses.setdefault(name, []).append((use, cell.config.size))
     for name, used in uses.items():
         picture, digest = inputs.read_picture(name, cells[0].config.max_pixels)
         for use, size in dict.fromkeys(used):
             found.digests[f"{use} {name}"] = digest
             if use == "content":
-                found.contents[name, size] = inputs.sized(picture, size)
+                found.contents[name, size] = inputs.sized(picture, size or configs.LONGEST)
+            for key, drawn in found.maps.items():
+                if drawn and name == key[{"content": 2, "style": 3}.get(use, 4)]:
+                    maps.check_shape(drawn[f"{use}_map"], picture.rgb.shape[:2], use)
     return found
+
+
+def _maps_key(config: Config, names: Mapping[str, str]) -> tuple[Any, ...]:
+    files = (names.get("content_map"), names.get("style_map"), names.get("content"), names["style"])
+    return *files, config.style.kind, config.semantic.map
+
+
+def _read_maps(found: Pictures, config: Config, names: dict[str, str]) -> None:
+    key = _maps_key(config, names)
+    if key not in found.maps:
+        found.maps[key], digests, notes = inputs.read_maps(config, names)
+        found.digests.update({f"{use} {names[use]}": digest for use, digest in digests.items()})
+        found.notes.extend(note for note in notes if note not in found.notes)
+    if "content" not in names:
+        doodle = inputs.doodled(found.maps[key]["content_map"], config.size)
+        found.contents[names["content_map"], config.size] = Picture(doodle)
 
 
 def _prepared(cells: list[Cell], pictures: Pictures, encoder: Any) -> dict[int, Any]:
@@ -199,7 +231,7 @@ def _prepared(cells: list[Cell], pictures: Pictures, encoder: Any) -> dict[int, 
     for cell in sorted(cells, key=lambda cell: str(cell.config.style.image)):  # each style is read once
         config, style = cell.config, cell.config.style
         names = inputs.names_of(config)
-        content = pictures.contents[names["content"], config.size].rgb
+        content = pictures.content(config).rgb
         key = (names["style"], content.shape, style.scale, style.fit)
         try:
             if key not in styles:
@@ -210,7 +242,10 @@ def _prepared(cells: list[Cell], pictures: Pictures, encoder: Any) -> dict[int, 
                 if names["init"] not in styles:
                     styles[names["init"]] = inputs.read_picture(names["init"], config.max_pixels)[0].rgb
                 init = styles[names["init"]]
-            options = {"init": init, "params": encoder.params} | inputs.options(config)
+            elif init == "content" and "content" not in names:
+                init = "noise"
+            guides = pictures.maps[_maps_key(config, names)]
+            options = {"init": init, "params": encoder.params} | guides | inputs.options(config)
             ready[cell.index] = tasks.prepare(content, styles[key], **options)
         except NstError as error:
             raise type(error)(f"cell {cell.index} ({cell.where}): {error}") from None
@@ -235,7 +270,7 @@ def _paint(
 
     def write(index: int, result: Any, curve: lanes.Curve) -> None:
         cell = by_index[index]
-        alpha = pictures.contents[inputs.names_of(cell.config)["content"], cell.config.size].alpha
+        alpha = pictures.content(cell.config).alpha
         ended = records.ended(result)
         about = records.record(cell.config, record["encoder"], pictures.of(cell.config)) | {"result": ended}
         path = gallery.picture_of(folder, cell)

@@ -4,7 +4,7 @@ Images are RGB in [0, 1], shape ``(height, width, 3)``: float, or uint8 for 0 to
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -16,11 +16,12 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from nst_jax import images, objective, solver, vgg
-from nst_jax.config import INIT_SOURCES
+from nst_jax.config import INIT_SOURCES, STYLE_LAYERS, StyleKind
 from nst_jax.conventions import ConventionName
 from nst_jax.convolution import Engine, Padding
 from nst_jax.errors import ImageError, NstError
 from nst_jax.layers import block_and_index, stride
+from nst_jax.patches import BLOCK_BYTES, GAMMA
 
 HISTORY = 100
 HISTORY_BYTES = 2**29
@@ -40,6 +41,9 @@ _MATMUL = {"auto": None, "f32": "float32", "tf32": "tensorfloat32", "bf16": "flo
 SEEING = ("pool", "padding", "engine", "recompute", "dtype")
 """Options of `objective.representations`."""
 
+LEVELS: dict[StyleKind, int] = {"gram": 1, "guided_gram": 1, "patch": 3}
+"""Sizes of a run unless told otherwise."""
+
 LARGE = 2**19
 """From so many pixels on, a CPU computes the first block twice, for half the memory."""
 
@@ -58,10 +62,15 @@ class Program:
     engine: Engine = "auto"
     precision: Precision = "auto"
     recompute: int = 0
+    kind: StyleKind = "gram"
+    patch_size: int = 3
+    patch_bytes: int = BLOCK_BYTES
+    variety: float = 0.0
 
     def build(self) -> solver.Method:
         """Return the functions to be compiled."""
-        fun = partial(objective.loss, convention=self.convention, **self.seeing)
+        styled = {name: getattr(self, name) for name in ("kind", "patch_size", "patch_bytes", "variety")}
+        fun = partial(objective.loss, convention=self.convention, **styled, **self.seeing)
         if self.method == "adam":
             method = solver.adam(fun, learning_rate=self.learning_rate)
         else:
@@ -108,6 +117,14 @@ class Task:
     memory_limit: int | None = None
     open: tuple[str, ...] = ()
     """What of the program may be changed for it to fit in memory: ``history``, ``recompute``."""
+    content_map: NDArray[np.float32] | None = None
+    style_map: NDArray[np.float32] | None = None
+    """Semantic maps, of their images' sizes."""
+    copies: tuple[tuple[float, float], ...] = ()
+    """Degrees and scale of further copies of the style, for patches."""
+    levels: int = 1
+    factor: float = 2.0
+    """So many sizes, each larger than the one before by the factor; see `pyramid`."""
 
     def first_image(self) -> Array:
         """Return the image to start from, in the network's input space."""
@@ -118,7 +135,7 @@ class Task:
         program = self.program
         network: vgg.Params = vgg.prepared(
             self.params,
-            deepest=_deepest(self.weights),
+            deepest=deepest(self.weights),
             engine=program.engine,
             padding=program.padding,
             dtype=program.dtype,
@@ -135,6 +152,11 @@ def fitted(
     return photograph, images.resize(painting, style_size(painting.shape[:2], (height, width), scale, fit))
 
 
+def canvas(height: int, width: int) -> NDArray[np.float32]:
+    """Return what stands for the content where there is none: a grey that only has a size."""
+    return np.full((height, width, 3), 0.5, np.float32)
+
+
 def prepare(
     content: NDArray[np.float32],
     style: NDArray[np.float32],
@@ -148,7 +170,7 @@ def prepare(
     style_weight: float | None,
     total_variation: float | None,
     content_layers: Sequence[str] | Mapping[str, float],
-    style_layers: Sequence[str] | Mapping[str, float],
+    style_layers: Sequence[str] | Mapping[str, float] | None,
     pool: vgg.Pool,
     padding: Padding,
     method: str,
@@ -159,6 +181,16 @@ def prepare(
     precision: Precision = "auto",
     memory: Memory = "auto",
     memory_limit: int | None = None,
+    style_kind: StyleKind = "gram",
+    content_map: NDArray[np.float32] | None = None,
+    style_map: NDArray[np.float32] | None = None,
+    semantic_weight: float = GAMMA,
+    patch_size: int = 3,
+    patch_memory: int = BLOCK_BYTES,
+    patch_variety: float = 0.0,
+    patch_copies: Sequence[tuple[float, float]] = (),
+    levels: int | None = None,
+    level_factor: float = 2.0,
 ) -> Task:
     """Check the settings of `transfer.stylize`, whose arguments these are, and make them ready.
 
@@ -173,11 +205,11 @@ def prepare(
         style=style_weight,
         total_variation=total_variation,
         content_layers=content_layers,
-        style_layers=style_layers,
+        style_layers=STYLE_LAYERS[style_kind] if style_layers is None else style_layers,
+        semantic=semantic_weight,
     )
     _check_weights(weights)
-    for name, image in (("content", content), ("style", style)):
-        check_size(image, name, _deepest(weights))
+    maps = _checked_maps(style_kind, content_map, style_map)
     program = Program(
         pool=pool,
         padding=padding,
@@ -189,9 +221,28 @@ def prepare(
         engine=engine,
         precision=precision,
         recompute=recompute_for(memory, content.shape[0] * content.shape[1]),
+        kind=style_kind,
+        patch_size=patch_size,
+        patch_bytes=patch_memory,
+        variety=patch_variety,
     )
     left_open = ("history",) * (history is None and method == "lbfgs") + ("recompute",) * (memory == "auto")
-    return Task(program, params, content, style, init, seed, weights, evaluations, memory_limit, left_open)
+    task = Task(program, params, content, style, init, seed, weights, evaluations, memory_limit, left_open)
+    sizes = [image.shape[:2] for image in (content, style)]
+    content_map, style_map = (
+        None if each is None else images.resize_map(each, size)
+        for each, size in zip(maps, sizes, strict=True)
+    )
+    task = replace(
+        task,
+        content_map=content_map,
+        style_map=style_map,
+        copies=tuple(patch_copies),
+        levels=LEVELS[style_kind] if levels is None else levels,
+        factor=level_factor,
+    )
+    check_layers(task)
+    return task
 
 
 def targets(task: Task, network: vgg.Params) -> objective.Targets:
@@ -206,11 +257,26 @@ def content_targets(task: Task, network: vgg.Params) -> dict[str, Array]:
     return found
 
 
-def style_targets(task: Task, network: vgg.Params) -> dict[str, Array]:
-    """Return the Gram matrices that a task's style is compared by; ``network`` is `Task.network`'s."""
+def style_targets(task: Task, network: vgg.Params) -> dict[str, Any]:
+    """Return what a task's style is compared by; ``network`` is `Task.network`'s."""
     layers = tuple(task.weights.style_layers)
-    found: dict[str, Array] = _represented(task, network, task.style, style_layers=layers)[1]
-    return found
+    if task.program.kind == "gram":
+        found: dict[str, Array] = _represented(task, network, task.style, style_layers=layers)[1]
+        return found
+    none = [np.zeros((*image.shape[:2], 0), np.float32) for image in (task.style, task.content)]
+    style_map, content_map = (
+        blank if given is None else given
+        for given, blank in zip((task.style_map, task.content_map), none, strict=True)
+    )
+    turns = ((0.0, 1.0), *task.copies)
+    pictures, guides = (
+        [image if turn == turns[0] else images.turned(image, *turn) for turn in turns]
+        for image in (task.style, style_map)
+    )
+    features = [_represented(task, network, picture, content_layers=layers)[0] for picture in pictures]
+    if task.program.kind == "guided_gram":
+        return dict(_guided(features[0], style_map, content_map))
+    return dict(_patched(features, guides, content_map))
 
 
 def style_size(
@@ -281,13 +347,13 @@ def as_image(image: ArrayLike, name: str) -> NDArray[np.float32]:
     return clipped
 
 
-def check_size(image: NDArray[Any], name: str, deepest: str) -> None:
+def check_size(image: NDArray[Any], name: str, layer: str) -> None:
     """Raise ImageError if an image is too small for a layer to have a single position."""
     height, width = image.shape[:2]
-    if min(height, width) < stride(deepest):
+    if min(height, width) < stride(layer):
         raise ImageError(
-            f"the {name} image is {width} x {height} pixels at the size used; layer {deepest} needs at least "
-            f"{stride(deepest)} in both directions: use a larger size or shallower layers"
+            f"the {name} image is {width} x {height} pixels at the size used; layer {layer} needs at least "
+            f"{stride(layer)} in both directions: use a larger size or shallower layers"
         )
 
 
@@ -303,6 +369,39 @@ def recompute_for(memory: Memory, pixels: int) -> int:
     return objective.IN_STRIPS if memory == "low" else 0
 
 
+def check_layers(task: Task) -> None:
+    """Raise ImageError if an image has no position, or no patch, at one of a task's layers."""
+    size = task.program.patch_size
+    for name, image in (("content", task.content), ("style", task.style)):
+        check_size(image, name, deepest(task.weights))
+        for layer in task.weights.style_layers if task.program.kind == "patch" else ():
+            height, width = (n // stride(layer) for n in image.shape[:2])
+            if min(height, width) < size:
+                raise ImageError(
+                    f"the {name} image has {width} x {height} positions at {layer}, less than a patch of "
+                    f"{size} x {size}: use a larger size, fewer pyramid.levels, a smaller patch.size or "
+                    "shallower layers"
+                )
+
+
+def _checked_maps(
+    kind: StyleKind, content: NDArray[np.float32] | None, style: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    if kind == "gram" and (content is not None or style is not None):
+        raise NstError("maps guide style.kind patch or guided_gram; with gram they would change nothing")
+    if (content is None) != (style is None):
+        given, missing = ("style", "content") if content is None else ("content", "style")
+        raise NstError(f"there is a {given} map but no {missing} map: give --{missing}-map too, or none")
+    if kind == "guided_gram" and content is None:
+        raise NstError("style.kind guided_gram needs maps: give --content-map and --style-map")
+    if content is not None and style is not None and content.shape[-1] != style.shape[-1]:
+        raise ImageError(
+            f"the content map has {content.shape[-1]} channels, the style map {style.shape[-1]}: "
+            "they should have equally many"
+        )
+    return content, style
+
+
 def _check_weights(weights: objective.Weights) -> None:
     content = weights.content * sum(weights.content_layers.values())
     style = weights.style * sum(weights.style_layers.values())
@@ -310,7 +409,8 @@ def _check_weights(weights: objective.Weights) -> None:
         raise NstError("all weights are zero: give content.weight or style.weight, and layers, above zero")
 
 
-def _deepest(weights: objective.Weights) -> str:
+def deepest(weights: objective.Weights) -> str:
+    """Return the deepest layer that any weight is for."""
     return max((*weights.content_layers, *weights.style_layers), key=block_and_index, default="conv1_1")
 
 
@@ -323,6 +423,10 @@ def _represented(task: Task, network: vgg.Params, image: ArrayLike, **layers: An
 @partial(jax.jit, static_argnames=("content_layers", "style_layers", *SEEING))
 def _represent(network: vgg.Params, image: ArrayLike, **options: Any) -> Any:
     return objective.representations(network, vgg.to_input(image), **options)
+
+
+_guided = jax.jit(objective.guided_targets)
+_patched = jax.jit(objective.patch_targets)
 
 
 @jax.jit

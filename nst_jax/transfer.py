@@ -6,7 +6,7 @@ Images are RGB in [0, 1], shape ``(height, width, 3)``: float, or uint8 for 0 to
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -16,13 +16,15 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from nst_jax import fitting, solver, vgg
-from nst_jax.config import Config
+from nst_jax import fitting, images, pyramid, solver, vgg
+from nst_jax.config import Config, StyleKind
 from nst_jax.conventions import ConventionName
 from nst_jax.convolution import Engine, Padding
 from nst_jax.encoder import Encoder, encoder_for
+from nst_jax.errors import NstError
 from nst_jax.memory import give_back, keep_freed
-from nst_jax.tasks import Memory, Precision, fitted, prepare, targets
+from nst_jax.patches import BLOCK_BYTES, GAMMA
+from nst_jax.tasks import Memory, Precision, Task, canvas, fitted, prepare, targets
 
 _DEFAULT = Config()
 
@@ -43,7 +45,11 @@ class Progress:
     rate: float
     """Evaluations per second lately."""
     picture: Callable[[], NDArray[np.float32]]
-    """Fetches the best image so far."""
+    """Fetches the best image so far, of the level's size."""
+    level: int = 1
+    levels: int = 1
+    left: float | None = None
+    """About how many seconds are left, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Result:
 
 
 def stylize(
-    content: ArrayLike,
+    content: ArrayLike | None,
     style: ArrayLike,
     *,
     encoder: str | Encoder = _DEFAULT.weights,
@@ -85,7 +91,17 @@ def stylize(
     style_weight: float | None = _DEFAULT.style.weight,
     total_variation: float | None = _DEFAULT.loss.total_variation,
     content_layers: Sequence[str] | Mapping[str, float] = _DEFAULT.content.layers,
-    style_layers: Sequence[str] | Mapping[str, float] = _DEFAULT.style.layers,
+    style_layers: Sequence[str] | Mapping[str, float] | None = _DEFAULT.style.layers,
+    style_kind: StyleKind = _DEFAULT.style.kind,
+    content_map: ArrayLike | None = None,
+    style_map: ArrayLike | None = None,
+    semantic_weight: float = GAMMA,
+    patch_size: int = _DEFAULT.patch.size,
+    patch_memory: int = BLOCK_BYTES,
+    patch_variety: float = _DEFAULT.patch.variety,
+    patch_copies: Sequence[tuple[float, float]] = (),
+    levels: int | None = _DEFAULT.pyramid.levels,
+    level_factor: float = _DEFAULT.pyramid.factor,
     style_scale: float = _DEFAULT.style.scale,
     style_fit: str = _DEFAULT.style.fit,
     pool: vgg.Pool = _DEFAULT.network.pool,
@@ -105,19 +121,31 @@ def stylize(
     """Paint the content image in the style of another: minimise equation (7) of Gatys et al. (2016).
 
     Args:
-        content: the photograph, ``(height, width, 3)``; the result has its size.
+        content: the photograph, ``(height, width, 3)``; the result has its size. None: the content map alone
+            says what shall be where, and the result has its size.
         style: the painting, of any size.
         encoder: ``auto``, ``vgg19``, ``dictionary``, a weights file, or an `Encoder` loaded before.
         init: first image: ``content``, ``style``, ``noise``, an image, or a blend: a mapping of these names
             to their shares.
         seed: of the noise.
-        evaluations: how often the loss and its gradient are computed.
+        evaluations: how often the loss and its gradient are computed, at each level.
         convention: whose formula the weights are meant for, see `conventions.CONVENTIONS`.
         content_weight: alpha; None: the convention's own.
         style_weight: beta; None: the convention's own.
         total_variation: weight of the smoothness term; None: the convention's own.
         content_layers: names, or names with weights.
-        style_layers: names, or names with the w_l of equation (5).
+        style_layers: names, or names with the w_l of equation (5); None: `tasks.STYLE_LAYERS` of the kind.
+        style_kind: ``gram``, ``patch`` (see `patches`), or ``guided_gram`` (`losses.guided_gram_matrices`).
+        content_map: what is where in the picture to be made, ``(height, width, labels)`` in [0, 1], for the
+            last two kinds; of the content's aspect ratio, but of any size.
+        style_map: the same of the style, with as many labels.
+        semantic_weight: gamma, see `patches.balance`.
+        patch_size: positions of a patch in each direction.
+        patch_memory: bytes for the scores of patches that are compared at a time.
+        patch_variety: against patches chosen too often, from 0 to 1, see `patches.nearest`.
+        patch_copies: degrees and scale of further copies of the style whose patches may be taken.
+        levels: sizes of the picture from coarse to fine; None: `tasks.LEVELS` of the kind.
+        level_factor: of sizes.
         style_scale: size of the style image relative to the content's.
         style_fit: ``content`` or ``aspect``, see `style_size`.
         pool: ``avg`` or ``max``.
@@ -143,6 +171,12 @@ def stylize(
             memory, ...
     """
     keep_freed()
+    maps = [None if given is None else np.asarray(given, np.float32) for given in (content_map, style_map)]
+    if content is None:
+        if maps[0] is None:
+            raise NstError("there is neither a content image nor a content map")
+        content, content_weight, content_layers = canvas(*maps[0].shape[:2]), 0.0, ()
+        init = "noise" if init == "content" else init
     photograph, painting = fitted(content, style, scale=style_scale, fit=style_fit)
     encoder = encoder_for(encoder, convention=convention, normalised=normalised, pool=pool, padding=padding)
     task = prepare(
@@ -168,7 +202,59 @@ def stylize(
         precision=precision,
         memory=memory,
         memory_limit=memory_limit,
+        style_kind=style_kind,
+        content_map=maps[0],
+        style_map=maps[1],
+        semantic_weight=semantic_weight,
+        patch_size=patch_size,
+        patch_memory=patch_memory,
+        patch_variety=patch_variety,
+        patch_copies=patch_copies,
+        levels=levels,
+        level_factor=level_factor,
     )
+    return _through_levels(task, callback, stops)
+
+
+def _through_levels(task: Task, callback: Callable[[Progress], object] | None, stops: int) -> Result:
+    """Optimise at each level of a task in turn; what ends early is enlarged to the last level's size."""
+    every = pyramid.levels(task)
+    spent, seconds, result = 0, 0.0, None
+    for number, level in enumerate(every, 1):
+        if result is not None:
+            level = replace(level, init=pyramid.grown(result.image, every[number - 2], level))
+        ahead = sum(later.content.size / level.content.size for later in every[number:])
+
+        def watch(
+            progress: Progress,
+            number: int = number,
+            ahead: float = ahead,
+            before: tuple[int, float] = (spent, seconds),
+        ) -> object:
+            left = None
+            if progress.rate:
+                left = (progress.budget - progress.evaluations + ahead * progress.budget) / progress.rate
+            whole = replace(
+                progress,
+                evaluations=before[0] + progress.evaluations,
+                budget=len(every) * progress.budget,
+                seconds=before[1] + progress.seconds,
+                level=number,
+                levels=len(every),
+                left=left,
+            )
+            return callback(whole) if callback else None
+
+        result = _at_one_level(level, watch, stops, spent)
+        spent, seconds = spent + result.evaluations, seconds + result.seconds
+        if result.status not in ("finished", "stalled"):
+            break
+    assert result
+    size = (task.content.shape[0], task.content.shape[1])
+    return replace(result, image=images.resize(result.image, size), evaluations=spent, seconds=seconds)
+
+
+def _at_one_level(task: Task, callback: Callable[[Progress], object], stops: int, before: int) -> Result:
     task, _ = fitting.fit(task)
     program, network = task.program, task.network()
     args = (network, targets(task, network), jax.tree.map(jnp.asarray, fitting.weights_of(task)))
@@ -178,10 +264,11 @@ def stylize(
     return _optimise(
         lambda state: compiled(state, args),
         state,
-        budget=evaluations,
+        budget=task.evaluations,
         searching=program.searching,
         callback=callback,
         stops=stops,
+        before=before,
     )
 
 
@@ -209,6 +296,7 @@ def advance(
     budget: int,
     searching: bool = False,
     stops: int = 0,
+    before: int = 0,
 ) -> Iterator[tuple[solver.State, Look]]:
     """Take steps until all lanes have ended or spent their budget, with a look every `CHUNK_SECONDS` or so.
 
@@ -218,20 +306,22 @@ def advance(
         budget: evaluations of each lane.
         searching: a step takes several evaluations: look after each.
         stops: if positive, look at every multiple of this many evaluations as well.
+        before: evaluations before the first, which count for that.
 
     Yields:
         The state, valid until the next is asked for, and the look.
     """
     done, chunk, rate, compiled = int(np.max(state.evaluations)), 1, 0.0, False
     while True:
-        until = min(done + chunk, budget, (done // stops + 1) * stops if stops else budget)
-        before, started = done, time.perf_counter()
+        stop = ((done + before) // stops + 1) * stops - before if stops else budget
+        until = min(done + chunk, budget, stop)
+        begun, started = done, time.perf_counter()
         for _ in range(min(1, until - done) if searching else until - done):
             state = step(state)
         found = jax.device_get((state.evaluations, state.status, state.value, state.aux))
         done = int(np.max(found[0]))
         if compiled:  # the first chunk may have compiled the program: its time says nothing
-            rate = (done - before) / (time.perf_counter() - started)
+            rate = (done - begun) / (time.perf_counter() - started)
             chunk = max(1, min(2 * chunk, int(rate * CHUNK_SECONDS)))
         compiled = True
         yield state, Look(found[0], found[1], found[2], found[3], rate)
@@ -245,19 +335,21 @@ def _optimise(
     *,
     budget: int,
     searching: bool,
-    callback: Callable[[Progress], object] | None,
+    callback: Callable[[Progress], object],
     stops: int,
+    before: int,
 ) -> Result:
     begun = time.perf_counter()
     first_loss = float("nan")
-    for state, look in advance(step, state, budget=budget, searching=searching, stops=stops):  # noqa: B020
+    looks = advance(step, state, budget=budget, searching=searching, stops=stops, before=before)
+    for state, look in looks:
         done, loss = int(look.evaluations), float(look.loss)
         terms = {name: float(term) for name, term in look.terms.items()}
         first_loss = loss if math.isnan(first_loss) else first_loss
         status = ended(int(look.status), done >= budget)
         fetch = partial(to_image, state.best)
         progress = Progress(done, budget, loss, terms, time.perf_counter() - begun, look.rate, fetch)
-        if callback and callback(progress) is True and status == "running":
+        if callback(progress) is True and status == "running":
             status = "interrupted"
             break
     seconds = time.perf_counter() - begun

@@ -18,16 +18,16 @@ MODULES = list(FILES)
 SOURCES = [path for files in FILES.values() for path in files]
 
 LEVELS = [
-    {"errors", "conventions", "losses", "solver", "report", "memory", "strips"},
+    {"errors", "conventions", "losses", "patches", "solver", "report", "memory", "strips"},
     {"files", "layers", "winograd"},
     {"convolution"},
     {"config", "images", "brush", "caffe", "vgg", "checkpoints"},
-    {"objective", "paintings", "weights", "records"},
+    {"maps", "objective", "paintings", "riverside", "weights", "records"},
     {"samples", "downloads", "gallery"},
     {"dictionary"},
     {"encoder"},
     {"inputs", "tasks"},
-    {"fitting"},
+    {"fitting", "pyramid"},
     {"transfer"},
     {"lanes", "run"},
     {"sweep"},

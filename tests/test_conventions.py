@@ -44,11 +44,17 @@ def neural_style(F, P, A):
     return mse(F, P), mse(reference.gram(F) / (N * M), reference.gram(A) / (N * M))
 
 
+def neural_doodle(F, P, A):
+    """alexjc/neural-doodle averages both; for patches, but its factors are these."""
+    return mse(F, P), mse(reference.gram(F) / M, reference.gram(A) / M)
+
+
 PUBLISHED = {
     "gatys2016": (averaged, 1e-3),  # alpha / beta of Fig. 3
     "literal": (paper, 1e-9),
     "notebook": (notebook, 1 / 1e3),
     "johnson": (neural_style, 5 / 1e2),
+    "champandard2016": (neural_doodle, 10 / 50),
 }
 
 
@@ -78,6 +84,7 @@ def test_the_papers_and_only_they_use_the_normalised_network():
     assert CONVENTIONS["gatys2016"].normalised
     assert not CONVENTIONS["notebook"].normalised
     assert not CONVENTIONS["johnson"].normalised
+    assert not CONVENTIONS["champandard2016"].normalised
 
 
 def test_the_literal_paper_uses_the_normalised_network():

@@ -115,7 +115,9 @@ def test_names_are_those_of_the_pictures(folder):
 def test_options_are_those_of_a_run():
     prepare, stylize = (inspect.signature(f).parameters for f in (tasks.prepare, transfer.stylize))
     options = inputs.options(config.Config())
-    assert set(options) == {n for n, p in prepare.items() if p.kind is p.KEYWORD_ONLY} - {"params", "init"}
+    assert set(options) == {n for n, p in prepare.items() if p.kind is p.KEYWORD_ONLY} - {
+        *("params", "init", "content_map", "style_map")
+    }
     assert options == {name: stylize[name].default for name in options}
 
 
@@ -130,6 +132,9 @@ def test_options_are_the_settings():
             "precision": "bf16",
             "memory": "low",
             "memory_limit": "2GiB",
+            "semantic": {"weight": 20},
+            "patch": {"size": 5, "memory": "1MiB", "variety": 0.25},
+            "pyramid": {"levels": 2, "factor": 1.5},
             "solver": {
                 "kind": "adam",
                 "evaluations": 7,
@@ -140,6 +145,14 @@ def test_options_are_the_settings():
         }
     )
     assert inputs.options(found) == {
+        "style_kind": "gram",
+        "semantic_weight": 20.0,
+        "patch_size": 5,
+        "patch_memory": 2**20,
+        "patch_variety": 0.25,
+        "patch_copies": (),
+        "levels": 2,
+        "level_factor": 1.5,
         "seed": 9,
         "evaluations": 7,
         "convention": "johnson",
@@ -189,3 +202,92 @@ def test_the_network_is_the_conventions_unless_told_otherwise(monkeypatch, conve
 def test_mistakes_need_not_wait_for_jax():
     code = "import sys, nst_jax.inputs; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- Semantic maps --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mapped(folder):
+    """Maps beside the pictures: two colours, that of the content at a quarter of its size."""
+    for name, shape in (("photo_sem.png", (10, 8)), ("art_sem.png", (20, 25))):
+        colours = np.zeros((shape[1], shape[0], 3), np.uint8)
+        colours[: shape[1] // 2] = (255, 0, 0)
+        Image.fromarray(colours).save(name)
+    return folder
+
+
+def patched(**changes):
+    return settings(style={"image": "art.png", "kind": "patch"}, **changes)
+
+
+def test_maps_are_found_beside_the_pictures(mapped):
+    names = inputs.names_of(patched())
+    assert (names["content_map"], names["style_map"]) == ("photo_sem.png", "art_sem.png")
+    found = inputs.read_inputs(patched())
+    assert found.maps["content_map"].shape == (8, 10, 3)
+    np.testing.assert_array_equal(found.maps["style_map"], pixels("art_sem.png"))
+    assert found.digests["content_map"] == sha256(pixels("photo_sem.png"))
+    assert found.notes == ()
+    labels = inputs.read_inputs(patched(semantic={"map": "colours"})).maps["content_map"]
+    np.testing.assert_array_equal(labels.sum(-1), 1)
+    assert labels.shape == (8, 10, 2)
+
+
+def test_no_maps_where_there_are_none_or_none_are_wanted(mapped):
+    Image.open("art.png").save("other.png")
+    other = {"image": "other.png", "kind": "patch"}
+    for chosen in (
+        settings(),
+        patched(content={"image": "photo.png", "map": "none"}),
+        settings(style=other),
+    ):
+        assert inputs.read_inputs(chosen).maps == {}
+
+
+def test_a_doodle_has_the_size_of_its_map_or_the_one_given(mapped):
+    doodle = {"content": {"image": None, "map": "photo_sem.png"}}
+    found = inputs.read_inputs(patched(**doodle, size=None))
+    assert found.content.rgb.shape == (8, 10, 3)
+    assert found.init == "noise"
+    assert inputs.read_inputs(patched(**doodle, size=40)).content.rgb.shape == (32, 40, 3)
+    options = inputs.options(patched(**doodle))
+    assert (options["content_weight"], options["content_layers"]) == (0.0, ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "phrase"),
+    [
+        ({"content": {"image": "photo.png", "map": "no.png"}}, ImageError, "no.png: no such file"),
+        ({"content": {"image": "photo.png", "map": "tall.png"}}, ImageError, "aspect ratio"),
+        ({"content": {"image": "photo.png", "map": "grey.png"}}, ImageError, "1 channel"),
+        ({"style": {"image": "art.png", "map": "art_sem.png"}}, ConfigError, "style.kind is gram"),
+        ({"style": {"kind": "patch", "image": "art.png", "map": "none"},
+          "content": {"image": "photo.png", "map": "photo_sem.png"}}, ConfigError, "none of the style"),
+        ({"style": {"kind": "guided_gram", "image": "art.png", "map": "none"}}, ConfigError, "needs maps"),
+        ({"content": {"map": "photo_sem.png", "weight": 3.0}}, ConfigError, "no content image to"),
+        ({"content": {}}, ConfigError, "--content-map FILE for a doodle"),
+    ],
+)  # fmt: skip
+def test_maps_that_cannot_be_used(mapped, changes, kind, phrase):
+    Image.fromarray(np.zeros((10, 8, 3), np.uint8)).save("tall.png")
+    Image.fromarray(np.zeros((8, 10), np.uint8)).save("grey.png")
+    with pytest.raises(kind) as caught:
+        inputs.read_inputs(settings(**{"style": {"image": "art.png", "kind": "patch"}} | changes))
+    assert phrase in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_colours_that_the_style_lacks_are_said(mapped):
+    colours = np.zeros((8, 10, 3), np.uint8)
+    colours[:2] = (0, 255, 0)
+    Image.fromarray(colours).save("photo_sem.png")
+    (note,) = inputs.read_inputs(patched()).notes
+    assert "#00ff00" in note
+    assert "25 %" in note
+
+
+def test_copies_of_the_style_are_turned_and_scaled():
+    chosen = config.load(base={"patch": {"rotations": [-7.5, 7.5], "scales": [0.9]}})
+    copies = inputs.options(chosen)["patch_copies"]
+    assert copies == ((0.0, 0.9), (-7.5, 1.0), (-7.5, 0.9), (7.5, 1.0), (7.5, 0.9))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from nst_jax import objective, vgg
+from nst_jax import objective, patches, vgg
 from nst_jax.conventions import CONVENTIONS
 from nst_jax.errors import ConfigError
 
@@ -44,11 +44,10 @@ def test_conventions_are_those_of_the_conversion_table(setting, name):
     value, terms = objective.loss(x, params, targets, weights, convention=name)
     C, S, N, M = pieces(features)
     c = "conv4_2"
-    content = {"gatys2016": C[c] / 2, "literal": N[c] * M[c] * C[c] / 2, "notebook": C[c], "johnson": C[c]}[
-        name
-    ]
+    content = {"gatys2016": C[c] / 2, "literal": N[c] * M[c] * C[c] / 2}.get(name, C[c])
     share = 1 / 3 if name in ("gatys2016", "literal") else 1.0
-    factor = {n: 0.25 if name in ("gatys2016", "literal") else 1 / N[n] ** 2 for n in STYLE}
+    plain = {"gatys2016": 0.25, "literal": 0.25, "champandard2016": 1.0}
+    factor = {n: plain.get(name, 1 / N[n] ** 2) for n in STYLE}
     style = sum(share * factor[n] * S[n] for n in STYLE)
     np.testing.assert_allclose(value, 3 * content + 7 * style, rtol=1e-4)
     np.testing.assert_allclose(sum(terms.values()), value, rtol=1e-5)
@@ -134,7 +133,7 @@ def test_weights_are_leaves_and_do_not_compile_again(setting):
     assert len(traces) == 1
     assert values[0] != values[1]
     leaves, tree = jax.tree.flatten(objective.make_weights(**layers))
-    assert len(leaves) == 3 + len(CONTENT) + len(STYLE)
+    assert len(leaves) == 4 + len(CONTENT) + len(STYLE)
     assert jax.tree.unflatten(tree, leaves) == objective.make_weights(**layers)
 
 
@@ -223,3 +222,49 @@ def test_lanes_in_strips_equal_single_runs(narrow, random, monkeypatch):
     slope = jax.grad(lambda x: objective.loss(x, narrow, targets, weights, recompute=2)[0])
     wanted = jnp.stack([slope(x) for x in xs])
     np.testing.assert_allclose(jax.vmap(slope)(xs), wanted, rtol=1e-3, atol=1e-4 * float(abs(wanted).max()))
+
+
+def test_a_guided_gram_matrix_is_that_of_the_region_alone(setting, random):
+    params, x, targets, (F, _, A) = setting
+    guides = np.zeros((24, 32, 3), np.float32)
+    guides[:8, :, 0] = guides[8:, :, 1] = 1  # and a region that is nowhere
+    weights = objective.make_weights(content=0.0, style=7.0, content_layers=(), style_layers=("conv1_1",))
+    style = {"conv1_1": A["conv1_1"]}
+    found = objective.guided_targets(style, guides, guides)
+    np.testing.assert_allclose(found["conv1_1"].shares, [0.5, 0.5, 0])
+    guided = objective.Targets({}, found)
+    value, _ = objective.loss(x, params, guided, weights, kind="guided_gram")
+    rows = [slice(0, 8), slice(8, 24)]
+    parts = [
+        np.mean(np.square(reference.gram(F["conv1_1"][r]) - reference.gram(A["conv1_1"][r])))
+        / (len(F["conv1_1"][r]) * 32) ** 2
+        for r in rows
+    ]
+    np.testing.assert_allclose(value, 7 * 0.25 * np.mean(parts), rtol=1e-4)
+    whole = objective.guided_targets(style, guides[..., :1] * 0 + 1, guides[..., :1] * 0 + 1)
+    one, _ = objective.loss(x, params, objective.Targets({}, whole), weights, kind="guided_gram")
+    plain = objective.Targets({}, {"conv1_1": targets.style["conv1_1"]})
+    np.testing.assert_allclose(one, objective.loss(x, params, plain, weights)[0], rtol=1e-4)
+
+
+def test_patch_terms_are_those_of_the_layers_features(setting, random):
+    params, x, _, (F, _, A) = setting
+    maps = np.float32(random.random((2, 24, 32, 2)))
+    layers = ("conv2_1", "conv3_1")
+    style = objective.patch_targets([{name: A[name] for name in layers}], maps[:1], maps[1])
+    weights = objective.make_weights(
+        convention="champandard2016",
+        content_layers=(),
+        style_layers=dict(zip(layers, (1.0, 0.5), strict=True)),
+    )
+    targets = objective.Targets({}, style)
+    value, terms = objective.loss(x, params, targets, weights, convention="champandard2016", kind="patch")
+    for name, weight in zip(layers, (50.0, 25.0), strict=True):
+        small = maps[0]
+        for _ in range(int(name[4]) - 1):
+            small = small.reshape(len(small) // 2, 2, -1, 2, 2).mean((1, 3))
+        balance = np.sqrt(np.sum(A[name] ** 2) / np.sum(small**2)) / 50
+        np.testing.assert_allclose(style[name].sources[0].map, balance * small, rtol=1e-4)
+        wanted = patches.patch_loss(F[name], style[name], 50.0)
+        np.testing.assert_allclose(terms[f"style/{name}"], weight * wanted, rtol=1e-3)
+    np.testing.assert_allclose(value, sum(terms.values()), rtol=1e-5)

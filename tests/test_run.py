@@ -264,3 +264,51 @@ def test_folder_not_writable(world, monkeypatch):
     monkeypatch.setattr(run.os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(OutputError, match="is not writable"):
         start()
+
+
+# --- Patches and maps -----------------------------------------------------------------------------
+
+
+def drawn(name, height, width):
+    """Write a map of two labels, the upper half and the lower."""
+    colours = np.zeros((height, width, 3), np.float32)
+    colours[: height // 2] = (1, 0, 0)
+    images.write(name, colours)
+
+
+def patched(**changes):
+    style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]} | changes.pop("style", {})
+    changes = {"pyramid": {"levels": 2}} | changes
+    return settings(style=style, loss={"convention": "champandard2016"}, **changes)
+
+
+def test_a_run_on_patches_with_maps_and_its_replay(world):
+    drawn("photo_sem.png", 30, 40)
+    drawn("art_sem.png", 25, 25)
+    run.run(patched(), say=lambda line: None)
+    assert images.read("out.png").rgb.shape == (18, 24, 3)
+    lines = [json.loads(line) for line in (world / "out.run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["level"] for line in lines] == sorted(line["level"] for line in lines)
+    assert lines[-1]["evaluations"] == 12
+    base, record = records.replayed("out.png")
+    assert {"content_map", "style_map"} <= set(record["inputs"])
+    base["output"]["image"] = "again.png"
+    run.run(config.load(base=base), say=lambda line: None, earlier=record)
+    np.testing.assert_array_equal(images.read("out.png").rgb, images.read("again.png").rgb)
+
+
+def test_a_doodle_needs_no_content(world):
+    drawn("doodle.png", 20, 32)
+    drawn("art_sem.png", 25, 25)
+    said = []
+    config_ = patched(content={"map": "doodle.png"}, size=None, pyramid={"levels": 1})
+    outcome = run.run(config_, say=said.append)
+    assert outcome.status == "finished"
+    assert images.read("out.png").rgb.shape == (20, 32, 3)
+    assert said == []
+
+
+def test_a_map_is_not_overwritten(world):
+    drawn("photo_sem.png", 30, 40)
+    with pytest.raises(OutputError, match="is an input of this run"):
+        run.run(patched(content={"image": "photo.png", "map": "photo_sem.png"}, output="photo_sem.png"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from nst_jax import images, paintings, samples
+from nst_jax import images, paintings, riverside, samples
 from nst_jax.errors import ImageError
 
 
@@ -32,7 +32,8 @@ def test_photographs_are_those_of_scikit_image(name):
 
 
 def test_every_painting_is_listed():
-    assert [n for n, s in samples.CREDITS.items() if s.kind == "style"] == list(paintings.PAINTINGS)
+    listed = [n for n, s in samples.CREDITS.items() if s.kind == "style"]
+    assert listed == [*paintings.PAINTINGS, "riverside"]
     assert {"coffee", "chelsea", "astronaut", "rocket", "starry_swirls"} <= set(samples.names())
 
 
@@ -42,6 +43,26 @@ def test_painting_is_kept_and_reads_the_same(cache, monkeypatch):
     monkeypatch.setitem(paintings.PAINTINGS, "stained_glass", not_again)
     assert samples.load("stained_glass").tobytes() == fresh.tobytes()
     assert np.abs(fresh - paintings.stained_glass()).max() < 0.51 / 255
+
+
+def test_riverside_is_kept_too(cache, monkeypatch):
+    fresh = samples.load("riverside")
+    assert [file.name for file in (cache / "samples").iterdir()] == [f"riverside-{samples._EDITION}.png"]
+    monkeypatch.setattr(riverside, "riverside", not_again)
+    assert samples.load("riverside").tobytes() == fresh.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [("riverside_sem", riverside.riverside_map), ("river_doodle_sem", riverside.river_doodle)],
+)
+def test_maps_are_drawn_anew_in_exact_colours(name, draw, cache):
+    assert samples.CREDITS[name].kind == "map"
+    rgb = samples.load(name)
+    assert rgb.dtype == np.float32
+    assert rgb.tobytes() == draw().tobytes()
+    np.testing.assert_array_equal(rgb, np.round(rgb * 255).astype(np.float32) / np.float32(255))
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", images.encode("a.png", np.zeros((2, 2, 3)))])

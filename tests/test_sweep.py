@@ -440,3 +440,34 @@ def test_each_picture_is_read_once_and_kept_small(world, random, monkeypatch):  
     assert len(reads) == 6 + 3  # styles once more
     assert len({id(task.content) for task in ready.values()}) == 3
     assert len({id(task.style) for task in ready.values()}) == 3
+
+
+def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):  # noqa: F811
+    colours = np.zeros((24, 32, 3), np.float32)
+    colours[:12] = 1
+    images.write("doodle.png", colours)
+    images.write("art.png", images.read("art.png").rgb[:24])
+    images.write("art_sem.png", colours[:24, :25])
+    style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]}
+    changes = {"style": style, "content": {"map": "doodle.png"}, "pyramid": {"levels": 2}}
+    changes |= {"loss": {"convention": "champandard2016"}, "size": None}
+    axes = [{"style.weight": [25.0, 250.0]}, {"semantic.weight": [0.0, 50.0]}]
+    outcome, said = paint(settings(axes=axes, **changes))
+    assert (outcome.cells, outcome.done, said) == (4, 4, [])
+    one = config.load(base=records.replayed("grid/cells/0003.png")[0])
+    run.run(one.model_copy(update={"output": one.output.model_copy(update={"image": "alone.png"})}))
+    np.testing.assert_array_equal(images.read("alone.png").rgb, images.read("grid/cells/0003.png").rgb)
+
+
+def test_a_sweep_on_patches_interrupted_between_levels_goes_on(world):  # noqa: F811
+    style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]}
+    changes = {"style": style, "loss": {"convention": "champandard2016"}, "solver": {"evaluations": 10}}
+    changes |= {"pyramid": {"levels": 2}}
+    axes = [{"style.weight": [25.0, 250.0]}]
+    paint(settings(axes=axes, folder="one", **changes))
+    stop = paint(settings(axes=axes, folder="two", **changes), callback=lambda p: p.evaluations >= 13)[0]
+    assert stop.interrupted
+    assert paint(settings(axes=axes, folder="two", **changes))[0].done == 2
+    for name in ("0000.png", "0001.png"):
+        one, two = (images.read(f"{folder}/cells/{name}").rgb for folder in ("one", "two"))
+        np.testing.assert_array_equal(one, two)

@@ -10,6 +10,8 @@ FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     # flag: (key of the config, type, help)
     "content": ("content.image", str, "the photograph: a file, or sample:NAME"),
     "style": ("style.image", str, "the painting: a file, or sample:NAME"),
+    "content-map": ("content.map", str, "what is where in the picture, for patches (default: NAME_sem.png)"),
+    "style-map": ("style.map", str, "the same of the painting"),
     "output": ("output.image", str, "the picture to write: .png, .jpg, .webp, .tif (default: out.png)"),
     "size": ("size", int, "bound of the longer side in pixels (default: 512)"),
     "evaluations": ("solver.evaluations", int, "how often the loss is computed (default: 300)"),

@@ -33,7 +33,8 @@ def interruptible(saving: str) -> Iterator[list[int]]:
 @contextlib.contextmanager
 def run_progress(budget: int) -> Iterator[Callable[[Any], None]]:
     """Give a function that shows a `transfer.Progress` on the terminal; silent where there is none."""
-    with _bar(budget, waiting="compiling, about ten seconds the first time") as update:
+    waiting = "compiling, about ten seconds the first time"
+    with _bar(budget, waiting=waiting, remaining=False) as update:
 
         def show(progress: Any) -> None:
             sums = {"content": 0.0, "style": 0.0, "total_variation": 0.0}
@@ -42,7 +43,11 @@ def run_progress(budget: int) -> Iterator[Callable[[Any], None]]:
             text = f"loss {progress.loss:.3g}  content {sums['content']:.3g}  style {sums['style']:.3g}"
             if sums["total_variation"]:
                 text += f"  tv {sums['total_variation']:.3g}"
-            update(progress.evaluations, f"{text}  {progress.rate:.2g}/s" if progress.rate else text)
+            if progress.levels > 1:
+                text = f"level {progress.level}/{progress.levels}  {text}"
+            text += f"  {progress.rate:.2g}/s" if progress.rate else ""
+            text += f"  about {_clock(progress.left)} left" if progress.left is not None else ""
+            update(progress.evaluations, text, progress.budget)
 
         yield show
 
@@ -60,7 +65,7 @@ def grid_progress() -> Iterator[Callable[[Any], None]]:
 
 
 @contextlib.contextmanager
-def _bar(budget: int | None, *, waiting: str) -> Iterator[Callable[..., None]]:
+def _bar(budget: int | None, *, waiting: str, remaining: bool = True) -> Iterator[Callable[..., None]]:
     if not sys.stderr.isatty():
         yield lambda *state: None
         return
@@ -72,8 +77,7 @@ def _bar(budget: int | None, *, waiting: str) -> Iterator[Callable[..., None]]:
         BarColumn(),
         TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        *((TextColumn("left"), TimeRemainingColumn()) if remaining else ()),  # it knows nothing of levels
         console=Console(stderr=True),
         transient=True,
     )
@@ -84,6 +88,11 @@ def _bar(budget: int | None, *, waiting: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, text=text, total=total or budget)
 
         yield update
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 class Download:

@@ -5,14 +5,17 @@ Mistakes are reported all at once, each with where it was written: file:line:col
 
 from nst_jax.config.grid import Axis, Cell, axes, cells
 from nst_jax.config.loading import find, load, packaged
-from nst_jax.config.models import INIT_SOURCES, Config
+from nst_jax.config.models import INIT_SOURCES, LONGEST, STYLE_LAYERS, Config, StyleKind
 from nst_jax.config.text import parse, to_yaml
 
 __all__ = [
     "INIT_SOURCES",
+    "LONGEST",
+    "STYLE_LAYERS",
     "Axis",
     "Cell",
     "Config",
+    "StyleKind",
     "axes",
     "cells",
     "find",

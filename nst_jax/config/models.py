@@ -13,6 +13,20 @@ from nst_jax.layers import canonical_layers
 
 INIT_SOURCES = ("content", "style", "noise")
 
+LONGEST = 512
+"""The bound of a picture's longer side unless told otherwise."""
+
+StyleKind = Literal["gram", "patch", "guided_gram"]
+"""What of the style is matched: Gram matrices, patches, or Gram matrices region by region."""
+
+_EACH_BLOCK = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+STYLE_LAYERS: dict[StyleKind, tuple[str, ...]] = {
+    "gram": _EACH_BLOCK,
+    "patch": ("conv3_1", "conv4_1"),
+    "guided_gram": _EACH_BLOCK,
+}
+"""Layers of the style unless told otherwise: Gatys et al. (2016) and Champandard (2016)."""
+
 
 def _check_layers(value: Any) -> Any:
     if isinstance(value, Mapping):
@@ -61,6 +75,10 @@ def _is_number(value: Any) -> bool:
 Layers = Annotated[tuple[str, ...] | dict[str, float], BeforeValidator(_check_layers)]
 Init = Annotated[str | dict[str, float], BeforeValidator(_check_init)]
 Weight = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
+AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+Angles = Annotated[tuple[Annotated[float, Field(ge=-180, le=180)], ...], AsTuple]
+Scales = Annotated[tuple[Annotated[float, Field(ge=0.1, le=10)], ...], AsTuple]
+SemanticMap = Annotated[str | None, Field(min_length=1)]
 
 
 def _check_bytes(value: Any) -> Any:
@@ -102,17 +120,29 @@ class Content(ImageSection):
     image: str | None = Field(None, description="a file, or sample:NAME (nst-jax samples lists them)")
     weight: Weight = Field(None, description="alpha of equation 7; null: the convention's own")
     layers: Layers = Field(("conv4_2",), description="a list, or layers with weights: {conv4_2: 1.0}")
+    map: SemanticMap = Field(
+        None,
+        description="what is where, for style.kind patch and guided_gram: a file or sample:NAME; null: "
+        "NAME_sem.png beside the image, if there is one; none: no map. A map without an image is a doodle",
+    )
 
 
 class Style(ImageSection):
     """The painting."""
 
     image: str | None = Field(None, description="a file, or sample:NAME")
+    kind: StyleKind = Field(
+        "gram",
+        description="gram (Gatys et al.), patch (Li & Wand; with maps Champandard), or guided_gram: a Gram "
+        "matrix for each colour of the maps",
+    )
     weight: Weight = Field(None, description="beta of equation 7; null: the convention's own")
     layers: Layers = Field(
-        ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
-        description="a list, or layers with weights w_l (equation 5)",
+        STYLE_LAYERS["gram"],
+        description="a list, or layers with weights w_l (equation 5); unless given, conv3_1 and conv4_1 for "
+        "patches, the first of each block for Gram matrices",
     )
+    map: SemanticMap = Field(None, description="as content.map, with as many channels")
     scale: float = Field(1.0, gt=0, le=16, description="size of the style image relative to the content's")
     fit: Literal["content", "aspect"] = Field(
         "content",
@@ -120,13 +150,64 @@ class Style(ImageSection):
         "aspect: to the content's area with the style's own aspect ratio",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _layers_of_kind(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("kind") in STYLE_LAYERS and value.get("layers") is None:
+            return {**value, "layers": STYLE_LAYERS[value["kind"]]}
+        return value
+
+
+class Semantic(_Section):
+    """How maps guide."""
+
+    weight: float = Field(
+        50.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="gamma: at 50, maps count as much as features in the choice of patches; 0: not at all",
+    )
+    map: Literal["channels", "colours"] = Field(
+        "channels",
+        description="channels: colours are compared as they are, so that shades are alike; colours: each "
+        "colour is a label of its own (guided_gram always does so)",
+    )
+
+
+class Patch(_Section):
+    """Of style.kind patch."""
+
+    size: int = Field(3, ge=1, le=9, description="positions of a patch in each direction")
+    memory: Annotated[int, BeforeValidator(_check_bytes)] = Field(
+        2**26, description="for the scores of patches compared at a time, such as 64MiB"
+    )
+    variety: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how much patches that have been chosen often are avoided: 0.1 is a little",
+    )
+    rotations: Angles = Field((), description="further copies of the style, turned by degrees")
+    scales: Scales = Field((), description="and scaled, such as [0.9, 1.1]")
+
+
+class Pyramid(_Section):
+    """From coarse to fine: the picture at growing sizes."""
+
+    levels: Annotated[int, Field(ge=1, le=8)] | None = Field(
+        None,
+        description="how many sizes, each with solver.evaluations; null: 3 for patches, else 1",
+    )
+    factor: float = Field(2.0, gt=1, le=4, description="from one size to the next")
+
 
 class Loss(_Section):
     """How differences become one number."""
 
     convention: ConventionName = Field(
         "gatys2016",
-        description="whose formula the weights are meant for: gatys2016, literal, notebook, johnson",
+        description="whose formula the weights are meant for: gatys2016, literal, notebook, johnson, "
+        "champandard2016",
     )
     total_variation: Weight = Field(
         None, description="weight of the smoothness term; null: the convention's own"
@@ -207,8 +288,10 @@ class Config(_Section):
         description="first image: content, style, noise, a file, or a blend {content: 0.7, noise: 0.3}",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="of the noise")
-    size: int = Field(
-        512, ge=1, description="bound of the longer side, in pixels; smaller images stay as they are"
+    size: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="bound of the longer side, in pixels; smaller images stay as they are, a doodle is "
+        "enlarged to it; null: 512, or a doodle's own size",
     )
     max_pixels: int = Field(200_000_000, ge=1, description="larger input images are refused")
     weights: str = Field(
@@ -230,6 +313,9 @@ class Config(_Section):
         description="of features, on a GPU or TPU; Gram matrices, image and solver are always float32; "
         "auto: what XLA thinks best",
     )
+    semantic: Semantic = Semantic()
+    patch: Patch = Patch()
+    pyramid: Pyramid = Pyramid()
     network: Network = Network()
     loss: Loss = Loss()
     solver: Solver = Solver()

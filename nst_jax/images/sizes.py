@@ -43,7 +43,37 @@ def resize(image: ArrayLike, size: tuple[int, int]) -> FloatArray:
         return array
     if array.ndim == 2:
         return _resampled(array, size)
+    if not array.shape[2]:
+        return np.zeros((*size, 0), np.float32)
     return np.stack([_resampled(array[:, :, c], size) for c in range(array.shape[2])], axis=-1)
+
+
+def turned(image: ArrayLike, degrees: float, scale: float) -> FloatArray:
+    """Return the largest rectangle of an image turned about its middle, then scaled.
+
+    It has the image's aspect ratio and none of what turning brings in from beyond the border.
+
+    Args:
+        image: (height, width, channels), in [0, 1].
+        degrees: anticlockwise.
+        scale: size of the result relative to that rectangle.
+    """
+    array = np.asarray(image, np.float32)
+    height, width = array.shape[:2]
+    sine, cosine = abs(np.sin(np.radians(degrees))), abs(np.cos(np.radians(degrees)))
+    share = min(height / (height * cosine + width * sine), width / (width * cosine + height * sine))
+    rows, columns = max(1, int(height * share)), max(1, int(width * share))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    channels = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(channel)).rotate(degrees, Image.Resampling.BICUBIC))
+        for channel in np.moveaxis(array, -1, 0)
+    ]
+    inner = (
+        np.stack(channels, -1)[top : top + rows, left : left + columns]
+        if channels
+        else array[:rows, :columns]
+    )
+    return resize(to_unit(inner), (max(1, round(rows * scale)), max(1, round(columns * scale))))
 
 
 def middle_square(image: ArrayLike, side: int) -> FloatArray:

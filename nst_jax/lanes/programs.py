@@ -44,7 +44,12 @@ def align(tasks: Sequence[Task]) -> list[Task]:
 
 def group_of(task: Task) -> Any:
     """Return what tasks must have in common to be lanes of each other, besides layers and network."""
-    return task.program, task.content.shape, task.evaluations
+    searched = () if task.program.kind == "gram" else (task.style.shape, task.copies, _labels(task))
+    return task.program, task.content.shape, task.evaluations, (task.levels, task.factor), searched
+
+
+def _labels(task: Task) -> int:
+    return 0 if task.style_map is None else task.style_map.shape[-1]
 
 
 def _common_layers(tasks: Sequence[Task]) -> dict[str, list[str]]:

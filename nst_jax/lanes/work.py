@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_jax import checkpoints, solver, transfer
+from nst_jax import checkpoints, pyramid, solver, transfer
 from nst_jax.errors import NstError
-from nst_jax.fitting import weights_of
+from nst_jax.fitting import shapes_of, weights_of
 from nst_jax.lanes.plan import Job, Mode, fitted, jobs, workers
 from nst_jax.lanes.programs import Place, batch, compiled, placements, stacked, start
 from nst_jax.memory import keep_freed
@@ -119,7 +119,7 @@ class _Grid:
 
     def __post_init__(self) -> None:
         self.ended = len(self.finished)
-        self.spent = {index: self.tasks[index].evaluations for index in self.finished}
+        self.spent = {index: _budget(self.tasks[index]) for index in self.finished}
 
     def next_job(self) -> Job | None:
         with self.lock:
@@ -140,7 +140,7 @@ class _Grid:
             self.spent.update(spent)
             self.ended += ended
             self.best_loss = min(self.best_loss, best_loss)
-            budget = sum(task.evaluations for task in self.tasks.values())
+            budget = sum(map(_budget, self.tasks.values()))
             seconds = time.perf_counter() - self.begun
             evaluations = sum(self.spent.values())
             progress = GridProgress(len(self.tasks), self.ended, evaluations, budget, self.best_loss, seconds)
@@ -165,9 +165,40 @@ def _work(grid: _Grid) -> None:
 
 
 def _solve(grid: _Grid, job: Job) -> None:
+    """Run the lanes of a job through their levels, see `pyramid`."""
     begun = time.perf_counter()
     tasks = [grid.tasks[index] for index in job.indexes]
-    tasks += tasks[-1:] * (job.lanes - len(tasks))
+    every = list(zip(*map(pyramid.levels, tasks), strict=True))
+    saving = _Saving(grid, job, len(every))
+    images: NDArray[np.float32] | None = None
+    for number in range(saving.level, len(every)):
+        last = number == len(every) - 1
+        if images is not None:
+            pairs = zip(images[: len(tasks)], every[number - 1], every[number], strict=True)
+            here = [replace(task, init=pyramid.grown(image, before, task)) for image, before, task in pairs]
+        else:
+            here = list(every[number])
+        found = _one_level(
+            grid, replace(job, shapes=job.shapes if last else shapes_of(here[0])), here, saving, number
+        )
+        if found is None:
+            return
+        images, look, curves = found
+    assert images is not None
+    seconds = (time.perf_counter() - begun) / len(job.indexes)
+    for lane, (index, curve) in enumerate(zip(job.indexes, curves, strict=True)):
+        if index not in grid.finished:
+            grid.done(index, _result(images[lane], look, lane, curve, tasks[0].evaluations, seconds), curve)
+    new = set(job.indexes) - grid.finished
+    grid.tell(dict.fromkeys(job.indexes, _budget(tasks[0])), float("inf"), ended=len(new))
+    saving.forget()
+
+
+def _one_level(
+    grid: _Grid, job: Job, tasks: list[Task], saving: "_Saving", level: int
+) -> tuple[NDArray[np.float32], Look, list[Curve]] | None:
+    """Run lanes at one size; return their pictures, or None if the grid was stopped."""
+    tasks = tasks + tasks[-1:] * (job.lanes - len(tasks))
     program, budget = tasks[0].program, tasks[0].evaluations
     each, shared = placements(job.devices)
     layers = (*tasks[0].weights.content_layers, *tasks[0].weights.style_layers)
@@ -175,8 +206,7 @@ def _solve(grid: _Grid, job: Job) -> None:
     targets = each(stacked([_targets(grid, task, network) for task in tasks]))
     args = (network, targets, each(stacked([weights_of(task) for task in tasks])))
     step = compiled(program, job.shapes, job.lanes, job.devices)
-    saving = _Saving(grid, job)
-    state, curves = saving.resume(each)
+    state, curves = saving.resume(each, job, level)
     if state is None:
         state = start(program, [task.first_image() for task in tasks], args, each)
         curves = [[] for _ in job.indexes]
@@ -188,25 +218,31 @@ def _solve(grid: _Grid, job: Job) -> None:
         look = _lanes_of(look)
         for lane, curve in enumerate(curves):
             _add_point(curve, look, lane, every=1 if program.searching else every, budget=budget)
-        spent = dict(zip(job.indexes, map(int, look.evaluations), strict=False))
+        spent = dict(zip(job.indexes, (int(n) + level * budget for n in look.evaluations), strict=False))
         grid.tell(spent, float(np.min(look.loss)))
-        saving.save(state, curves)
+        saving.save(state, curves, level)
         if grid.stopped.is_set():
-            return
-    seconds = (time.perf_counter() - begun) / len(job.indexes)
-    images = transfer.to_image(state.best).reshape(-1, *tasks[0].content.shape)
-    for lane, (index, curve) in enumerate(zip(job.indexes, curves, strict=True)):
-        if index not in grid.finished:
-            grid.done(index, _result(images[lane], look, lane, curve, budget, seconds), curve)
-    new = set(job.indexes) - grid.finished
-    grid.tell(dict.fromkeys(job.indexes, budget), float("inf"), ended=len(new))
-    saving.forget()
+            return None
+    return transfer.to_image(state.best).reshape(-1, *tasks[0].content.shape), look, curves
+
+
+def _budget(task: Task) -> int:
+    return task.levels * task.evaluations
 
 
 def _targets(grid: _Grid, task: Task, network: Any) -> Targets:
     """Return a task's targets, computed once for each picture and not for each task."""
     content = (tuple(task.weights.content_layers), _digest(task.content))
-    style = (tuple(task.weights.style_layers), _digest(task.style))
+    style: tuple[Any, ...] = (
+        tuple(task.weights.style_layers),
+        _digest(task.style),
+        task.program.kind,
+        task.copies,
+    )
+    if task.style_map is not None and task.content_map is not None:
+        style += (_digest(task.style_map), _digest(task.content_map))
+    if task.program.kind != "gram":
+        style += (task.content.shape,)
     return Targets(
         grid.once(content_targets, task, content, network=network),
         grid.once(style_targets, task, style, network=network),
@@ -252,25 +288,28 @@ def _result(
 class _Saving:
     """Keeps the state of a job's lanes on disk while they run."""
 
-    def __init__(self, grid: _Grid, job: Job) -> None:
-        self.grid, self.job = grid, job
+    def __init__(self, grid: _Grid, job: Job, levels: int) -> None:
+        self.grid = grid
         self.path = grid.keep / f"{job.indexes[0]:05d}.npz" if grid.keep else None
         self.about = {"stamp": grid.stamp, "indexes": list(job.indexes), "lanes": job.lanes}
         self.saved, self.wait = time.perf_counter(), SAVE_SECONDS
+        known = checkpoints.about(self.path) if self.path else {}
+        same = all(known.get(key) == value for key, value in self.about.items())
+        self.level: int = known["level"] if same and 0 <= known.get("level", -1) < levels else 0
+        """Where to begin."""
 
-    def resume(self, place: Place) -> tuple[Any, list[Curve]]:
-        found = (
-            checkpoints.load(self.path, batch(self.job.shapes.state, self.job.lanes)) if self.path else None
-        )
-        if found is None or any(found[1].get(key) != value for key, value in self.about.items()):
+    def resume(self, place: Place, job: Job, level: int) -> tuple[Any, list[Curve]]:
+        found = checkpoints.load(self.path, batch(job.shapes.state, job.lanes)) if self.path else None
+        about = self.about | {"level": level}
+        if found is None or any(found[1].get(key) != value for key, value in about.items()):
             return None, []
         return place(found[0]), found[1]["curves"]
 
-    def save(self, state: Any, curves: list[Curve]) -> None:
+    def save(self, state: Any, curves: list[Curve], level: int) -> None:
         """Save if it is time to, or the last moment."""
         begun = time.perf_counter()
         if self.path and (self.grid.stopped.is_set() or begun - self.saved > self.wait):
-            checkpoints.save(self.path, state, self.about | {"curves": curves})
+            checkpoints.save(self.path, state, self.about | {"curves": curves, "level": level})
             self.saved = time.perf_counter()
             self.wait = max(SAVE_SECONDS, (self.saved - begun) / SAVE_SHARE)
 
