@@ -12,7 +12,8 @@ from jax import Array
 
 from nst_jax import memory, objective, solver, tasks
 from nst_jax.errors import NstError
-from nst_jax.tasks import Program, Task
+from nst_jax.program import Program
+from nst_jax.tasks import Task
 
 FEWEST = 5
 """A shorter history is not worth the name."""
@@ -29,6 +30,60 @@ def start(x: Array, args: tuple[Any, ...], *, program: Program) -> solver.State:
 def step(state: solver.State, args: tuple[Any, ...], *, program: Program) -> solver.State:
     """Take one step; the state given is consumed."""
     return program.build().step(state, *args)
+
+
+class Steps:
+    """Takes steps by a compiled program, and where matches are held renews them when it is time.
+
+    The objective jumps there: the pair of gradients from both sides is kept out of L-BFGS's history.
+    """
+
+    def __init__(self, program: Program, compiled: Any, args: tuple[Any, ...], *, lanes: int = 1) -> None:
+        self.program, self.compiled, self.args, self.lanes = program, compiled, args, lanes
+        self.taken: int | None = None
+
+    def __call__(self, state: solver.State) -> solver.State:
+        """Take one step; the state given is consumed."""
+        if not self.program.holding:
+            return self.compiled(state, self.args)  # type: ignore[no-any-return]
+        if self.taken is None:
+            self.taken = int(np.max(state.evaluations))
+        renewed = self.taken % self.program.rematch == 0
+        if renewed:
+            self.held = _matches(state.x, self.args, program=self.program, lanes=self.lanes)
+        state = self.compiled(state, self.args)
+        if renewed and self.taken:
+            state = _forget_last(state, lanes=self.lanes)
+        self.taken += 1
+        return state
+
+    @property
+    def held(self) -> Any:
+        """The matches that are held, by layer."""
+        return (
+            {name: style.held for name, style in self.args[1].style.items()} if self.program.holding else {}
+        )
+
+    @held.setter
+    def held(self, matches: Any) -> None:
+        network, targets, weights = self.args
+        style = {name: replace(targets.style[name], held=held) for name, held in matches.items()}
+        self.args = network, replace(targets, style=targets.style | style), weights
+
+
+@partial(jax.jit, static_argnames=("program", "lanes"))
+def _matches(x: Array, args: tuple[Any, ...], *, program: Program, lanes: int) -> Any:
+    find: Any = partial(objective.matches, **program.matching, **program.seeing)
+    return (find if lanes == 1 else jax.vmap(find, in_axes=EACH))(x, *args)
+
+
+@partial(jax.jit, static_argnames="lanes", donate_argnames="state")
+def _forget_last(state: solver.State, *, lanes: int) -> solver.State:
+    return (solver.forget_last if lanes == 1 else jax.vmap(solver.forget_last))(state)
+
+
+EACH = (0, None, 0, 0)
+"""A lane has its own state, targets and weights; the network is everyone's."""
 
 
 @dataclass(frozen=True)

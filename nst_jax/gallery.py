@@ -190,7 +190,9 @@ def _title(config: Config) -> str:
         several = swept & {section, f"{section}.image"}
         return f"several {section}s" if several else Path(str(image).removeprefix("sample:")).stem
 
-    return f"{name('content', config.content.image)} × {name('style', config.style.image)}"
+    return (
+        f"{name('content', config.content.image or config.content.map)} × {name('style', config.style.image)}"
+    )
 
 
 def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[str, str]:

@@ -118,7 +118,7 @@ def doodled(content_map: NDArray[np.float32], size: int | None) -> NDArray[np.fl
     """Return the grey picture that stands for the content of a doodle, of the size that is wanted."""
     height, width = content_map.shape[:2]
     scale = 1.0 if size is None else size / max(height, width)
-    return np.full((max(1, round(height * scale)), max(1, round(width * scale)), 3), 0.5, np.float32)
+    return images.canvas(max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def _maps_of(config: Config) -> dict[str, str]:
@@ -196,6 +196,7 @@ def options(config: Config) -> dict[str, Any]:
         "patch_size": config.patch.size,
         "patch_memory": config.patch.memory,
         "patch_variety": config.patch.variety,
+        "patch_rematch": config.patch.rematch,
         "patch_copies": tuple(turns[1:]),
         "levels": config.pyramid.levels,
         "level_factor": config.pyramid.factor,

@@ -19,7 +19,7 @@ from nst_jax.conventions import CONVENTIONS, ConventionName
 from nst_jax.convolution import Engine, Padding
 from nst_jax.layers import block_and_index, canonical_layers, layer_names
 from nst_jax.losses import content_loss, gram_matrix, guided_gram_matrices, style_loss, total_variation
-from nst_jax.patches import BLOCK_BYTES, GAMMA, PatchStyle, Source, balance, patch_loss
+from nst_jax.patches import BLOCK_BYTES, GAMMA, PatchStyle, Source, balance, nearest, patch_loss
 from nst_jax.vgg import Params, Pool
 
 Terms = dict[str, Array]
@@ -173,6 +173,23 @@ def guided_targets(features: Mapping[str, Array], style_map: Array, map_: Array)
         shares = present / jnp.maximum(1, jnp.sum(present))
         found[name] = Guided(guided_gram_matrices(F, theirs), ours, shares)
     return found
+
+
+def matches(
+    x: Array,
+    params: Params,
+    targets: Targets,
+    weights: Weights,
+    *,
+    patch_size: int = 3,
+    patch_bytes: int = BLOCK_BYTES,
+    variety: float = 0.0,
+    **options: Any,
+) -> dict[str, tuple[Array, Array]]:
+    """Return the nearest patches of an image by layer; the arguments are those of `loss`."""
+    F, _ = representations(params, x, content_layers=tuple(targets.style), **options)
+    how: Any = {"size": patch_size, "block_bytes": patch_bytes, "variety": variety}
+    return {name: nearest(F[name], style, weights.semantic, **how) for name, style in targets.style.items()}
 
 
 def averaged(map_: Array, layer: str) -> Array:

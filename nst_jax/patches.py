@@ -47,6 +47,8 @@ class PatchStyle:
     """The style image, and perhaps turned or scaled copies of it."""
     map: Array
     """Of the picture to be made, ``(height, width, labels)``, scaled by `balance` as those of the sources."""
+    held: tuple[Array, Array] | None = None
+    """Matches, from `nearest`, to go on with; None: they are found in every evaluation."""
 
 
 def balance(features: Array, map_: Array) -> Array:
@@ -208,7 +210,6 @@ def patch_loss(
     size: int = 3,
     block_bytes: int = BLOCK_BYTES,
     variety: float = 0.0,
-    matches: tuple[Array, Array] | None = None,
 ) -> Array:
     """Return the mean squared difference of the image's patches and their nearest style patches.
 
@@ -224,9 +225,8 @@ def patch_loss(
         size: k.
         block_bytes: see `nearest`.
         variety: likewise.
-        matches: from `nearest`; None: found here.
     """
-    begins, apart = matches or nearest(
+    begins, apart = style.held or nearest(
         F, style, semantic, size=size, block_bytes=block_bytes, variety=variety
     )
     height, width = begins.shape

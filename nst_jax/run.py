@@ -155,13 +155,8 @@ def _check_output(output: Path, config: Config) -> None:
         raise OutputError(f"{output}: the folder {parent} is not writable")
     if output.is_dir():
         raise OutputError(f"{output}: is a folder; give the name of a picture")
-    for name in (config.content.image, config.style.image, config.content.map, config.style.map, config.init):
-        if (
-            isinstance(name, str)
-            and output.exists()
-            and Path(name).exists()
-            and os.path.samefile(name, output)
-        ):
+    for name in inputs.names_of(config).values():
+        if output.exists() and Path(name).exists() and os.path.samefile(name, output):
             raise OutputError(
                 f"{output}: is an input of this run and would be overwritten; give another --output"
             )

@@ -180,6 +180,15 @@ def _guarded(before: Any, after: Any, moved: Array, good: Array, *, rescale: Arr
     )
 
 
+def forget_last(state: State) -> State:
+    """Make the latest pair of L-BFGS void: the function has changed between its two gradients."""
+    inner = state.inner
+    if not hasattr(inner, "rho_history"):
+        return state
+    slot = (inner.iter_num - 1) % inner.rho_history.shape[0]
+    return replace(state, inner=inner._replace(rho_history=inner.rho_history.at[slot].set(0.0)))
+
+
 def adam(fun: Fun, *, learning_rate: float = 2.0) -> Method:
     """Return Adam (optax), with steps of about ``learning_rate`` in the units of x."""
     optimiser = optax.adam(learning_rate)

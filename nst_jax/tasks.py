@@ -15,13 +15,14 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from nst_jax import images, objective, solver, vgg
+from nst_jax import images, objective, vgg
 from nst_jax.config import INIT_SOURCES, STYLE_LAYERS, StyleKind
 from nst_jax.conventions import ConventionName
 from nst_jax.convolution import Engine, Padding
 from nst_jax.errors import ImageError, NstError
 from nst_jax.layers import block_and_index, stride
-from nst_jax.patches import BLOCK_BYTES, GAMMA
+from nst_jax.patches import BLOCK_BYTES, GAMMA, PatchStyle
+from nst_jax.program import SEEING, Precision, Program
 
 HISTORY = 100
 HISTORY_BYTES = 2**29
@@ -32,72 +33,13 @@ NOISE = 1.0
 """Standard deviation of the noise of an initial image, in grey levels, as in the authors' own code."""
 
 
-Precision = Literal["auto", "f32", "tf32", "bf16"]
 Memory = Literal["auto", "fast", "low"]
-
-_MATMUL = {"auto": None, "f32": "float32", "tf32": "tensorfloat32", "bf16": "float32"}
-"""JAX's words. With bf16 it is the arrays that are narrow."""
-
-SEEING = ("pool", "padding", "engine", "recompute", "dtype")
-"""Options of `objective.representations`."""
 
 LEVELS: dict[StyleKind, int] = {"gram": 1, "guided_gram": 1, "patch": 3}
 """Sizes of a run unless told otherwise."""
 
 LARGE = 2**19
 """From so many pixels on, a CPU computes the first block twice, for half the memory."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """All that shapes the compiled program, besides the shapes of its arrays."""
-
-    pool: vgg.Pool
-    padding: Padding
-    convention: ConventionName
-    method: str
-    linesearch: Any
-    history: int
-    learning_rate: float
-    engine: Engine = "auto"
-    precision: Precision = "auto"
-    recompute: int = 0
-    kind: StyleKind = "gram"
-    patch_size: int = 3
-    patch_bytes: int = BLOCK_BYTES
-    variety: float = 0.0
-
-    def build(self) -> solver.Method:
-        """Return the functions to be compiled."""
-        styled = {name: getattr(self, name) for name in ("kind", "patch_size", "patch_bytes", "variety")}
-        fun = partial(objective.loss, convention=self.convention, **styled, **self.seeing)
-        if self.method == "adam":
-            method = solver.adam(fun, learning_rate=self.learning_rate)
-        else:
-            method = solver.lbfgs(fun, history=self.history, linesearch=self.linesearch)
-        return method
-
-    @property
-    def seeing(self) -> dict[str, Any]:
-        """How the network is looked through."""
-        return {name: getattr(self, name) for name in SEEING}
-
-    @property
-    def dtype(self) -> Any:
-        """Of features and network; None: float32."""
-        return jnp.bfloat16 if self.precision == "bf16" else None
-
-    def precisely(self) -> Any:
-        """Return a context in which matrix products and convolutions are as precise as this program wants.
-
-        It is meant to surround the calls of compiled functions: gradients are traced after the function is.
-        """
-        return jax.default_matmul_precision(_MATMUL[self.precision])
-
-    @property
-    def searching(self) -> bool:
-        """Whether a step takes a number of evaluations that is not known before."""
-        return self.method == "lbfgs" and self.linesearch == "zoom"
 
 
 @dataclass(frozen=True)
@@ -152,11 +94,6 @@ def fitted(
     return photograph, images.resize(painting, style_size(painting.shape[:2], (height, width), scale, fit))
 
 
-def canvas(height: int, width: int) -> NDArray[np.float32]:
-    """Return what stands for the content where there is none: a grey that only has a size."""
-    return np.full((height, width, 3), 0.5, np.float32)
-
-
 def prepare(
     content: NDArray[np.float32],
     style: NDArray[np.float32],
@@ -188,6 +125,7 @@ def prepare(
     patch_size: int = 3,
     patch_memory: int = BLOCK_BYTES,
     patch_variety: float = 0.0,
+    patch_rematch: int = 1,
     patch_copies: Sequence[tuple[float, float]] = (),
     levels: int | None = None,
     level_factor: float = 2.0,
@@ -225,6 +163,7 @@ def prepare(
         patch_size=patch_size,
         patch_bytes=patch_memory,
         variety=patch_variety,
+        rematch=patch_rematch,
     )
     left_open = ("history",) * (history is None and method == "lbfgs") + ("recompute",) * (memory == "auto")
     task = Task(program, params, content, style, init, seed, weights, evaluations, memory_limit, left_open)
@@ -261,8 +200,7 @@ def style_targets(task: Task, network: vgg.Params) -> dict[str, Any]:
     """Return what a task's style is compared by; ``network`` is `Task.network`'s."""
     layers = tuple(task.weights.style_layers)
     if task.program.kind == "gram":
-        found: dict[str, Array] = _represented(task, network, task.style, style_layers=layers)[1]
-        return found
+        return dict(_represented(task, network, task.style, style_layers=layers)[1])
     none = [np.zeros((*image.shape[:2], 0), np.float32) for image in (task.style, task.content)]
     style_map, content_map = (
         blank if given is None else given
@@ -276,7 +214,10 @@ def style_targets(task: Task, network: vgg.Params) -> dict[str, Any]:
     features = [_represented(task, network, picture, content_layers=layers)[0] for picture in pictures]
     if task.program.kind == "guided_gram":
         return dict(_guided(features[0], style_map, content_map))
-    return dict(_patched(features, guides, content_map))
+    found: dict[str, Any] = _patched(features, guides, content_map)
+    if task.program.holding:  # until the first step finds them
+        found = {name: _held(style, task.program.patch_size) for name, style in found.items()}
+    return found
 
 
 def style_size(
@@ -415,14 +356,21 @@ def deepest(weights: objective.Weights) -> str:
 
 
 def _represented(task: Task, network: vgg.Params, image: ArrayLike, **layers: Any) -> Any:
-    # Once only: that is not worth the time that Winograd's convolutions take to compile.
+    seeing = task.program.seeing
+    if not seeing["recompute"]:  # once only: not worth the time that Winograd's convolutions take to compile
+        seeing |= {"engine": "direct"}
     with task.program.precisely():
-        return _represent(network, image, **layers, **task.program.seeing | {"engine": "direct"})
+        return _represent(network, image, **layers, **seeing)
 
 
 @partial(jax.jit, static_argnames=("content_layers", "style_layers", *SEEING))
 def _represent(network: vgg.Params, image: ArrayLike, **options: Any) -> Any:
     return objective.representations(network, vgg.to_input(image), **options)
+
+
+def _held(style: PatchStyle, size: int) -> PatchStyle:
+    none = jnp.zeros([n - size + 1 for n in style.map.shape[:2]], jnp.int32)
+    return replace(style, held=(none, none))
 
 
 _guided = jax.jit(objective.guided_targets)

@@ -24,7 +24,8 @@ from nst_jax.encoder import Encoder, encoder_for
 from nst_jax.errors import NstError
 from nst_jax.memory import give_back, keep_freed
 from nst_jax.patches import BLOCK_BYTES, GAMMA
-from nst_jax.tasks import Memory, Precision, Task, canvas, fitted, prepare, targets
+from nst_jax.program import Precision
+from nst_jax.tasks import Memory, Task, fitted, prepare, targets
 
 _DEFAULT = Config()
 
@@ -99,6 +100,7 @@ def stylize(
     patch_size: int = _DEFAULT.patch.size,
     patch_memory: int = BLOCK_BYTES,
     patch_variety: float = _DEFAULT.patch.variety,
+    patch_rematch: int = _DEFAULT.patch.rematch,
     patch_copies: Sequence[tuple[float, float]] = (),
     levels: int | None = _DEFAULT.pyramid.levels,
     level_factor: float = _DEFAULT.pyramid.factor,
@@ -143,6 +145,7 @@ def stylize(
         patch_size: positions of a patch in each direction.
         patch_memory: bytes for the scores of patches that are compared at a time.
         patch_variety: against patches chosen too often, from 0 to 1, see `patches.nearest`.
+        patch_rematch: evaluations with the same matches.
         patch_copies: degrees and scale of further copies of the style whose patches may be taken.
         levels: sizes of the picture from coarse to fine; None: `tasks.LEVELS` of the kind.
         level_factor: of sizes.
@@ -175,7 +178,7 @@ def stylize(
     if content is None:
         if maps[0] is None:
             raise NstError("there is neither a content image nor a content map")
-        content, content_weight, content_layers = canvas(*maps[0].shape[:2]), 0.0, ()
+        content, content_weight, content_layers = images.canvas(*maps[0].shape[:2]), 0.0, ()
         init = "noise" if init == "content" else init
     photograph, painting = fitted(content, style, scale=style_scale, fit=style_fit)
     encoder = encoder_for(encoder, convention=convention, normalised=normalised, pool=pool, padding=padding)
@@ -209,6 +212,7 @@ def stylize(
         patch_size=patch_size,
         patch_memory=patch_memory,
         patch_variety=patch_variety,
+        patch_rematch=patch_rematch,
         patch_copies=patch_copies,
         levels=levels,
         level_factor=level_factor,
@@ -262,7 +266,7 @@ def _at_one_level(task: Task, callback: Callable[[Progress], object], stops: int
     compiled = fitting.compiled(program, fitting.shapes_like(state, args))
     give_back()
     return _optimise(
-        lambda state: compiled(state, args),
+        fitting.Steps(program, compiled, args),
         state,
         budget=task.evaluations,
         searching=program.searching,

@@ -26,6 +26,7 @@ LEVELS = [
     {"samples", "downloads", "gallery"},
     {"dictionary"},
     {"encoder"},
+    {"program"},
     {"inputs", "tasks"},
     {"fitting", "pyramid"},
     {"transfer"},

@@ -150,6 +150,7 @@ def test_options_are_the_settings():
         "patch_size": 5,
         "patch_memory": 2**20,
         "patch_variety": 0.25,
+        "patch_rematch": 1,
         "patch_copies": (),
         "levels": 2,
         "level_factor": 1.5,

@@ -310,5 +310,6 @@ def test_a_doodle_needs_no_content(world):
 
 def test_a_map_is_not_overwritten(world):
     drawn("photo_sem.png", 30, 40)
+    drawn("art_sem.png", 25, 25)
     with pytest.raises(OutputError, match="is an input of this run"):
-        run.run(patched(content={"image": "photo.png", "map": "photo_sem.png"}, output="photo_sem.png"))
+        run.run(patched(output="photo_sem.png"))  # found beside photo.png

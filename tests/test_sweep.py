@@ -459,15 +459,22 @@ def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):  # noqa: F811
     np.testing.assert_array_equal(images.read("alone.png").rgb, images.read("grid/cells/0003.png").rgb)
 
 
-def test_a_sweep_on_patches_interrupted_between_levels_goes_on(world):  # noqa: F811
+@pytest.mark.parametrize("mode", ["threads", "vmap"])
+def test_a_sweep_on_patches_interrupted_between_levels_goes_on(world, mode):  # noqa: F811
     style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]}
     changes = {"style": style, "loss": {"convention": "champandard2016"}, "solver": {"evaluations": 10}}
-    changes |= {"pyramid": {"levels": 2}}
-    axes = [{"style.weight": [25.0, 250.0]}]
-    paint(settings(axes=axes, folder="one", **changes))
-    stop = paint(settings(axes=axes, folder="two", **changes), callback=lambda p: p.evaluations >= 13)[0]
+    changes |= {"pyramid": {"levels": 2}, "patch": {"rematch": 4}}
+
+    def chosen(folder):
+        found = settings(axes=[{"style.weight": [25.0, 250.0]}], folder=folder, **changes)
+        return found.model_copy(update={"sweep": found.sweep.model_copy(update={"lanes": mode})})
+
+    paint(chosen("one"))
+    evaluations = 13 if mode == "threads" else 26
+    stop = paint(chosen("two"), callback=lambda p: p.evaluations >= evaluations)[0]
     assert stop.interrupted
-    assert paint(settings(axes=axes, folder="two", **changes))[0].done == 2
+    assert list((world / "two" / ".state").rglob("*.npz"))
+    assert paint(chosen("two"))[0].done == 2
     for name in ("0000.png", "0001.png"):
         one, two = (images.read(f"{folder}/cells/{name}").rgb for folder in ("one", "two"))
         np.testing.assert_array_equal(one, two)

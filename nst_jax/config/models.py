@@ -187,6 +187,7 @@ class Patch(_Section):
         le=1,
         description="how much patches that have been chosen often are avoided: 0.1 is a little",
     )
+    rematch: int = Field(1, ge=1, description="evaluations with the same matches; more is faster")
     rotations: Angles = Field((), description="further copies of the style, turned by degrees")
     scales: Scales = Field((), description="and scaled, such as [0.9, 1.1]")
 

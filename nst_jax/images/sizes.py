@@ -76,6 +76,11 @@ def turned(image: ArrayLike, degrees: float, scale: float) -> FloatArray:
     return resize(to_unit(inner), (max(1, round(rows * scale)), max(1, round(columns * scale))))
 
 
+def canvas(height: int, width: int) -> FloatArray:
+    """Return a grey picture: what stands for one that is not there, but has a size."""
+    return np.full((height, width, 3), 0.5, np.float32)
+
+
 def middle_square(image: ArrayLike, side: int) -> FloatArray:
     """Return the largest square in the middle of an image, resampled to ``side`` pixels."""
     array = np.asarray(image, np.float32)

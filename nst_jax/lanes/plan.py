@@ -14,7 +14,8 @@ from nst_jax import memory, vgg
 from nst_jax.files import write_atomically
 from nst_jax.fitting import Shapes, fit, nbytes, shapes_of
 from nst_jax.lanes.programs import compiled, group_of
-from nst_jax.tasks import Program, Task
+from nst_jax.program import Program
+from nst_jax.tasks import Task
 
 Mode = Literal["auto", "vmap", "threads"]
 

@@ -13,12 +13,10 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nst_jax import fitting, solver
-from nst_jax.fitting import Shapes
+from nst_jax.fitting import EACH, Shapes
 from nst_jax.layers import stride
-from nst_jax.tasks import Program, Task
-
-_EACH = (0, None, 0, 0)
-"""A lane has its own state, targets and weights; the network is everyone's."""
+from nst_jax.program import Program
+from nst_jax.tasks import Task
 
 
 def align(tasks: Sequence[Task]) -> list[Task]:
@@ -74,7 +72,7 @@ _compiling = threading.Lock()
 @lru_cache(maxsize=64)
 def _compiled(program: Program, shapes: Shapes, lanes: int, devices: tuple[Any, ...]) -> Any:
     def step_lanes(state: solver.State, args: tuple[Any, ...]) -> solver.State:
-        return jax.vmap(program.build().step, in_axes=_EACH)(state, *args)
+        return jax.vmap(program.build().step, in_axes=EACH)(state, *args)
 
     network, targets, weights = shapes.args
     each, shared = shardings(devices)
@@ -88,7 +86,7 @@ def _compiled(program: Program, shapes: Shapes, lanes: int, devices: tuple[Any, 
 
 @partial(jax.jit, static_argnames="program")
 def _start_lanes(x: Array, args: tuple[Any, ...], *, program: Program) -> solver.State:
-    return jax.vmap(program.build().init, in_axes=_EACH)(x, *args)
+    return jax.vmap(program.build().init, in_axes=EACH)(x, *args)
 
 
 def start(program: Program, images: Sequence[Array], args: tuple[Any, ...], place: "Place") -> solver.State:

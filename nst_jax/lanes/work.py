@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nst_jax import checkpoints, pyramid, solver, transfer
 from nst_jax.errors import NstError
-from nst_jax.fitting import shapes_of, weights_of
+from nst_jax.fitting import Steps, shapes_of, weights_of
 from nst_jax.lanes.plan import Job, Mode, fitted, jobs, workers
 from nst_jax.lanes.programs import Place, batch, compiled, placements, stacked, start
 from nst_jax.memory import keep_freed
@@ -206,21 +206,22 @@ def _one_level(
     targets = each(stacked([_targets(grid, task, network) for task in tasks]))
     args = (network, targets, each(stacked([weights_of(task) for task in tasks])))
     step = compiled(program, job.shapes, job.lanes, job.devices)
-    state, curves = saving.resume(each, job, level)
+    steps = Steps(program, step, args, lanes=job.lanes)
+    state, curves = saving.resume(each, job, level, steps)
     if state is None:
         state = start(program, [task.first_image() for task in tasks], args, each)
         curves = [[] for _ in job.indexes]
 
     every = max(1, budget // POINTS)
     for state, look in transfer.advance(  # noqa: B020
-        lambda state: step(state, args), state, budget=budget, searching=program.searching, stops=every
+        steps, state, budget=budget, searching=program.searching, stops=every
     ):
         look = _lanes_of(look)
         for lane, curve in enumerate(curves):
             _add_point(curve, look, lane, every=1 if program.searching else every, budget=budget)
         spent = dict(zip(job.indexes, (int(n) + level * budget for n in look.evaluations), strict=False))
         grid.tell(spent, float(np.min(look.loss)))
-        saving.save(state, curves, level)
+        saving.save(state, curves, level, steps)
         if grid.stopped.is_set():
             return None
     return transfer.to_image(state.best).reshape(-1, *tasks[0].content.shape), look, curves
@@ -298,18 +299,22 @@ class _Saving:
         self.level: int = known["level"] if same and 0 <= known.get("level", -1) < levels else 0
         """Where to begin."""
 
-    def resume(self, place: Place, job: Job, level: int) -> tuple[Any, list[Curve]]:
-        found = checkpoints.load(self.path, batch(job.shapes.state, job.lanes)) if self.path else None
+    def resume(self, place: Place, job: Job, level: int, steps: Steps) -> tuple[Any, list[Curve]]:
+        like = (batch(job.shapes.state, job.lanes), steps.held)
+        found = checkpoints.load(self.path, like) if self.path else None
         about = self.about | {"level": level}
         if found is None or any(found[1].get(key) != value for key, value in about.items()):
             return None, []
-        return place(found[0]), found[1]["curves"]
+        state, held = place(found[0])
+        if held:
+            steps.held = held
+        return state, found[1]["curves"]
 
-    def save(self, state: Any, curves: list[Curve], level: int) -> None:
+    def save(self, state: Any, curves: list[Curve], level: int, steps: Steps) -> None:
         """Save if it is time to, or the last moment."""
         begun = time.perf_counter()
         if self.path and (self.grid.stopped.is_set() or begun - self.saved > self.wait):
-            checkpoints.save(self.path, state, self.about | {"curves": curves, "level": level})
+            checkpoints.save(self.path, (state, steps.held), self.about | {"curves": curves, "level": level})
             self.saved = time.perf_counter()
             self.wait = max(SAVE_SECONDS, (self.saved - begun) / SAVE_SHARE)
 
