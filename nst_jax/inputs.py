@@ -84,14 +84,10 @@ def read_inputs(config: Config) -> Inputs:
         content = sized(found["content"][0], config.size or LONGEST)
     else:
         content = Picture(doodled(drawn["content_map"], config.size))
-        init = "noise" if init == "content" else init
+        init = "noise" if config.init == "content" else init
     for name, image in (("content", content), ("style", found["style"][0])):
         if f"{name}_map" in drawn:
             maps.check_shape(drawn[f"{name}_map"], image.rgb.shape[:2], name)
-    if config.style.kind == "patch" and not drawn:
-        notes = (
-            "no semantic maps: plain patch-based style transfer; --content-map and --style-map would guide",
-        )
     return Inputs(content, found["style"][0], init, digests, drawn, notes)
 
 
@@ -107,7 +103,10 @@ def read_maps(
         if name.endswith("_map")
     }
     if not read:
-        return {}, {}, ()
+        plain = (
+            "no semantic maps: plain patch-based style transfer; --content-map and --style-map would guide it"
+        )
+        return {}, {}, (plain,) if config.style.kind == "patch" else ()
     kind = "colours" if config.style.kind == "guided_gram" else config.semantic.map
     *both, notes = maps.encoded(read["content_map"], read["style_map"], kind=kind)
     digests = {name: _digest(array) for name, array in read.items()}

@@ -107,11 +107,13 @@ def nearest(
         for source in style.sources
     ]
     lengths = [_lengths(s, size) for _, s in pairs]
-    if not variety:
-        return _search(pairs, lengths, size, block_bytes)
     shapes = [s.shape[:2] for _, s in pairs]
     height, width = (n - size + 1 for n in F.shape[:2])
-    rows = min(AT_ONCE, height)
+    widest = max(columns for _, columns in shapes)
+    rows = max(1, block_bytes // (4 * size * widest * F.shape[1]) - size + 1)  # that one row of s fits with
+    rows = min(rows, height, AT_ONCE if variety else height)
+    if rows == height and not variety:
+        return _search(pairs, lengths, size, block_bytes)
     count = sum(length.size for length in lengths)
 
     def body(index: Array, known: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

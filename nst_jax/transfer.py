@@ -176,10 +176,8 @@ def stylize(
     keep_freed()
     maps = [None if given is None else np.asarray(given, np.float32) for given in (content_map, style_map)]
     if content is None:
-        if maps[0] is None:
-            raise NstError("there is neither a content image nor a content map")
-        content, content_weight, content_layers = images.canvas(*maps[0].shape[:2]), 0.0, ()
-        init = "noise" if init == "content" else init
+        content, content_weight, content_layers = doodled(maps[0]), 0.0, ()
+        init = "noise" if isinstance(init, str) and init == "content" else init
     photograph, painting = fitted(content, style, scale=style_scale, fit=style_fit)
     encoder = encoder_for(encoder, convention=convention, normalised=normalised, pool=pool, padding=padding)
     task = prepare(
@@ -218,6 +216,18 @@ def stylize(
         level_factor=level_factor,
     )
     return _through_levels(task, callback, stops)
+
+
+def doodled(content_map: ArrayLike | None) -> NDArray[np.float32]:
+    """Return what stands for the content where there is only a map.
+
+    Raises:
+        NstError: there is no map either.
+    """
+    if content_map is None:
+        raise NstError("there is neither a content image nor a content map")
+    height, width = np.shape(content_map)[:2]
+    return images.canvas(height, width)
 
 
 def _through_levels(task: Task, callback: Callable[[Progress], object] | None, stops: int) -> Result:

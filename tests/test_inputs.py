@@ -243,7 +243,9 @@ def test_no_maps_where_there_are_none_or_none_are_wanted(mapped):
         patched(content={"image": "photo.png", "map": "none"}),
         settings(style=other),
     ):
-        assert inputs.read_inputs(chosen).maps == {}
+        found = inputs.read_inputs(chosen)
+        assert found.maps == {}
+        assert len(found.notes) == (chosen.style.kind == "patch")
 
 
 def test_a_doodle_has_the_size_of_its_map_or_the_one_given(mapped):
@@ -252,6 +254,7 @@ def test_a_doodle_has_the_size_of_its_map_or_the_one_given(mapped):
     assert found.content.rgb.shape == (8, 10, 3)
     assert found.init == "noise"
     assert inputs.read_inputs(patched(**doodle, size=40)).content.rgb.shape == (32, 40, 3)
+    assert inputs.read_inputs(patched(**doodle, init="first.png")).init.shape == (9, 7, 3)
     options = inputs.options(patched(**doodle))
     assert (options["content_weight"], options["content_layers"]) == (0.0, ())
 

@@ -435,3 +435,17 @@ def test_a_cell_that_does_not_fit_is_refused_or_made_to_fit(pair, narrow, monkey
     monkeypatch.setattr(memory, "usable", lambda devices, limit: 1000)
     with pytest.raises(NstError, match="can be used"):
         plan.fitted(ready, (), "threads")
+
+
+@pytest.mark.parametrize("mode", ["threads", "vmap"])
+def test_a_grid_of_doodles(pair, narrow, random, mode):
+    maps = {"content_map": random.random((24, 32, 2)), "style_map": random.random((40, 28, 2))}
+    encoder = Encoder(narrow, "narrow", "", "", "")
+    options = {"style_kind": "patch", "style_layers": ("conv2_1",), "convention": "champandard2016"}
+    options |= {"levels": 2, "evaluations": 4, "encoder": encoder} | maps
+    found = stylize_grid(None, pair[1], {"semantic_weight": [0.0, 50.0]}, mode=mode, **options)
+    for (gamma,), result in found.items():
+        one = stylize(None, pair[1], semantic_weight=gamma, **options)
+        assert result.loss == pytest.approx(one.loss, rel=1e-3 if mode == "vmap" else 0)
+        assert result.image.shape == (24, 32, 3)
+    assert found[0.0,].loss != found[50.0,].loss

@@ -38,7 +38,7 @@ def setting(random, image=(7, 9), style=(8, 6), labels=2):
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.parametrize(("image", "style"), [((7, 9), (8, 6)), ((3, 3), (5, 11)), ((12, 4), (3, 3))])
-@pytest.mark.parametrize("block_bytes", [1, 6000, 2**26])
+@pytest.mark.parametrize("block_bytes", [1, 1500, 6000, 2**26])
 def test_matches_and_loss_are_those_of_brute_force(random, k, image, style, block_bytes):
     F, m, Fs, ms, target = setting(random, image, style)
     best, loss = brute(F, m, Fs, ms, 3.0, k)
@@ -140,3 +140,11 @@ def test_variety_avoids_what_has_been_chosen_often(random):
     np.testing.assert_array_equal(apart, np.where(wanted < 35, 6, 7))
     plain, _ = patches.nearest(F, style, 1.0, size=2)
     assert len(np.unique(begins)) > 1.2 * len(np.unique(plain))
+
+
+@pytest.mark.parametrize("budget", [2**16, 2**20])
+def test_scores_never_exist_all_at_once(random, budget):
+    F, _, _, _, target = setting(random, image=(40, 40), style=(40, 40), labels=0)
+    search = jax.jit(lambda F, target: patches.nearest(F, target, 0.0, block_bytes=budget))
+    taken = search.lower(F, target).compile().memory_analysis().temp_size_in_bytes
+    assert taken < 4 * budget + 2**18  # all pairs would be 8 MiB

@@ -13,7 +13,7 @@ from nst_jax.lanes.plan import Mode
 from nst_jax.lanes.programs import align
 from nst_jax.lanes.work import GridProgress, run
 from nst_jax.tasks import fitted, prepare
-from nst_jax.transfer import Result, stylize
+from nst_jax.transfer import Result, doodled, stylize
 
 _ONE = ("callback", "stops")
 """Options of a single run only."""
@@ -23,7 +23,7 @@ _COMMON = ("encoder", "normalised", "pool", "padding", "convention")
 
 
 def stylize_grid(
-    content: ArrayLike,
+    content: ArrayLike | None,
     style: ArrayLike,
     axes: Mapping[str, Sequence[Any]],
     *,
@@ -35,7 +35,7 @@ def stylize_grid(
     """Paint one content image in one style at every point of a grid of settings.
 
     Args:
-        content: the photograph, ``(height, width, 3)``.
+        content: the photograph, ``(height, width, 3)``; None for a doodle, see `stylize`.
         style: the painting, of any size.
         axes: names of options of `stylize` with their values, such as ``{"style_weight": [1e2, 1e3]}``;
             crossed.
@@ -63,6 +63,11 @@ def stylize_grid(
     common = {name: settings[name] for name in _COMMON}
     del settings["encoder"], settings["normalised"]
     encoder = encoder_for(**common)
+    if content is None:
+        content = doodled(settings["content_map"])
+        settings |= {"content_weight": 0.0, "content_layers": ()}
+        if isinstance(settings["init"], str) and settings["init"] == "content":
+            settings["init"] = "noise"
     pairs: dict[Any, Any] = {}
     tasks, points = [], list(itertools.product(*axes.values()))
     for point in points:
