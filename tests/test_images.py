@@ -727,3 +727,32 @@ def test_resize_is_near_another_implementation():
 def test_resize_to_nothing_is_refused():
     with pytest.raises(ImageError, match="0 x 4"):
         images.resize(unit(RGB8), (0, 4))
+
+
+# --- Turned copies --------------------------------------------------------------------------------
+
+
+def test_turning_by_right_angles_moves_pixels_only(random):
+    square = np.float32(random.uniform(size=(12, 12, 3)))
+    np.testing.assert_allclose(images.turned(square, 90, 1), np.rot90(square), atol=1e-5)
+    np.testing.assert_allclose(images.turned(square, 0, 1), square)
+    assert images.turned(square[..., :0], 90, 1).shape == (12, 12, 0)
+
+
+@pytest.mark.parametrize("degrees", [-30, 7.5, 45])
+def test_nothing_comes_in_from_beyond_the_border(degrees):
+    white = images.turned(np.ones((60, 90, 3), np.float32), degrees, 1)
+    np.testing.assert_allclose(white, 1)
+    assert white.shape[1] / white.shape[0] == pytest.approx(1.5, abs=0.1)
+    assert images.turned(np.ones((60, 90, 3), np.float32), degrees, 0.5).shape[0] == round(len(white) / 2)
+
+
+def test_turning_is_anticlockwise_as_in_scipy(random):
+    from scipy import ndimage
+
+    smooth = np.float32(ndimage.gaussian_filter(random.uniform(size=(64, 64)), 4))
+    smooth = (smooth - smooth.min()) / np.ptp(smooth)
+    wanted = ndimage.rotate(smooth, 20, reshape=False, order=3)
+    found = images.turned(smooth[..., None], 20, 1)[..., 0]
+    top = (64 - len(found)) // 2
+    np.testing.assert_allclose(found, wanted[top : top + len(found), top : top + len(found)], atol=0.02)

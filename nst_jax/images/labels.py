@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 
 from nst_jax.errors import ImageError
@@ -50,22 +50,6 @@ def read_map(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> FloatArray:
             if image.format == "PNG" and data[24] == 16:
                 return _upright(_from_deep_png(data, image.info.get("transparency")), orientation)
             return _upright(_from_pillow(image, path), orientation)
-
-
-def resize_map(map: ArrayLike, size: tuple[int, int]) -> FloatArray:
-    """Resample to ``size`` = (height, width): the average over an area when shrinking, else the nearest.
-
-    Raises:
-        ImageError: a size is less than 1.
-    """
-    array = np.asarray(map, np.float32)
-    if min(size) < 1:
-        raise ImageError(f"cannot resize a map to {size[0]} x {size[1]}: sizes start at 1")
-    if array.shape[:2] == tuple(size):
-        return array
-    planes = [Image.fromarray(np.ascontiguousarray(array[:, :, c])) for c in range(array.shape[2])]
-    boxed = [plane.resize((size[1], size[0]), Image.Resampling.BOX) for plane in planes]
-    return to_unit(np.stack([np.asarray(plane) for plane in boxed], axis=-1))
 
 
 def _from_pillow(image: Image.Image, path: str | Path) -> FloatArray:

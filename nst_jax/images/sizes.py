@@ -36,16 +36,16 @@ def resize(image: ArrayLike, size: tuple[int, int]) -> FloatArray:
     Raises:
         ImageError: a size is less than 1.
     """
-    array = np.asarray(image, np.float32)
-    if min(size) < 1:
-        raise ImageError(f"cannot resize a picture to {size[0]} x {size[1]}: sizes start at 1")
-    if array.shape[:2] == tuple(size):
-        return array
-    if array.ndim == 2:
-        return _resampled(array, size)
-    if not array.shape[2]:
-        return np.zeros((*size, 0), np.float32)
-    return np.stack([_resampled(array[:, :, c], size) for c in range(array.shape[2])], axis=-1)
+    return _resized(image, size, Image.Resampling.LANCZOS, "picture")
+
+
+def resize_map(map: ArrayLike, size: tuple[int, int]) -> FloatArray:
+    """Resample to ``size`` = (height, width): the average over an area when shrinking, else the nearest.
+
+    Raises:
+        ImageError: a size is less than 1.
+    """
+    return _resized(map, size, Image.Resampling.BOX, "map")
 
 
 def turned(image: ArrayLike, degrees: float, scale: float) -> FloatArray:
@@ -90,6 +90,18 @@ def middle_square(image: ArrayLike, side: int) -> FloatArray:
     return resize(array[top : top + edge, left : left + edge], (side, side))
 
 
-def _resampled(channel: FloatArray, size: tuple[int, int]) -> FloatArray:
+def _resized(image: ArrayLike, size: tuple[int, int], window: Image.Resampling, name: str) -> FloatArray:
+    array = np.asarray(image, np.float32)
+    if min(size) < 1:
+        raise ImageError(f"cannot resize a {name} to {size[0]} x {size[1]}: sizes start at 1")
+    if array.shape[:2] == tuple(size):
+        return array
+    if array.ndim == 2:
+        return _resampled(array, size, window)
+    planes = [_resampled(plane, size, window) for plane in np.moveaxis(array, -1, 0)]
+    return np.stack(planes, -1) if planes else np.zeros((*size, 0), np.float32)
+
+
+def _resampled(channel: FloatArray, size: tuple[int, int], window: Image.Resampling) -> FloatArray:
     image = Image.fromarray(np.ascontiguousarray(channel))
-    return to_unit(np.asarray(image.resize((size[1], size[0]), Image.Resampling.LANCZOS)))
+    return to_unit(np.asarray(image.resize((size[1], size[0]), window)))
