@@ -260,10 +260,14 @@ def memory(settings: dict[str, Any]) -> dict[str, Any]:
                 found = engine.ask("memory", evaluations=evaluations, **way)
             missing = 2 * image * (found["history"] - found["pairs_held"])
             result["engines"][called] = found | {"computed_missing_pairs_bytes": missing}
-        with Engine(OURS, folder, settings) as engine:
-            ways = {
-                way: engine.ask("way", way=way, seconds=settings["turn"]) for way in ("fast", "auto", "low")
-            }
+        with contextlib.ExitStack() as stack:
+            running = []
+            for way in ("fast", "auto", "low"):
+                running.append(stack.enter_context(Engine(OURS, folder, settings | {"memory": way})))
+                running[-1].name = way
+            taken = {engine.name: engine.ask("features") for engine in running}
+            found = times(running, "gradient", min(settings["rounds"], COSTLY), settings["turn"])
+            ways = {way: {"features_bytes": taken[way], "seconds": found[way]["median"]} for way in taken}
     return facts | result | {"ways": ways}
 
 
