@@ -36,7 +36,7 @@ NOISE = 1.0
 Memory = Literal["auto", "fast", "low"]
 
 LEVELS: dict[StyleKind, int] = {"gram": 1, "guided_gram": 1, "patch": 3}
-"""Sizes of a run unless told otherwise."""
+"""Sizes of a run unless told otherwise, if all of them are large enough."""
 
 LARGE = 2**19
 """From so many pixels on, a CPU computes the first block twice, for half the memory."""
@@ -177,11 +177,10 @@ def prepare(
         content_map=content_map,
         style_map=style_map,
         copies=tuple(patch_copies),
-        levels=LEVELS[style_kind] if levels is None else levels,
         factor=level_factor,
     )
     check_layers(task)
-    return task
+    return replace(task, levels=_fitting_levels(task) if levels is None else levels)
 
 
 def targets(task: Task, network: vgg.Params) -> objective.Targets:
@@ -323,6 +322,16 @@ def check_layers(task: Task) -> None:
                     f"{size} x {size}: use a larger size, fewer pyramid.levels, a smaller patch.size or "
                     "shallower layers"
                 )
+
+
+def _fitting_levels(task: Task) -> int:
+    """Return `LEVELS` of the kind, or fewer where images would be too small for their layers."""
+    patch = task.program.patch_size if task.program.kind == "patch" else 1
+    wanted = [patch * stride(layer) for layer in task.weights.style_layers]
+    needed = max([stride(deepest(task.weights)), *wanted])
+    smallest = min(*task.content.shape[:2], *task.style.shape[:2])
+    counts = range(LEVELS[task.program.kind], 1, -1)
+    return next((n for n in counts if int(smallest * task.factor ** (1 - n)) >= needed), 1)
 
 
 def _checked_maps(

@@ -43,6 +43,14 @@ def test_patches_have_three_levels_unless_told_and_gram_matrices_one(pictures, n
     assert task(pictures, narrow, style_kind="gram").levels == 1
 
 
+def test_levels_that_would_be_too_small_are_not_there_unless_asked_for(random, narrow):
+    small = [np.float32(random.uniform(size=(size, 60, 3))) for size in (30, 40)]
+    assert task(small, narrow).levels == 2  # 15 rows: 3 at conv3_1, and 1 at conv4_2
+    assert task(small, narrow, content_layers=("conv4_2",), style_layers=("conv4_1",)).levels == 1
+    tiny = task([image[:20] for image in small], narrow)
+    assert (tiny.levels, len(pyramid.levels(tiny))) == (1, 1)
+
+
 def test_the_detail_of_the_content_is_kept(pictures, narrow):
     before, last = pyramid.levels(task(pictures, narrow, levels=2))
     np.testing.assert_allclose(pyramid.grown(before.content, before, last), last.content, atol=1e-6)

@@ -197,7 +197,7 @@ class Pyramid(_Section):
 
     levels: Annotated[int, Field(ge=1, le=8)] | None = Field(
         None,
-        description="how many sizes, each with solver.evaluations; null: 3 for patches, else 1",
+        description="how many sizes, each with solver.evaluations; null: up to 3 for patches, else 1",
     )
     factor: float = Field(2.0, gt=1, le=4, description="from one size to the next")
 
