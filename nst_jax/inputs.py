@@ -1,7 +1,7 @@
 """What a config names, at hand: its pictures at their size, its network, and the options of a run."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def names_of(config: Config) -> dict[str, str]:
     Raises:
         ConfigError: no content or style is given, or a map without the other.
     """
-    doodle = config.style.kind != "gram" and config.content.image is None and config.content.map is not None
+    doodle = config.style.kind != "gram" and is_doodle(config)
     for name, given in (("content", config.content.image), ("style", config.style.image)):
         if given is None and not (name == "content" and doodle):
             more = (
@@ -79,16 +79,25 @@ def read_inputs(config: Config) -> Inputs:
         if not name.endswith("_map")
     }
     digests = {name: digest for name, (_, digest) in found.items()} | digests
-    init: Any = found["init"][0].rgb if "init" in found else config.init
+    init: Any = found["init"][0].rgb if "init" in found else init_of(config)
     if "content" in found:
         content = sized(found["content"][0], config.size or LONGEST)
     else:
         content = Picture(doodled(drawn["content_map"], config.size))
-        init = "noise" if config.init == "content" else init
     for name, image in (("content", content), ("style", found["style"][0])):
         if f"{name}_map" in drawn:
             maps.check_shape(drawn[f"{name}_map"], image.rgb.shape[:2], name)
     return Inputs(content, found["style"][0], init, digests, drawn, notes)
+
+
+def is_doodle(config: Config) -> bool:
+    """Tell whether there is a map of the content, but no content."""
+    return config.content.image is None and config.content.map is not None
+
+
+def init_of(config: Config) -> Any:
+    """Return the first image by name or shares; what would begin with the content of a doodle, with noise."""
+    return "noise" if is_doodle(config) and config.init == "content" else config.init
 
 
 def read_maps(
@@ -167,17 +176,34 @@ def sized(picture: Picture, size: int) -> Picture:
     return Picture(images.resize(picture.rgb, shape), alpha)
 
 
-def encoder(config: Config, download: Callable[[int, int], None] | None = None) -> Any:
-    """Return the `encoder.Encoder` that a config names; ``download`` is called while weights are fetched."""
+def encoder(
+    config: Config,
+    download: Callable[[int, int], None] | None = None,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    notes: Iterable[str] = (),
+) -> Any:
+    """Return the `encoder.Encoder` that a config names, and say what the user should know.
+
+    Args:
+        config: the settings.
+        download: called while weights are fetched.
+        say: told the encoder's note, and then others.
+        notes: the others.
+    """
     from nst_jax.encoder import encoder_for
 
     network = config.network.model_dump(exclude={"engine"})
-    return encoder_for(config.weights, convention=config.loss.convention, progress=download, **network)
+    convention = config.loss.convention
+    found = encoder_for(config.weights, convention=convention, progress=download, **network)
+    for note in filter(None, (found.note, *notes)):
+        say(note)
+    return found
 
 
 def options(config: Config) -> dict[str, Any]:
     """Return what `transfer.stylize` and `tasks.prepare` are told besides pictures and network."""
-    doodle = config.content.image is None and config.content.map is not None
+    doodle = is_doodle(config)
     turns = [
         (turn, scale) for turn in (0.0, *config.patch.rotations) for scale in (1.0, *config.patch.scales)
     ]

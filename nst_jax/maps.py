@@ -70,7 +70,7 @@ def encoded(
     Raises:
         ImageError: the maps differ in their number of channels, or have more than 64 labels.
     """
-    _check_channels(content, style)
+    check_channels(content, style)
     content_colours, content_pixels, content_counts = _distinct(content)
     style_colours, style_pixels, style_counts = _distinct(style)
     exact = kind == "colours" and max(len(content_colours), len(style_colours)) <= MAX_LABELS
@@ -100,7 +100,8 @@ def encoded(
     return *maps, [*warnings, *(f"the {name} map is of one colour: it guides nothing" for name in names)]
 
 
-def _check_channels(content: NDArray[Any], style: NDArray[Any]) -> None:
+def check_channels(content: NDArray[Any], style: NDArray[Any]) -> None:
+    """Raise ImageError if two maps, ``(height, width, channels)``, differ in their number of channels."""
     counts = content.shape[2], style.shape[2]
     if counts[0] != counts[1]:
         words = [f"{count} channel{'s' if count > 1 else ''}" for count in counts]

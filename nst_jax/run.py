@@ -69,10 +69,7 @@ def run(
     # Late: it imports JAX, and mistakes should not wait for that.
     from nst_jax.transfer import Progress, stylize
 
-    encoder = inputs.encoder(config, download)
-    for note in (encoder.note, *pictures.notes):
-        if note:
-            say(note)
+    encoder = inputs.encoder(config, download, say=say, notes=pictures.notes)
     record = records.record(config, encoder.record(), pictures.digests)
     for difference in records.differences(record, earlier or {}):
         say(f"note: this may not repeat the picture exactly: {difference}")
@@ -131,10 +128,7 @@ def plan(
 
     from nst_jax import fitting, tasks
 
-    encoder = inputs.encoder(config, download)
-    for note in (encoder.note, *pictures.notes):
-        if note:
-            say(note)
+    encoder = inputs.encoder(config, download, say=say, notes=pictures.notes)
     pair = tasks.fitted(
         pictures.content.rgb, pictures.style.rgb, scale=config.style.scale, fit=config.style.fit
     )

@@ -71,10 +71,7 @@ def run(
     _note_idle_seeds(cells, say)
 
     # Late: it imports JAX, and mistakes should not wait for that.
-    encoder = inputs.encoder(config, download)
-    for note in (encoder.note, *pictures.notes):
-        if note:
-            say(note)
+    encoder = inputs.encoder(config, download, say=say, notes=pictures.notes)
     ready = _prepared(cells, pictures, encoder)
     record = records.record(config, encoder.record(), pictures.digests) | {"kind": "sweep"}
     mine = [cell for cell in cells if cell.index % shard[1] == shard[0] - 1]
@@ -103,18 +100,15 @@ def plan(
 
     from nst_jax import fitting, lanes
 
-    encoder = inputs.encoder(config, download)
-    for note in (encoder.note, *pictures.notes):
-        if note:
-            say(note)
+    encoder = inputs.encoder(config, download, say=say, notes=pictures.notes)
     ready = _prepared(cells, pictures, encoder)
     lines = []
     for share in lanes.shares(ready, mode=config.sweep.lanes, max_parallel=config.sweep.max_parallel):
         height, width = share.tasks[0].content.shape[:2]
         evaluations = sum(task.evaluations for task in share.tasks)
-        cells_ = f"{len(share.tasks)} cell{'s' * (len(share.tasks) > 1)} of {width} x {height}"
+        what = f"{len(share.tasks)} cell{'s' * (len(share.tasks) > 1)} of {width} x {height}"
         lines.append(
-            f"{cells_}, {evaluations} evaluations, {share.at_once} at once: {fitting.gib(share.nbytes)} "
+            f"{what}, {evaluations} evaluations, {share.at_once} at once: {fitting.gib(share.nbytes)} "
             "besides Python and JAX"
         )
     return "\n".join(lines)
@@ -185,7 +179,7 @@ def _check_shard(shard: tuple[int, int]) -> None:
 
 def _read(cells: list[Cell]) -> Pictures:
     """Read each picture once."""
-    found = Pictures({}, {}, {}, [])
+    found, shapes = Pictures({}, {}, {}, []), {}
     uses: dict[str, list[tuple[str, int | None]]] = {}
     for cell in cells:
         names = inputs.names_of(cell.config)
@@ -199,15 +193,18 @@ def _read(cells: list[Cell]) -> Pictures:
             found.digests[f"{use} {name}"] = digest
             if use == "content":
                 found.contents[name, size] = inputs.sized(picture, size or configs.LONGEST)
-            for key, drawn in found.maps.items():
-                if drawn and name == key[{"content": 2, "style": 3}.get(use, 4)]:
-                    maps.check_shape(drawn[f"{use}_map"], picture.rgb.shape[:2], use)
+        shapes[name] = picture.rgb.shape[:2]
+    for cell in cells:
+        names = inputs.names_of(cell.config)
+        drawn = found.maps[_maps_key(cell.config, names)]
+        for use in ("content", "style"):
+            if drawn and use in names:
+                maps.check_shape(drawn[f"{use}_map"], shapes[names[use]], use)
     return found
 
 
 def _maps_key(config: Config, names: Mapping[str, str]) -> tuple[Any, ...]:
-    files = (names.get("content_map"), names.get("style_map"), names.get("content"), names["style"])
-    return *files, config.style.kind, config.semantic.map
+    return names.get("content_map"), names.get("style_map"), config.style.kind, config.semantic.map
 
 
 def _read_maps(found: Pictures, config: Config, names: dict[str, str]) -> None:
@@ -237,13 +234,11 @@ def _prepared(cells: list[Cell], pictures: Pictures, encoder: Any) -> dict[int, 
             if key not in styles:
                 painting = read(names["style"], config.max_pixels)[0].rgb
                 styles[key] = tasks.fitted(content, painting, scale=style.scale, fit=style.fit)[1]
-            init = config.init
+            init = inputs.init_of(config)
             if "init" in names:
                 if names["init"] not in styles:
                     styles[names["init"]] = inputs.read_picture(names["init"], config.max_pixels)[0].rgb
                 init = styles[names["init"]]
-            elif init == "content" and "content" not in names:
-                init = "noise"
             guides = pictures.maps[_maps_key(config, names)]
             options = {"init": init, "params": encoder.params} | guides | inputs.options(config)
             ready[cell.index] = tasks.prepare(content, styles[key], **options)

@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from nst_jax import images, objective, vgg
+from nst_jax import images, maps, objective, vgg
 from nst_jax.config import INIT_SOURCES, STYLE_LAYERS, StyleKind
 from nst_jax.conventions import ConventionName
 from nst_jax.convolution import Engine, Padding
@@ -147,7 +147,7 @@ def prepare(
         semantic=semantic_weight,
     )
     _check_weights(weights)
-    maps = _checked_maps(style_kind, content_map, style_map)
+    _check_maps(style_kind, content_map, style_map)
     program = Program(
         pool=pool,
         padding=padding,
@@ -166,16 +166,19 @@ def prepare(
         rematch=patch_rematch,
     )
     left_open = ("history",) * (history is None and method == "lbfgs") + ("recompute",) * (memory == "auto")
-    task = Task(program, params, content, style, init, seed, weights, evaluations, memory_limit, left_open)
-    sizes = [image.shape[:2] for image in (content, style)]
-    content_map, style_map = (
-        None if each is None else images.resize_map(each, size)
-        for each, size in zip(maps, sizes, strict=True)
-    )
-    task = replace(
-        task,
-        content_map=content_map,
-        style_map=style_map,
+    task = Task(
+        program,
+        params,
+        content,
+        style,
+        init,
+        seed,
+        weights,
+        evaluations,
+        memory_limit,
+        left_open,
+        content_map=None if content_map is None else images.resize_map(content_map, content.shape[:2]),
+        style_map=None if style_map is None else images.resize_map(style_map, style.shape[:2]),
         copies=tuple(patch_copies),
         factor=level_factor,
     )
@@ -334,9 +337,9 @@ def _fitting_levels(task: Task) -> int:
     return next((n for n in counts if int(smallest * task.factor ** (1 - n)) >= needed), 1)
 
 
-def _checked_maps(
+def _check_maps(
     kind: StyleKind, content: NDArray[np.float32] | None, style: NDArray[np.float32] | None
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+) -> None:
     if kind == "gram" and (content is not None or style is not None):
         raise NstError("maps guide style.kind patch or guided_gram; with gram they would change nothing")
     if (content is None) != (style is None):
@@ -344,12 +347,8 @@ def _checked_maps(
         raise NstError(f"there is a {given} map but no {missing} map: give --{missing}-map too, or none")
     if kind == "guided_gram" and content is None:
         raise NstError("style.kind guided_gram needs maps: give --content-map and --style-map")
-    if content is not None and style is not None and content.shape[-1] != style.shape[-1]:
-        raise ImageError(
-            f"the content map has {content.shape[-1]} channels, the style map {style.shape[-1]}: "
-            "they should have equally many"
-        )
-    return content, style
+    if content is not None and style is not None:
+        maps.check_channels(content, style)
 
 
 def _check_weights(weights: objective.Weights) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,6 @@ from nst_jax.convolution import Engine, Padding
 from nst_jax.encoder import Encoder, encoder_for
 from nst_jax.errors import NstError
 from nst_jax.memory import give_back, keep_freed
-from nst_jax.patches import BLOCK_BYTES, GAMMA
 from nst_jax.program import Precision
 from nst_jax.tasks import Memory, Task, fitted, prepare, targets
 
@@ -92,13 +92,13 @@ def stylize(
     style_weight: float | None = _DEFAULT.style.weight,
     total_variation: float | None = _DEFAULT.loss.total_variation,
     content_layers: Sequence[str] | Mapping[str, float] = _DEFAULT.content.layers,
-    style_layers: Sequence[str] | Mapping[str, float] | None = _DEFAULT.style.layers,
+    style_layers: Sequence[str] | Mapping[str, float] | None = None,
     style_kind: StyleKind = _DEFAULT.style.kind,
     content_map: ArrayLike | None = None,
     style_map: ArrayLike | None = None,
-    semantic_weight: float = GAMMA,
+    semantic_weight: float = _DEFAULT.semantic.weight,
     patch_size: int = _DEFAULT.patch.size,
-    patch_memory: int = BLOCK_BYTES,
+    patch_memory: int = _DEFAULT.patch.memory,
     patch_variety: float = _DEFAULT.patch.variety,
     patch_rematch: int = _DEFAULT.patch.rematch,
     patch_copies: Sequence[tuple[float, float]] = (),
@@ -136,7 +136,7 @@ def stylize(
         style_weight: beta; None: the convention's own.
         total_variation: weight of the smoothness term; None: the convention's own.
         content_layers: names, or names with weights.
-        style_layers: names, or names with the w_l of equation (5); None: `tasks.STYLE_LAYERS` of the kind.
+        style_layers: names, or names with the w_l of equation (5); None: `config.STYLE_LAYERS` of the kind.
         style_kind: ``gram``, ``patch`` (see `patches`), or ``guided_gram`` (`losses.guided_gram_matrices`).
         content_map: what is where in the picture to be made, ``(height, width, labels)`` in [0, 1], for the
             last two kinds; of the content's aspect ratio, but of any size.
@@ -176,8 +176,7 @@ def stylize(
     keep_freed()
     maps = [None if given is None else np.asarray(given, np.float32) for given in (content_map, style_map)]
     if content is None:
-        content, content_weight, content_layers = doodled(maps[0]), 0.0, ()
-        init = "noise" if isinstance(init, str) and init == "content" else init
+        content, content_weight, content_layers, init = doodled(maps[0], init)
     photograph, painting = fitted(content, style, scale=style_scale, fit=style_fit)
     encoder = encoder_for(encoder, convention=convention, normalised=normalised, pool=pool, padding=padding)
     task = prepare(
@@ -218,8 +217,8 @@ def stylize(
     return _through_levels(task, callback, stops)
 
 
-def doodled(content_map: ArrayLike | None) -> NDArray[np.float32]:
-    """Return what stands for the content where there is only a map.
+def doodled(content_map: ArrayLike | None, init: Any) -> tuple[NDArray[np.float32], float, tuple[()], Any]:
+    """Return the content, its weight, its layers and the first image where there is a content map only.
 
     Raises:
         NstError: there is no map either.
@@ -227,7 +226,8 @@ def doodled(content_map: ArrayLike | None) -> NDArray[np.float32]:
     if content_map is None:
         raise NstError("there is neither a content image nor a content map")
     height, width = np.shape(content_map)[:2]
-    return images.canvas(height, width)
+    first = "noise" if isinstance(init, str) and init == "content" else init
+    return images.canvas(height, width), 0.0, (), first
 
 
 def _through_levels(task: Task, callback: Callable[[Progress], object] | None, stops: int) -> Result:
@@ -237,28 +237,7 @@ def _through_levels(task: Task, callback: Callable[[Progress], object] | None, s
     for number, level in enumerate(every, 1):
         if result is not None:
             level = replace(level, init=pyramid.grown(result.image, every[number - 2], level))
-        ahead = sum(later.content.size / level.content.size for later in every[number:])
-
-        def watch(
-            progress: Progress,
-            number: int = number,
-            ahead: float = ahead,
-            before: tuple[int, float] = (spent, seconds),
-        ) -> object:
-            left = None
-            if progress.rate:
-                left = (progress.budget - progress.evaluations + ahead * progress.budget) / progress.rate
-            whole = replace(
-                progress,
-                evaluations=before[0] + progress.evaluations,
-                budget=len(every) * progress.budget,
-                seconds=before[1] + progress.seconds,
-                level=number,
-                levels=len(every),
-                left=left,
-            )
-            return callback(whole) if callback else None
-
+        watch = partial(_watched, callback, every, number, (spent, seconds))
         result = _at_one_level(level, watch, stops, spent)
         spent, seconds = spent + result.evaluations, seconds + result.seconds
         if result.status not in ("finished", "stalled"):
@@ -266,6 +245,31 @@ def _through_levels(task: Task, callback: Callable[[Progress], object] | None, s
     assert result
     size = (task.content.shape[0], task.content.shape[1])
     return replace(result, image=images.resize(result.image, size), evaluations=spent, seconds=seconds)
+
+
+def _watched(
+    callback: Callable[[Progress], object] | None,
+    every: Sequence[Task],
+    number: int,
+    before: tuple[int, float],
+    progress: Progress,
+) -> object:
+    """Tell the callback how far the whole run is, given how far this level is and what was before it."""
+    if callback is None:
+        return None
+    size = every[number - 1].content.size
+    ahead = progress.budget * sum(later.content.size / size for later in every[number:])
+    left = (progress.budget - progress.evaluations + ahead) / progress.rate if progress.rate else None
+    whole = replace(
+        progress,
+        evaluations=before[0] + progress.evaluations,
+        budget=len(every) * progress.budget,
+        seconds=before[1] + progress.seconds,
+        level=number,
+        levels=len(every),
+        left=left,
+    )
+    return callback(whole)
 
 
 def _at_one_level(task: Task, callback: Callable[[Progress], object], stops: int, before: int) -> Result:

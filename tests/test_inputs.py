@@ -118,7 +118,9 @@ def test_options_are_those_of_a_run():
     assert set(options) == {n for n, p in prepare.items() if p.kind is p.KEYWORD_ONLY} - {
         *("params", "init", "content_map", "style_map")
     }
-    assert options == {name: stylize[name].default for name in options}
+    assert stylize["style_layers"].default is None  # those of the kind, which is gram
+    defaults = {name: stylize[name].default for name in options}
+    assert options == defaults | {"style_layers": config.STYLE_LAYERS["gram"]}
 
 
 def test_options_are_the_settings():
@@ -186,13 +188,17 @@ def test_options_are_the_settings():
 )
 def test_the_network_is_the_conventions_unless_told_otherwise(monkeypatch, convention, given, wanted):
     monkeypatch.setattr(
-        "nst_jax.encoder.load_encoder", lambda name, **options: SimpleNamespace(name=name, **options)
+        "nst_jax.encoder.load_encoder",
+        lambda name, **options: SimpleNamespace(name=name, note="as it is", **options),
     )
     network = {"pool": "max", "padding": "replicate", "normalised": given}
     chosen = config.load(base={"weights": "my.h5", "loss": {"convention": convention}, "network": network})
-    found = inputs.encoder(chosen, print)
+    said: list[str] = []
+    found = inputs.encoder(chosen, print, say=said.append, notes=("", "and more"))
+    assert said == ["as it is", "and more"]
     assert vars(found) == {
         "name": "my.h5",
+        "note": "as it is",
         "normalised": wanted,
         "pool": "max",
         "padding": "replicate",

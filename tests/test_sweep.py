@@ -478,3 +478,14 @@ def test_a_sweep_on_patches_interrupted_between_levels_goes_on(world, mode):  # 
     for name in ("0000.png", "0001.png"):
         one, two = (images.read(f"{folder}/cells/{name}").rgb for folder in ("one", "two"))
         np.testing.assert_array_equal(one, two)
+
+
+def test_matches_held_in_some_cells_only(world):  # noqa: F811
+    style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]}
+    changes = {"style": style, "loss": {"convention": "champandard2016"}, "pyramid": {"levels": 1}}
+    outcome, _ = paint(settings(axes=[{"patch.rematch": [3, 1]}, {"patch.size": [3, 2]}], **changes))
+    assert outcome.done == 4
+    base, _ = records.replayed("grid/cells/0003.png")
+    base["output"]["image"] = "alone.png"
+    run.run(config.load(base=base), say=lambda line: None)
+    np.testing.assert_array_equal(images.read("alone.png").rgb, images.read("grid/cells/0003.png").rgb)

@@ -226,7 +226,7 @@ def test_copies_of_the_style_give_more_to_choose_from(pair, encoder):
         ({"style_kind": "guided_gram"}, "guided_gram needs maps"),
         (
             {"style_kind": "patch", "content_map": np.ones((24, 32, 1)), "style_map": np.ones((40, 28, 3))},
-            "1 channels, the style map 3",
+            "the content map has 1 channel, the style map has 3",
         ),
         ({"style_kind": "patch", "patch_size": 9, "levels": 1}, "less than a patch of 9 x 9"),
     ],

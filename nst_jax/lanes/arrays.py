@@ -64,10 +64,9 @@ def stylize_grid(
     del settings["encoder"], settings["normalised"]
     encoder = encoder_for(**common)
     if content is None:
-        content = doodled(settings["content_map"])
-        settings |= {"content_weight": 0.0, "content_layers": ()}
-        if isinstance(settings["init"], str) and settings["init"] == "content":
-            settings["init"] = "noise"
+        names = ("content_weight", "content_layers", "init")
+        content, *changes = doodled(settings["content_map"], settings["init"])
+        settings |= dict(zip(names, changes, strict=True))
     pairs: dict[Any, Any] = {}
     tasks, points = [], list(itertools.product(*axes.values()))
     for point in points:

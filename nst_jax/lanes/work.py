@@ -234,16 +234,11 @@ def _budget(task: Task) -> int:
 def _targets(grid: _Grid, task: Task, network: Any) -> Targets:
     """Return a task's targets, computed once for each picture and not for each task."""
     content = (tuple(task.weights.content_layers), _digest(task.content))
-    style: tuple[Any, ...] = (
-        tuple(task.weights.style_layers),
-        _digest(task.style),
-        task.program.kind,
-        task.copies,
-    )
-    if task.style_map is not None and task.content_map is not None:
-        style += (_digest(task.style_map), _digest(task.content_map))
-    if task.program.kind != "gram":
-        style += (task.content.shape,)
+    program = task.program
+    guides = [None if map_ is None else _digest(map_) for map_ in (task.content_map, task.style_map)]
+    kind = (program.kind, *guides, task.copies) if program.kind != "gram" else ()
+    held = (task.content.shape, program.holding, program.patch_size) if program.kind != "gram" else ()
+    style = (tuple(task.weights.style_layers), _digest(task.style), *kind, *held)
     return Targets(
         grid.once(content_targets, task, content, network=network),
         grid.once(style_targets, task, style, network=network),
