@@ -1,7 +1,8 @@
 """Example pictures that work by name and without a network.
 
-Photographs are for content, paintings for style, maps for doodles: a painting's map tells its parts by their
-colours, and a doodle is another map in the same colours, of a picture yet to be painted.
+Photographs are for content, paintings for style. A map tells the parts of a picture by their colours, and
+another in the same colours guides which goes where: a doodle, a picture yet to be painted, takes after a
+painting, and one portrait after another.
 
 A picture is a float32 RGB array of shape (height, width, 3) in [0, 1].
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_jax import files, images, paintings, riverside
+from nst_jax import files, images, paintings, portraits, riverside
 from nst_jax.errors import ImageError, OutputError, did_you_mean
 
 FloatArray = NDArray[np.float32]
@@ -48,10 +49,17 @@ CREDITS = {
     "riverside": Sample("style", "trees and a meadow by a river, in the manner of Monet", _OURS),
     "riverside_sem": Sample("map", "where riverside has sky, hills, trees, meadow and river", _OURS),
     "river_doodle_sem": Sample("map", "a doodle of another landscape in the same colours", _OURS),
+    "astronaut_sem": Sample("map", "where astronaut has face, hair and suit", _OURS),
+    "chelsea_sem": Sample("map", "where chelsea has the same: face, crown and body", _OURS),
 }
 """Every example picture by name."""
 
-_MAPS = {"riverside_sem": riverside.riverside_map, "river_doodle_sem": riverside.river_doodle}
+_MAPS = {
+    "riverside_sem": riverside.riverside_map,
+    "river_doodle_sem": riverside.river_doodle,
+    "astronaut_sem": portraits.astronaut_map,
+    "chelsea_sem": portraits.chelsea_map,
+}
 
 
 def names() -> tuple[str, ...]:

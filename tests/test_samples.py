@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from nst_jax import images, paintings, riverside, samples
+from nst_jax import images, paintings, portraits, riverside, samples
 from nst_jax.errors import ImageError
 
 
@@ -54,7 +54,12 @@ def test_riverside_is_kept_too(cache, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "draw"),
-    [("riverside_sem", riverside.riverside_map), ("river_doodle_sem", riverside.river_doodle)],
+    [
+        ("riverside_sem", riverside.riverside_map),
+        ("river_doodle_sem", riverside.river_doodle),
+        ("astronaut_sem", portraits.astronaut_map),
+        ("chelsea_sem", portraits.chelsea_map),
+    ],
 )
 def test_maps_are_drawn_anew_in_exact_colours(name, draw, cache):
     assert samples.CREDITS[name].kind == "map"
