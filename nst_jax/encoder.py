@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from nst_jax import dictionary, downloads, vgg, weights
+from nst_jax import dictionary, downloads, normalisation, vgg, weights
 from nst_jax.conventions import CONVENTIONS, ConventionName
-from nst_jax.errors import OutputError
+from nst_jax.errors import OutputError, WeightsError
 from nst_jax.files import cache_folder, write_atomically
 
 
@@ -26,7 +26,7 @@ class Encoder:
     source: str
     licence: str
     note: str = ""
-    """What the user should know: why the built-in encoder is used, and how to get VGG-19."""
+    """What the user should know, such as why the built-in encoder is used, and how to get VGG-19."""
 
     def record(self) -> dict[str, Any]:
         """Return what an output says of the encoder."""
@@ -62,13 +62,15 @@ def load_encoder(
     Args:
         spec: ``auto`` (VGG-19 if it can be had, else the built-in encoder), ``vgg19`` (never the built-in
             encoder), ``dictionary`` (the built-in encoder), or a weights file.
-        normalised: scale VGG-19's filters to mean activation one; the built-in encoder keeps its own scale.
+        normalised: scale VGG-19's filters to mean activation one; a file that holds the normalised network is
+            taken as it is, and the built-in encoder keeps its own scale.
         pool: the pooling that it will be used with.
         padding: the border that it will be used with.
         progress: called while weights are downloaded.
 
     Raises:
-        WeightsError: weights that cannot be had or used.
+        WeightsError: weights that cannot be had or used, or the normalised network where the original is
+            wanted.
     """
     note = ""
     if spec != "dictionary":
@@ -80,18 +82,36 @@ def load_encoder(
             note = f"using the built-in encoder, for there are {error}"
         else:
             params, found = weights.read(path)
-            if normalised:
+            if found.normalised:
+                note = _check_normalised(found, normalised, pool)
+            elif normalised:
                 means = _means(params, found.digest, pool, padding)
                 params = jax.jit(vgg.normalise, donate_argnums=0)(params, means)
-            return Encoder(params, "vgg19", found.digest, found.source, found.licence)
+            return Encoder(params, "vgg19", found.digest, found.source, found.licence, note)
     params, record = dictionary.load(pool=pool)
     return Encoder(params, "dictionary", record.digest, record.recipe, "Apache-2.0", note)
+
+
+def _check_normalised(found: weights.Provenance, wanted: bool, pool: vgg.Pool) -> str:
+    """Return what the user should know of a file that holds the normalised network; refuse it if unwanted."""
+    assert found.normalised is not None
+    if not wanted:
+        others = ", ".join(name for name, convention in CONVENTIONS.items() if not convention.normalised)
+        raise WeightsError(
+            f"{found.path}: holds the normalised network, but the original is wanted (as the conventions "
+            f"{others} do, unless told): set network.normalised=true, or give the original weights"
+        )
+    if found.normalised.pool == pool:
+        return ""
+    return f"{found.path} was normalised for {found.normalised.pool} pooling, and is used with {pool} pooling"
 
 
 def _means(
     params: vgg.Params, digest: str, pool: vgg.Pool, padding: vgg.Padding
 ) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Return the mean activations over the sample photographs, measured once for each network."""
+    """Return the shipped means of VGG-19; of another network, those measured once on sample photographs."""
+    if (shipped := normalisation.shipped_means(params, pool)) is not None:
+        return shipped
     cache = cache_folder() / "normalised" / f"{digest[:16]}-{pool}-{padding}.npz"
     with contextlib.suppress(Exception):  # absent, or damaged: measure
         stored = np.load(io.BytesIO(cache.read_bytes()), allow_pickle=False)
@@ -100,7 +120,7 @@ def _means(
             return known
     photographs = map(vgg.to_input, dictionary.photographs())  # the papers do not say which images they took
     means = vgg.mean_activations(params, photographs, pool=pool, padding=padding)
-    measured = {name: np.asarray(mean) for name, mean in means.items()}
+    measured = {name: mean.astype(np.float32) for name, mean in means.items()}
     data = io.BytesIO()
     np.savez(data, **measured)  # type: ignore[arg-type]  # its stub is too narrow
     with contextlib.suppress(OSError, OutputError):

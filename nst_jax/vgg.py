@@ -17,8 +17,10 @@ from typing import Any, Literal, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from nst_jax import convolution
 from nst_jax.convolution import Engine
@@ -32,7 +34,7 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 """Mean colour of the ImageNet training set that the original weights expect subtracted."""
 
 FAINT = 0.05
-"""Least mean activation that `normalise` divides by, as a share of the layer's."""
+"""Least mean activation that `divisors` lets a filter have, as a share of the layer's."""
 
 
 def to_input(image: ArrayLike) -> Array:
@@ -184,18 +186,65 @@ def random_params(key: Array, *, blocks: Blocks = VGG19) -> Params:
 
 
 def mean_activations(
-    params: Params, images: Iterable[Array], *, pool: Pool = "avg", padding: Padding = "zero"
-) -> dict[str, Array]:
-    """Return each filter's mean activation over images (in input space) and positions, for `normalise`."""
+    params: Params, images: Iterable[ArrayLike], *, pool: Pool = "avg", padding: Padding = "zero"
+) -> dict[str, NDArray[np.float64]]:
+    """Return each filter's mean activation over images and positions, for `normalise`.
+
+    m_l[i] = sum_n sum_xy F_l[x, y, i](image n) / sum_n M_l(image n), with M_l(image n) the positions that
+    layer l has: every position counts the same, whatever the size of its image.
+
+    Args:
+        params: parameters of the network.
+        images: images in input space, of any sizes and number; they are taken one at a time. Images of one
+            shape are best given one after another, for each change of shape compiles anew.
+        pool: the pooling that the network will be used with.
+        padding: the border that it will be used with.
+
+    Returns:
+        For each layer, an array ``(channels,)``.
+
+    Raises:
+        ValueError: no images, or none that leaves the deepest layer a position.
+    """
     names = layer_names(blocks_of(params))
 
     @jax.jit
-    def means(params: Params, x: Array) -> dict[str, Array]:
+    def rows(params: Params, x: Array) -> dict[str, Array]:
         found = features(params, x, layers=names, pool=pool, padding=padding)
-        return {name: jnp.mean(found[name], (0, 1)) for name in names}
+        return {name: jnp.sum(found[name], 1) for name in names}
 
-    every = [means(params, x) for x in images]
-    return {name: jnp.mean(jnp.stack([found[name] for found in every]), 0) for name in names}
+    sums = {name: np.zeros(params[name]["bias"].shape) for name in names}
+    positions = dict.fromkeys(names, 0)
+    shape: tuple[int, ...] = ()
+    for image in images:
+        x = jnp.asarray(image)
+        if x.shape != shape:
+            rows.clear_cache()  # type: ignore[attr-defined]  # else every shape's program would stay
+            shape = x.shape
+        with jax.default_matmul_precision("highest"):
+            found = jax.device_get(rows(params, x))
+        for name in names:  # a row is short enough for single precision, a set of photographs is not
+            sums[name] += found[name].sum(0, dtype=np.float64)
+            block, _ = block_and_index(name)
+            positions[name] += len(found[name]) * (x.shape[1] >> (block - 1))
+    if not all(positions.values()):
+        raise ValueError("mean activations need an image large enough for the deepest layer")
+    return {name: sums[name] / positions[name] for name in names}
+
+
+def divisors(means: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Return what `normalise` divides each filter by: its mean activation, unless it hardly fires.
+
+    Differs from Gatys et al. (2016): a mean below `FAINT` of its layer's is raised to that. A filter that
+    hardly fires on the photographs measured would otherwise drown all others on the first picture that it
+    does fire on. In a layer that is silent altogether it is 1.
+    """
+    result = {}
+    for name, given in means.items():
+        mean = jnp.asarray(given)
+        mean = jnp.maximum(mean, FAINT * jnp.mean(mean))
+        result[name] = jnp.where(mean > 0, mean, 1.0)
+    return result
 
 
 def normalise(params: Params, means: Mapping[str, ArrayLike]) -> Params:
@@ -203,17 +252,13 @@ def normalise(params: Params, means: Mapping[str, ArrayLike]) -> Params:
 
     Gatys et al. (2016), section 2: the network is rectified and pools linearly, so filter i of layer l may be
     divided by its mean activation m_i if the next layer's kernels are multiplied by it:
-    K'_l[.., j, i] = K_l[.., j, i] m_{l-1}[j] / m_l[i] and b'_l[i] = b_l[i] / m_l[i].
-
-    Differs from the paper: a mean below `FAINT` of its layer's is raised to that. A filter that hardly fires
-    on the photographs measured would otherwise drown all others on the first picture that it does fire on.
+    K'_l[.., j, i] = K_l[.., j, i] m_{l-1}[j] / m_l[i] and b'_l[i] = b_l[i] / m_l[i]; see `divisors`.
     """
     result: Params = {}
     before: Array = jnp.ones(3)
+    divided = divisors(means)
     for name in layer_names(blocks_of(params)):
-        mean = jnp.asarray(means[name])
-        mean = jnp.maximum(mean, FAINT * jnp.mean(mean))
-        mean = jnp.where(mean > 0, mean, 1.0)
+        mean = divided[name]
         kernel = params[name]["kernel"] * before[:, None] / mean
         result[name] = {"kernel": kernel, "bias": params[name]["bias"] / mean}
         before = mean

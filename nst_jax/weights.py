@@ -3,7 +3,8 @@
 Four containers are read, and told apart by what is in them rather than by their names:
 
 * HDF5 in the layout of Keras, found by its ``layer_names`` and ``weight_names`` attributes; the files this
-  module writes are of that layout too, with their origin and a digest as further attributes;
+  module writes are of that layout too, with their origin and a digest as further attributes, and with those
+  of `Normalisation` if they hold the normalised network;
 * safetensors or npz with the state of a torch module that was converted from Caffe (``features.0.weight`` or
   ``conv1_1.weight``);
 * the original ``.caffemodel``.
@@ -18,9 +19,9 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import h5py
 import jax.numpy as jnp
@@ -47,6 +48,7 @@ CHECKSUMS: Mapping[str, str] = {
 
 _INPUT = f"BGR, 0 to 255, minus {', '.join(map(str, vgg.MEAN_BGR))}"
 _NOTES = ("source", "source_sha256", "licence", "digest")
+_NORMALISED = ("normalised_pool", "normalised_padding", "photos", "photos_size", "photos_sha256")
 _DENSE = ("classifier.", "fc", "predictions")
 _ZIP = b"PK\x03\x04"
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -61,6 +63,29 @@ _UNSTATED = "not stated in the file"
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """Over what a network was normalised to mean activation one.
+
+    Attributes:
+        pool: the pooling that the activations were measured with, and are one with.
+        padding: the same of the border.
+        photos: how many photographs there were.
+        photos_size: bound of their longer side in pixels.
+        photos_sha256: digest of the set, see `normalisation.PhotoSet`.
+    """
+
+    pool: vgg.Pool
+    padding: vgg.Padding
+    photos: int
+    photos_size: int
+    photos_sha256: str
+
+    def __str__(self) -> str:
+        photos = f"{self.photos} photographs of at most {self.photos_size} pixels"
+        return f"for {self.pool} pooling and {self.padding} padding, over {photos}"
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where parameters come from.
 
@@ -72,6 +97,7 @@ class Provenance:
         source: name of the file they were converted from, if that is recorded, else of the file itself.
         source_sha256: SHA-256 of the file they were converted from, or an empty string.
         licence: the terms they may be used under.
+        normalised: over what the network was normalised to mean activation one; None for any other.
     """
 
     path: Path
@@ -80,6 +106,7 @@ class Provenance:
     source: str
     source_sha256: str = ""
     licence: str = _UNSTATED
+    normalised: Normalisation | None = None
 
 
 # Reading
@@ -110,6 +137,7 @@ def read(path: str | Path, *, blocks: Blocks = VGG19) -> tuple[vgg.Params, Prove
 def _load(path: Path, blocks: Blocks) -> tuple[Arrays, Provenance]:
     try:
         layers, kind, notes = _read_any(path, blocks)
+        normalised = _normalisation(notes)
     except NstError:
         raise
     except Exception as error:  # the container libraries raise a dozen kinds of error on damaged files
@@ -123,7 +151,17 @@ def _load(path: Path, blocks: Blocks) -> tuple[Arrays, Provenance]:
         raise WeightsError(f"{path}: damaged: its values do not have the digest recorded with them")
     source = notes.get("source", path.name)
     licence = notes.get("licence", _UNSTATED)
-    return layers, Provenance(path, kind, total, source, notes.get("source_sha256", ""), licence)
+    sha256 = notes.get("source_sha256", "")
+    return layers, Provenance(path, kind, total, source, sha256, licence, normalised)
+
+
+def _normalisation(notes: Mapping[str, str]) -> Normalisation | None:
+    if not any(name in notes for name in _NORMALISED):
+        return None
+    pool, padding, photos, size, sha256 = (notes[name] for name in _NORMALISED)
+    if pool not in get_args(vgg.Pool) or padding not in get_args(vgg.Padding):
+        raise ValueError(f"normalised for {pool!a} pooling and {padding!a} padding, which are none")
+    return Normalisation(cast(vgg.Pool, pool), cast(vgg.Padding, padding), int(photos), int(size), sha256)
 
 
 def _read_any(path: Path, blocks: Blocks) -> tuple[Arrays, Kind, dict[str, str]]:
@@ -177,7 +215,8 @@ def _read_hdf5(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
         layers = {name: layer for name, layer in found.items() if layer}
         if root.attrs.get("format") != _FORMAT:
             return layers, "keras", {}
-        return layers, "nst_jax", {name: _text(root.attrs[name]) for name in _NOTES}
+        names = [*_NOTES, *(name for name in _NORMALISED if name in root.attrs)]
+        return layers, "nst_jax", {name: _text(root.attrs[name]) for name in names}
 
 
 def _hdf5_layer(group: Any) -> dict[str, NDArray[np.float32]]:
@@ -295,7 +334,13 @@ def digest(params: Mapping[str, Mapping[str, ArrayLike]]) -> str:
 
 
 def write(
-    path: Path, params: Mapping[str, Mapping[str, ArrayLike]], *, source: str, sha256: str, licence: str
+    path: Path,
+    params: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    source: str,
+    sha256: str,
+    licence: str,
+    normalised: Normalisation | None = None,
 ) -> None:
     """Write parameters as HDF5 in the layout of Keras, whole or not at all.
 
@@ -307,6 +352,7 @@ def write(
         source: name of the file that they come from.
         sha256: SHA-256 of that file.
         licence: the terms they may be used under.
+        normalised: over what they were normalised, if they were.
 
     Raises:
         OutputError: the file cannot be written.
@@ -314,6 +360,8 @@ def write(
     layers = {name: {part: _float32(a) for part, a in layer.items()} for name, layer in params.items()}
     layers = {name: layers[name] for name in layer_names(vgg.blocks_of(cast(vgg.Params, layers)))}
     notes = {"source": source, "source_sha256": sha256, "licence": licence, "digest": digest(layers)}
+    if normalised:
+        notes |= dict(zip(_NORMALISED, map(str, astuple(normalised)), strict=True))
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs.update(notes, format=_FORMAT, input=_INPUT, layer_names=list(layers))
@@ -333,12 +381,13 @@ def convert(path: Path, target: Path, *, licence: str = LICENCE, blocks: Blocks 
         OutputError: the target cannot be written.
     """
     layers, provenance = _load(path, blocks)
-    sha256 = _file_digest(path, "sha256")
-    write(target, layers, source=path.name, sha256=sha256, licence=licence)
+    sha256 = file_digest(path, "sha256")
+    write(target, layers, source=path.name, sha256=sha256, licence=licence, normalised=provenance.normalised)
     return replace(provenance, source_sha256=sha256, licence=licence)
 
 
-def _file_digest(path: Path, algorithm: str) -> str:
+def file_digest(path: Path, algorithm: str) -> str:
+    """Return a file's digest in hexadecimal digits; a WeightsError if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
@@ -363,6 +412,8 @@ def describe(path: Path, *, blocks: Blocks = VGG19) -> str:
         "source sha256": known.source_sha256 or _UNSTATED,
         "licence": known.licence,
         "digest": known.digest,
+        **({"normalised": str(known.normalised)} if known.normalised else {}),
+        **({"photos sha256": known.normalised.photos_sha256} if known.normalised else {}),
         "parameters": f"{_count(layers):,} in {len(layers)} layers",
     }
     shapes = {name: " x ".join(map(str, layer["kernel"].shape)) for name, layer in layers.items()}
@@ -391,7 +442,7 @@ def published(path: Path, *, checksums: Mapping[str, str] = CHECKSUMS) -> str | 
 def has_checksum(path: Path, checksum: str) -> bool:
     """Tell whether a file has a checksum, given as in `CHECKSUMS`."""
     algorithm, _, value = checksum.partition(":")
-    return _file_digest(path, algorithm) == value
+    return file_digest(path, algorithm) == value
 
 
 def _count(layers: Arrays) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import NARROW
 
-from nst_jax import dictionary, downloads, encoder, vgg, weights
+from nst_jax import dictionary, downloads, encoder, normalisation, vgg, weights
 from nst_jax.errors import WeightsError
 
 
@@ -52,6 +52,56 @@ def test_a_damaged_cache_is_measured_again(small, tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     again = encoder.load_encoder(str(small))
     jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+
+
+@pytest.fixture
+def normal(small, narrow, tmp_path):
+    """The network normalised, as a file."""
+    means = vgg.mean_activations(narrow, map(vgg.to_input, dictionary.photographs()))
+    over = weights.Normalisation("avg", "zero", 4, 512, "ab" * 32)
+    file = tmp_path / "normal.h5"
+    options = {"source": "test", "sha256": "", "licence": "CC0", "normalised": over}
+    weights.write(file, vgg.normalise(narrow, means), **options)
+    return file
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_normalised_file_is_not_normalised_again(normal, monkeypatch, variable):
+    monkeypatch.setattr(vgg, "normalise", lambda *a: pytest.fail("normalised again"))
+    if variable:
+        monkeypatch.setenv("NST_JAX_WEIGHTS", str(normal))
+    found = encoder.load_encoder("auto" if variable else str(normal))
+    jax.tree.map(np.testing.assert_array_equal, found.params, weights.read(normal)[0])
+    assert found.note == ""
+
+
+def test_a_normalised_file_for_another_pooling_is_noted(normal):
+    note = encoder.load_encoder(str(normal), pool="max").note
+    assert "normal.h5 was normalised for avg pooling, and is used with max pooling" in note
+
+
+@pytest.mark.parametrize("convention", ["johnson", "notebook"])
+def test_a_normalised_file_where_the_original_is_wanted(normal, convention):
+    with pytest.raises(WeightsError) as caught:
+        encoder.encoder_for(str(normal), convention=convention)
+    message = str(caught.value)
+    for phrase in (str(normal), "holds the normalised network", convention, "network.normalised=true"):
+        assert phrase in message
+    assert "\n" not in message
+    assert encoder.encoder_for(str(normal), convention=convention, normalised=True).name == "vgg19"
+
+
+@pytest.mark.parametrize("pool", ["avg", "max"])
+def test_the_real_network_takes_the_shipped_means(real_weights, random, monkeypatch, pool):
+    monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured"))
+    found = encoder.load_encoder(real_weights, pool=pool)
+    plain = encoder.load_encoder(real_weights, normalised=False)
+    assert found.digest == plain.digest
+    mean = vgg.divisors(normalisation.shipped_means(plain.params, pool))["conv4_2"]
+    x = np.float32(random.normal(0, 60, (48, 40, 3)))
+    after = vgg.features(found.params, x, layers=["conv4_2"], pool=pool)["conv4_2"] * mean
+    before = vgg.features(plain.params, x, layers=["conv4_2"], pool=pool)["conv4_2"]
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5 * float(before.max()))
 
 
 def test_auto_takes_the_variable_first(small, monkeypatch):

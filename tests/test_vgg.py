@@ -106,6 +106,30 @@ def test_a_prepared_network_sees_the_same(narrow, random, padding, engine):
     assert "conv5_2" not in prepared
 
 
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("pool", POOLS)
+def test_mean_activations_are_over_all_positions_of_all_images(narrow, random, pool, padding):
+    xs = [np.float32(random.normal(0, 60, (*size, 3))) for size in ((33, 50), (16, 16), (40, 21), (33, 50))]
+    means = vgg.mean_activations(narrow, iter(xs), pool=pool, padding=padding)
+    every = [reference.vgg(narrow, x, pool, padding) for x in xs]
+    for name, mean in means.items():
+        wanted = np.concatenate([found[name].reshape(-1, len(mean)) for found in every]).mean(0)
+        np.testing.assert_allclose(mean, wanted, rtol=1e-5, atol=1e-6 * wanted.max())
+        assert mean.dtype == np.float64
+
+
+@pytest.mark.parametrize("images", [[], [np.zeros((8, 40, 3), np.float32)]])
+def test_no_mean_of_nothing(narrow, images):
+    with pytest.raises(ValueError, match="large enough for the deepest layer"):
+        vgg.mean_activations(narrow, images)
+
+
+def test_a_silent_layer_is_divided_by_one():
+    found = vgg.divisors({"conv1_1": np.zeros(3), "conv1_2": np.array([1.0, 0.01, 1.99])})
+    np.testing.assert_allclose(found["conv1_1"], 1)
+    np.testing.assert_allclose(found["conv1_2"], [1, vgg.FAINT, 1.99], rtol=1e-6)
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_normalised_network_has_mean_activation_one_and_the_same_output(narrow, random, pool):
     xs = [np.float32(random.normal(0, 60, (32, 32, 3))) for _ in range(3)]

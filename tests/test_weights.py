@@ -159,6 +159,38 @@ def test_written_files_hold_what_keras_looks_for_and_their_origin(tmp_path):
         assert file.attrs["digest"] == DIGEST
 
 
+NORMALISED = weights.Normalisation("max", "zero", 7, 512, "cd" * 32)
+
+
+def test_a_normalised_network_says_so(tmp_path):
+    path = tmp_path / "weights.h5"
+    write(path, normalised=NORMALISED)
+    params, provenance = weights.read(path, blocks=BLOCKS)
+    assert_params(params)
+    assert provenance.normalised == NORMALISED
+    with h5py.File(path) as file:
+        names = ("normalised_pool", "normalised_padding", "photos", "photos_size", "photos_sha256")
+        assert [str(file.attrs[name]) for name in names] == ["max", "zero", "7", "512", "cd" * 32]
+    told = weights.describe(path, blocks=BLOCKS)
+    assert "for max pooling and zero padding, over 7 photographs of at most 512 pixels" in told
+    assert "cd" * 32 in told
+    weights.convert(path, tmp_path / "again.h5", blocks=BLOCKS)
+    assert weights.read(tmp_path / "again.h5", blocks=BLOCKS)[1].normalised == NORMALISED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("normalised_pool", "sum"), ("photos", "many"), ("photos_sha256", None)]
+)
+def test_a_normalised_network_with_damaged_notes(tmp_path, name, value):
+    path = tmp_path / "weights.h5"
+    write(path, normalised=NORMALISED)
+    with h5py.File(path, "r+") as file:
+        del file.attrs[name]
+        if value:
+            file.attrs[name] = value
+    assert "damaged or unfamiliar" in refusal(path)
+
+
 def test_the_same_arguments_give_the_same_bytes(tmp_path):
     write(tmp_path / "a.h5")
     time.sleep(1.1)  # HDF5 would keep times in whole seconds

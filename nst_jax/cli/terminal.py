@@ -53,15 +53,22 @@ def run_progress(budget: int) -> Iterator[Callable[[Any], None]]:
 
 
 @contextlib.contextmanager
-def grid_progress() -> Iterator[Callable[[Any], None]]:
-    """Give a function that shows a `lanes.GridProgress` on the terminal; silent where there is none."""
+def grid_progress() -> Iterator[Callable[..., None]]:
+    """Give a function that shows a `lanes.GridProgress`, perhaps with words before it, on the terminal."""
     with _bar(None, waiting="compiling, about ten seconds the first time") as update:
 
-        def show(progress: Any) -> None:
-            text = f"cells {progress.done}/{progress.cells}  best loss {progress.best_loss:.3g}"
+        def show(progress: Any, before: str = "") -> None:
+            text = f"{before}cells {progress.done}/{progress.cells}  best loss {progress.best_loss:.3g}"
             update(progress.evaluations, text, progress.budget)
 
         yield show
+
+
+@contextlib.contextmanager
+def photos_progress(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows how many of how many photographs are done; silent where there is none."""
+    with _bar(None, waiting=text) as update:
+        yield lambda done, total: update(done, f"of {total}: {text}", total)
 
 
 @contextlib.contextmanager

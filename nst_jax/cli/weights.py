@@ -1,15 +1,23 @@
-"""nst-jax weights: what there is, download, check."""
+"""nst-jax weights: what there is, download, check, normalise."""
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from nst_jax.cli.arguments import Parser
-from nst_jax.cli.terminal import Download
+from nst_jax.cli.terminal import Download, photos_progress, say
+from nst_jax.errors import ConfigError
+
+_DEFAULTS = {"pool": "avg", "padding": "zero", "size": 512, "weights": "vgg19"}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run ``nst-jax weights`` and return the exit code."""
-    parser = Parser(prog="nst-jax weights", description="VGG-19's weights: what is there, download, check.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="show|fetch|verify")
+    parser = Parser(
+        prog="nst-jax weights", description="VGG-19's weights: what is there, download, check, normalise."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="show|fetch|verify|normalise")
     for name, text in (
         ("show", "say which weights a run would use"),
         ("verify", "check a file layer by layer"),
@@ -20,7 +28,10 @@ def run(arguments: Sequence[str]) -> int:
         )
     fetch = commands.add_parser("fetch", help="download weights to the cache")
     fetch.add_argument("source", nargs="?", default="keras", help="keras (80 MB, default) or caffe (575 MB)")
+    _add_normalise(commands)
     options = parser.parse_args(arguments)
+    if options.command == "normalise":
+        return _normalise(options)
 
     from nst_jax import downloads
     from nst_jax import weights as files
@@ -32,3 +43,91 @@ def run(arguments: Sequence[str]) -> int:
     path = downloads.find(options.file, download=False)
     print(files.describe(path) if options.command == "show" else downloads.verify(path))
     return 0
+
+
+def _add_normalise(commands: Any) -> None:
+    text = "write the network whose filters have mean activation one over a folder of photographs"
+    command = commands.add_parser("normalise", help=text, description=text, allow_abbrev=False)
+    command.add_argument("--photos", required=True, type=Path, metavar="DIR", help="a folder of photographs")
+    command.add_argument(
+        "--pool", choices=("avg", "max"), default=_DEFAULTS["pool"], help="pooling (default: avg)"
+    )
+    command.add_argument(
+        "--padding",
+        choices=("zero", "replicate"),
+        default=_DEFAULTS["padding"],
+        help="beyond the border (default: zero)",
+    )
+    command.add_argument(
+        "--size",
+        type=int,
+        default=_DEFAULTS["size"],
+        metavar="N",
+        help="bound of the longer side (default: 512 pixels)",
+    )
+    command.add_argument(
+        "--weights",
+        default=_DEFAULTS["weights"],
+        metavar="FILE",
+        help="the original network (default: the one in use)",
+    )
+    target = command.add_mutually_exclusive_group()
+    target.add_argument(
+        "--output", type=Path, metavar="FILE.h5", help="the file to write (default: normalised-POOL.h5)"
+    )
+    target.add_argument(
+        "--means", type=Path, metavar="FILE.json", help="write or replace the means for the pooling instead"
+    )
+
+
+def _normalise(options: Any) -> int:
+    from nst_jax import downloads, normalisation, vgg
+    from nst_jax import weights as files
+
+    if options.weights == "dictionary":
+        raise ConfigError(
+            "--weights dictionary: the built-in encoder keeps its own scale; allowed: vgg19 or a weights file"
+        )
+    target = options.means or options.output or Path(f"normalised-{options.pool}.h5")
+    check = normalisation.check_means if options.means else normalisation.check_target
+    check(target)
+    with photos_progress("files read") as show:
+        photos = normalisation.find_photos(options.photos, size=options.size, progress=show)
+    if photos.skipped:
+        say(_skipped(photos.skipped))
+    params, found = normalisation.read_original(downloads.find(options.weights, progress=Download()))
+    measured = {"pool": options.pool, "padding": options.padding}
+    with photos_progress("photographs measured") as show:
+        means = normalisation.measure(params, photos, progress=show, **measured)
+    if count := normalisation.faint(means):
+        total = sum(map(len, means.values()))
+        say(
+            f"{count} of {total} filters hardly fire on these photographs: they are scaled as if their mean "
+            f"activation were {vgg.FAINT:g} of their layer's"
+        )
+    if options.means:
+        command = _command(options)
+        normalisation.write_means(target, params, means, photos, command=command, found=found, **measured)
+        print(f"{target}: means for {options.pool} pooling over {len(photos.photos)} photographs")
+        return 0
+    normalisation.write(target, params, means, photos, found=found, **measured)
+    print(f"{target}\n{files.describe(target)}")
+    return 0
+
+
+def _skipped(names: Sequence[str]) -> str:
+    shown = [name if name.isprintable() else ascii(name) for name in names[:5]]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    count = f"{len(names)} file{'s' if len(names) > 1 else ''}"
+    return f"skipped {count}, not a picture, damaged or too small: {', '.join(shown)}{more}"
+
+
+def _command(options: Any) -> str:
+    """Return the command line, with the bare names of files and folders: whoever repeats it has others."""
+    given = {"photos": options.photos.resolve().name}
+    given |= {name: getattr(options, name) for name in _DEFAULTS if getattr(options, name) != _DEFAULTS[name]}
+    if "weights" in given:
+        given["weights"] = Path(options.weights).name
+    given["means"] = options.means.name
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return shlex.join(["nst-jax", "weights", "normalise", *words])
