@@ -1,13 +1,17 @@
-"""Loss after N evaluations against torch.optim.LBFGS (lr 1, history 100) driven with the same function.
+"""Loss after N evaluations: ours, SciPy's L-BFGS-B as in the authors' code, and torch's L-BFGS.
 
-python benchmarks/solver_quality.py [CONTENT STYLE] [--size 128] [--convention notebook]
+python benchmarks/solver_quality.py [CONTENT STYLE] [--size 128] [--convention gatys2016] [--evaluations 200]
 
-Needs real weights in $NST_JAX_WEIGHTS and the extra `bench`. Prints, for a start from the content image and
-one from noise, the loss over the first loss of both solvers and their ratio. Both minimise the same jitted
-function, scaled so that the first gradient has root mean square 3 (torch) or `solver.FIRST_STEP` (nst_jax).
+Needs real weights in $NST_JAX_WEIGHTS; without torch (the extra `bench`) its column is left out. Prints, for
+a start from the content image and one from noise, the loss over the first loss of each solver, and the ratios
+of ours to the others', as JSON and as a Markdown table. All minimise the same jitted function: nst_jax with
+100 pairs; SciPy with 20, bounds and a line search, in float64 (`lbfgsb`), both scaled so that the first
+gradient has root mean square `solver.FIRST_STEP`; torch with 100 pairs, learning rate 1 and no line search,
+scaled to 3.
 """
 
 import argparse
+import contextlib
 import json
 import os
 from functools import partial
@@ -15,13 +19,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 
-from nst_jax import images, objective, samples, solver, tasks, vgg
+from nst_jax import images, lbfgsb, objective, samples, solver, tasks, vgg
 from nst_jax.conventions import CONVENTIONS
-from nst_jax.encoder import load_encoder
+from nst_jax.encoder import encoder_for
 
-MARKS = (25, 50, 100, 150, 200)
+try:
+    import torch
+except ImportError:
+    torch = None
+
+MARKS = (25, 50, 100, 150, 200, 300, 500, 750, 1000, 1500, 2000)
 
 
 def load(name):
@@ -29,16 +37,17 @@ def load(name):
     return samples.load(name.removeprefix("sample:")) if name.startswith("sample:") else images.read(name).rgb
 
 
-def torch_losses(fun, x, scale):
-    """Return the best loss after each of MARKS evaluations of torch's L-BFGS."""
+def torch_losses(fun, x, evaluations):
+    """Return the best loss after each evaluation of torch's L-BFGS."""
     value_and_grad = jax.jit(jax.value_and_grad(fun))
+    scale = 3 / float(jnp.sqrt(jnp.mean(value_and_grad(x)[1] ** 2)))
     image = torch.tensor(np.asarray(x)).requires_grad_(True)
     seen = []
     optimiser = torch.optim.LBFGS(
         [image],
         lr=1,
-        max_iter=MARKS[-1],
-        max_eval=MARKS[-1],
+        max_iter=evaluations,
+        max_eval=evaluations,
         tolerance_grad=-1,
         tolerance_change=-1,
         history_size=100,
@@ -51,22 +60,29 @@ def torch_losses(fun, x, scale):
         return torch.tensor(float(value) * scale)
 
     optimiser.step(closure)
-    return [min(seen[:mark]) for mark in MARKS]
+    return np.minimum.accumulate(seen)
 
 
-def our_losses(fun, x):
-    """Return the best loss after each of MARKS evaluations of our L-BFGS."""
-    method = solver.lbfgs(lambda x: (fun(x), {}), history=tasks.HISTORY)
-    step = jax.jit(method.step, donate_argnums=0)
-    state, losses = jax.jit(method.init)(x), []
-    for _ in range(MARKS[-1]):
-        state = step(state)
-        losses.append(float(state.value))
-    return [losses[mark - 1] for mark in MARKS]
+def losses(method, x, evaluations, leading=contextlib.nullcontext):
+    """Return the best loss after each evaluation of a `solver.Method`, led by ``leading``."""
+    state, found = jax.jit(method.init)(x), []
+    with leading(jax.jit(method.step, donate_argnums=0)) as step:
+        for _ in range(evaluations):
+            state = step(state)
+            found.append(float(state.value))
+    return np.array(found)
+
+
+def markdown(table):
+    """Return the numbers as a Markdown table."""
+    rows = [(init, mark, numbers) for init, marks in table.items() for mark, numbers in marks.items()]
+    heads = ["start", "evaluations", *rows[0][2]]
+    lines = [heads, ["---"] * len(heads), *([init, mark, *map(str, n.values())] for init, mark, n in rows)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def main():
-    """Print the table as JSON."""
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -74,34 +90,48 @@ def main():
     parser.add_argument("style", nargs="?", default="sample:starry_swirls")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--convention", default="notebook", choices=CONVENTIONS)
+    parser.add_argument("--evaluations", type=int, default=200)
     options = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    if torch:
+        torch.set_num_threads(os.cpu_count() or 1)
 
     content = load(options.content)
     size = images.fit(*content.shape[:2], options.size)
     content = vgg.to_input(images.resize(content, size))
     style = vgg.to_input(images.resize(load(options.style), size))
-    params = load_encoder("vgg19").params
+    params = encoder_for(
+        "vgg19", convention=options.convention, normalised=None, pool="avg", padding="zero"
+    ).params
     weights = objective.make_weights(convention=options.convention)
     layers = {"content_layers": tuple(weights.content_layers), "style_layers": tuple(weights.style_layers)}
     targets = objective.make_targets(params, content, style, **layers)
     loss = partial(objective.loss, convention=options.convention)
     fun = lambda x: loss(x, params, targets, weights)[0]
     noise = tasks.NOISE * jax.random.normal(jax.random.key(0), content.shape)
+
+    low, high = lbfgsb.bounds(content, style)
+    count, pair = options.evaluations, lambda x: (fun(x), {})
+    marks = [*(mark for mark in MARKS if mark < count), count]
     table = {}
     for init, x in {"content": content, "noise": noise}.items():
-        first, grad = jax.value_and_grad(fun)(x)
-        theirs = torch_losses(fun, x, 3 / float(jnp.sqrt(jnp.mean(grad**2))))
-        ours = our_losses(fun, x)
+        curves = {
+            "nst_jax": losses(solver.lbfgs(pair, history=tasks.HISTORY), x, count),
+            "L-BFGS-B": losses(solver.evaluating(pair), x, count, partial(lbfgsb.steps, low=low, high=high)),
+        }
+        if torch:
+            curves["torch"] = torch_losses(fun, x, count)
+        first, ours = float(fun(x)), curves["nst_jax"]
         table[init] = {
-            mark: {
-                "torch": round(t / float(first), 4),
-                "nst_jax": round(o / float(first), 4),
-                "ratio": round(o / t, 3),
+            mark: {name: float(f"{curve[mark - 1] / first:.4g}") for name, curve in curves.items()}
+            | {
+                f"nst_jax / {name}": round(ours[mark - 1] / curve[mark - 1], 3)
+                for name, curve in curves.items()
+                if name != "nst_jax"
             }
-            for mark, t, o in zip(MARKS, theirs, ours, strict=True)
+            for mark in marks
         }
     print(json.dumps(table, indent=1))
+    print(markdown(table))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nst_jax import memory, objective, solver, tasks
+from nst_jax import lbfgsb, memory, objective, solver, tasks
 from nst_jax.errors import NstError
 from nst_jax.program import Program
 from nst_jax.tasks import Task
@@ -170,8 +170,16 @@ def estimate(task: Task) -> Estimate:
     shapes = shapes_of(task)
     arguments, rest = memory.taken(compiled(task.program, shapes))
     optimiser = min(arguments, nbytes(shapes.state))
+    arguments += (scipys := _of_scipy(task))
+    optimiser += scipys
     usable = memory.usable(jax.local_devices()[:1], task.memory_limit)
     return Estimate(arguments - optimiser, optimiser, rest, usable)
+
+
+def _of_scipy(task: Task) -> int:
+    """Return the bytes that SciPy takes of the memory that is counted: none of a GPU's."""
+    counted = task.program.method == "lbfgsb" and jax.default_backend() == "cpu"
+    return lbfgsb.nbytes(task.content.size, task.program.history) if counted else 0
 
 
 def fit(task: Task) -> tuple[Task, Estimate]:
@@ -205,7 +213,8 @@ def table(task: Task, found: Estimate) -> str:
     """Return in words what a task takes, and how it is made to fit."""
     height, width = task.content.shape[:2]
     program = task.program
-    pairs = f"L-BFGS with {program.history} pairs" if program.method == "lbfgs" else program.method
+    solvers = {"lbfgs": "L-BFGS with {} pairs", "lbfgsb": "SciPy's L-BFGS-B with {} pairs, in float64"}
+    pairs = solvers.get(program.method, program.method).format(program.history)
     twice = f"blocks 1 to {program.recompute}" if program.recompute > 1 else "block 1"
     rows = [
         ("network", found.network, ""),

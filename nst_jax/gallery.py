@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import config as configs
-from nst_jax import images
+from nst_jax import images, works
 from nst_jax.config import Axis, Cell, Config
 from nst_jax.errors import ConfigError, ImageError, OutputError
 from nst_jax.files import write_atomically
@@ -157,7 +157,7 @@ def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: byt
         "--replay",
         str(picture),
         "--size",
-        str(2 * (cell.config.size or configs.LONGEST)),
+        _twice(cell.config),
         "--output",
         larger,
     ]
@@ -176,6 +176,13 @@ def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: byt
     }
 
 
+def _twice(config: Config) -> str:
+    """Return twice the size of a picture, as text for ``--size``."""
+    if isinstance(config.size, tuple):
+        return "x".join(str(2 * side) for side in config.size)
+    return str(2 * config.longest)
+
+
 def _short(value: Any) -> Any:
     """Return a point of a curve with six digits, which halves the page."""
     if isinstance(value, dict):
@@ -188,11 +195,15 @@ def _title(config: Config) -> str:
 
     def name(section: str, image: str | None) -> str:
         several = swept & {section, f"{section}.image"}
-        return f"several {section}s" if several else Path(str(image).removeprefix("sample:")).stem
+        return f"several {section}s" if several else configs.picture_name(str(image))
 
-    return (
-        f"{name('content', config.content.image or config.content.map)} × {name('style', config.style.image)}"
+    content, style = config.content.image or config.content.map, config.style.image
+    names = [name("content", content)] if content or "content" in swept else []
+    names += [name("style", style)] if style or "style" in swept else []
+    absent = any(
+        f"{works.PREFIX}" in str(value) for value in (config.content, config.style, config.sweep.axes)
     )
+    return " × ".join(names) + (", with stand-ins" if absent and swept & {"content", "style"} else "")
 
 
 def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[str, str]:
@@ -203,13 +214,17 @@ def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[
         "style.weight": config.style.weight,
         "convention": config.loss.convention,
         "init": config.init,
-        "size": config.size and f"{config.size} pixels",
+        "size": config.size and f"{_written(config.size)} pixels",
         "evaluations": config.solver.evaluations,
         "network": record["encoder"]["name"],
         "nst_jax": record["versions"].get("nst_jax"),
     }
     swept = {key.removesuffix(".image") for axis in config.sweep.axes for key in axis}
     return {name: str(value) for name, value in facts.items() if value is not None and name not in swept}
+
+
+def _written(size: int | tuple[int, int]) -> str:
+    return " x ".join(map(str, size)) if isinstance(size, tuple) else str(size)
 
 
 def _best(cells: list[Cell], found: Mapping[int, Mapping[str, Any] | None]) -> str:

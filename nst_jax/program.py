@@ -49,6 +49,8 @@ class Program:
         fun = partial(objective.loss, convention=self.convention, kind=self.kind, **options)
         if self.method == "adam":
             method = solver.adam(fun, learning_rate=self.learning_rate)
+        elif self.method == "lbfgsb":  # what moves the image is `lbfgsb.steps`
+            method = solver.evaluating(fun)
         else:
             method = solver.lbfgs(fun, history=self.history, linesearch=self.linesearch)
         return method

@@ -18,7 +18,7 @@ from nst_jax.files import write_atomically
 KEYWORD = "nst_jax"
 """Where a PNG's text holds the record of its run."""
 
-_PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy", "pillow")
+_PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy", "scipy", "pillow")
 
 
 def record(config: Config, encoder: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
             for name in ("image", "map"):  # a doodle has no content image, and most runs have no map
                 if settings[section].get(name) is not None:
                     settings[section][name] = _found(settings[section][name], picture.parent)
-        if settings["style"]["image"] is None:
+        if settings["style"]["image"] is None and settings["content"]["image"] is None:
             raise KeyError("image")
         if isinstance(settings["init"], str) and settings["init"] not in INIT_SOURCES:
             settings["init"] = _found(settings["init"], picture.parent)

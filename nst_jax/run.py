@@ -1,8 +1,8 @@
 """A run from a config: image files in, a picture and its record out.
 
 Beside ``out.png`` a run leaves the folder ``out.run``: the picture, the resolved config, metrics as JSON
-lines, the loss curve and intermediate pictures. While it works they are in ``out.run.partial``; an earlier
-result is replaced, file by file, only once the new one is whole.
+lines, the loss curve and intermediate pictures, alone and as a strip. While it works they are in
+``out.run.partial``; an earlier result is replaced, file by file, only once the new one is whole.
 """
 
 import json
@@ -15,6 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nst_jax import config as configs
 from nst_jax import images, inputs, records
 from nst_jax.config import Config
@@ -23,6 +26,12 @@ from nst_jax.files import write_atomically
 from nst_jax.memory import keep_freed
 from nst_jax.records import carries, plain, to_json
 from nst_jax.report import loss_curve
+
+STEP = 256
+"""Longer side of an intermediate picture in the strip of them, in pixels."""
+
+MOST_STEPS = 24
+"""So many are in the strip."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ def run(
         say(f"note: this may not repeat the picture exactly: {difference}")
     picture = partial(records.write_picture, alpha=pictures.content.alpha, config=config)
     curve: list[dict[str, Any]] = []
+    steps: dict[int, NDArray[np.float32]] = {}
 
     with _unfinished(folder) as (workshop, metrics):
 
@@ -84,7 +94,9 @@ def run(
             every = config.output.save_every
             if every and progress.evaluations % every == 0:
                 name = f"step_{progress.evaluations:06d}{output.suffix}"
-                picture(workshop / name, progress.picture(), record=record)
+                rgb = progress.picture()
+                picture(workshop / name, rgb, record=record)
+                steps[progress.evaluations] = images.resize(rgb, images.fit(rgb.shape[0], rgb.shape[1], STEP))
             return callback(progress) if callback else None
 
         result = stylize(
@@ -94,7 +106,7 @@ def run(
             init=pictures.init,
             callback=watch,
             style_scale=config.style.scale,
-            style_fit=config.style.fit,
+            style_fit=inputs.fit_of(config),
             stops=config.output.save_every,
             **pictures.maps,
             **inputs.options(config),
@@ -103,6 +115,8 @@ def run(
         record |= {"result": ended}
         data = picture(workshop / f"picture{output.suffix}", result.image, record=record)
         title = f"{output.name}: {result.sentence}"
+        if steps:
+            write_atomically(workshop / "steps.png", images.encode("steps.png", _strip(steps, title)))
         write_atomically(workshop / "config.yaml", configs.to_yaml(config).encode())
         write_atomically(workshop / "loss.svg", loss_curve(curve, title=title).encode())
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
@@ -129,10 +143,8 @@ def plan(
     from nst_jax import fitting, tasks
 
     encoder = inputs.encoder(config, download, say=say, notes=pictures.notes)
-    pair = tasks.fitted(
-        pictures.content.rgb, pictures.style.rgb, scale=config.style.scale, fit=config.style.fit
-    )
-    content, style = pair
+    fit = inputs.fit_of(config)
+    content, style = tasks.fitted(pictures.content.rgb, pictures.style.rgb, scale=config.style.scale, fit=fit)
     task = tasks.prepare(
         content, style, params=encoder.params, init=pictures.init, **pictures.maps, **inputs.options(config)
     )
@@ -167,7 +179,7 @@ def _check_output(output: Path, config: Config) -> None:
                 f"{output.with_suffix('.json')}: is not of an earlier run; give another --output"
             )
     needed = (
-        64 * (config.size or configs.LONGEST) ** 2 * config.output.bits // 8
+        64 * config.longest**2 * config.output.bits // 8
     )  # picture, copies and steps: rough, and generous
     free = shutil.disk_usage(parent).free
     if free < min(needed, 2**28):
@@ -200,6 +212,14 @@ def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[str]]]:
             shutil.rmtree(workshop)
 
 
+def _strip(steps: dict[int, NDArray[np.float32]], title: str) -> NDArray[np.float32]:
+    """Return intermediate pictures side by side: all, or at equal intervals, the last among them."""
+    every = -(-len(steps) // MOST_STEPS)
+    shown = list(steps)[::-1][::every][::-1]
+    axes = [("evaluations", [str(number) for number in shown])]
+    return images.contact_sheet({(i,): steps[n] for i, n in enumerate(shown)}, axes, title=title, cell=STEP)
+
+
 def _line(progress: Any) -> dict[str, Any]:
     seconds = round(progress.seconds, 3)
     return {
@@ -226,7 +246,7 @@ def _settle(workshop: Path, folder: Path) -> None:
         new = {file.name for file in workshop.iterdir()}
         for name in new:
             os.replace(workshop / name, folder / name)
-        for stale in (*folder.glob("step_*.*"), *folder.glob("picture.*")):
+        for stale in (*folder.glob("step_*.*"), *folder.glob("steps.png"), *folder.glob("picture.*")):
             if stale.name not in new:
                 stale.unlink()
         workshop.rmdir()

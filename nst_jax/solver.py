@@ -204,16 +204,41 @@ def adam(fun: Fun, *, learning_rate: float = 2.0) -> Method:
         first = state.evaluations == 0
         x = jnp.where(first, state.x, optax.apply_updates(state.x, change))
         moments = jax.tree.map(lambda new, old: jnp.where(first, old, new), moved, moments)
-        (_, (value, aux)), grad = evaluate(x, state.scale, *args)
-        good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
-        scale = jnp.where(first & good, _scale(grad, 1.0), state.scale)
-        inner = (grad * scale / state.scale, moments)
-        after = _moved(state, x, value, aux, good, scale, state.evaluations + 1, inner)
-        # Its moments are spoilt by a gradient that is not finite: there is no way on.
-        after = replace(after, status=jnp.where(good, after.status, NOT_FINITE))
-        return _unless_ended(state, after)
+        after = _evaluated(evaluate, state, x, args)
+        return _unless_ended(state, replace(after, inner=(after.inner[1], moments)))
 
     return Method(init, step)
+
+
+def evaluating(fun: Fun) -> Method:
+    """Return what only looks: a step leaves the value at x and its gradient, scaled, in ``inner``.
+
+    It is for a solver outside of JAX that puts the next x into the state before each step, see `lbfgsb`.
+    """
+    evaluate = _scaled(fun)
+
+    def init(x: Array, *args: Any) -> State:
+        value, aux = _placeholders(fun, x, args)
+        return _state(x, value, aux, (value, jnp.zeros_like(x)))
+
+    def step(state: State, *args: Any) -> State:
+        return _unless_ended(state, _evaluated(evaluate, state, state.x, args))
+
+    return Method(init, step)
+
+
+def _evaluated(evaluate: Callable[..., Any], state: State, x: Array, args: tuple[Any, ...]) -> State:
+    """Return the state after an evaluation at x, its scaled value and gradient in ``inner``.
+
+    The first gradient gets a root mean square of `FIRST_STEP`. What is not finite ends the run: these
+    methods cannot take back a step, and have no way on.
+    """
+    (_, (value, aux)), grad = evaluate(x, state.scale, *args)
+    good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
+    scale = jnp.where((state.evaluations == 0) & good, _scale(grad, FIRST_STEP), state.scale)
+    inner = (value * scale, grad * scale / state.scale)
+    after = _moved(state, x, value, aux, good, scale, state.evaluations + 1, inner)
+    return replace(after, status=jnp.where(good, after.status, NOT_FINITE))
 
 
 def _scaled(fun: Fun) -> Callable[..., tuple[tuple[Array, tuple[Array, Any]], Array]]:

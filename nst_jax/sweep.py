@@ -25,7 +25,15 @@ from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.files import write_atomically
 from nst_jax.images import Picture
 
-_WORK_ONLY = ("sweep.folder", "sweep.max_cells", "sweep.max_parallel", "sweep.lanes", "weights", "max_pixels")
+_WORK_ONLY = (
+    "sweep.folder",
+    "sweep.max_cells",
+    "sweep.max_parallel",
+    "sweep.lanes",
+    "weights",
+    "max_pixels",
+    "images",
+)
 """Settings that say how the work is done, not what comes of it. Of the network, the digest is kept."""
 
 
@@ -118,7 +126,8 @@ def plan(
 class Pictures:
     """The pictures of a sweep: contents at their size, the others by name only, for they may be many."""
 
-    contents: dict[tuple[str, int | None], Picture]
+    contents: dict[tuple[Any, ...], Picture]
+    """By `_content_key`."""
     digests: dict[str, str]
     """By what a picture is used for and its name."""
     maps: dict[tuple[Any, ...], dict[str, Any]]
@@ -127,8 +136,7 @@ class Pictures:
 
     def content(self, config: Config) -> Picture:
         """Return the content of one cell."""
-        names = inputs.names_of(config)
-        return self.contents[names.get("content", names.get("content_map", "")), config.size]
+        return self.contents[_content_key(config, inputs.names_of(config))]
 
     def of(self, config: Config) -> dict[str, str]:
         """Return the digests of one cell's pictures."""
@@ -180,31 +188,45 @@ def _check_shard(shard: tuple[int, int]) -> None:
 def _read(cells: list[Cell]) -> Pictures:
     """Read each picture once."""
     found, shapes = Pictures({}, {}, {}, []), {}
-    uses: dict[str, list[tuple[str, int | None]]] = {}
+    uses: dict[str, list[tuple[str, Config]]] = {}
     for cell in cells:
         names = inputs.names_of(cell.config)
+        found.notes.extend(note for note in inputs.stand_ins(names) if note not in found.notes)
         _read_maps(found, cell.config, names)
         for use, name in names.items():
             if not use.endswith("_map"):
-                uses.setdefault(name, []).append((use, cell.config.size))
+                uses.setdefault(name, []).append((use, cell.config))
     for name, used in uses.items():
         picture, digest = inputs.read_picture(name, cells[0].config.max_pixels)
-        for use, size in dict.fromkeys(used):
+        for use, config in used:
             found.digests[f"{use} {name}"] = digest
-            if use == "content":
-                found.contents[name, size] = inputs.sized(picture, size or configs.LONGEST)
-        shapes[name] = picture.rgb.shape[:2]
+            key = _content_key(config, inputs.names_of(config))
+            if key[0] == name and key not in found.contents:
+                content = picture if use == "content" else None
+                style = inputs.cropped(picture, config).rgb
+                found.contents[key] = inputs.content_of(config, content, None, style)
+            if use == "style":
+                shapes[name, config.style.crop] = inputs.cropped(picture, config).rgb.shape[:2]
     for cell in cells:
         names = inputs.names_of(cell.config)
         drawn = found.maps[_maps_key(cell.config, names)]
-        for use in ("content", "style"):
-            if drawn and use in names:
-                maps.check_shape(drawn[f"{use}_map"], shapes[names[use]], use)
+        if drawn:
+            canvas = found.contents[_content_key(cell.config, names)].rgb
+            maps.check_shape(drawn["content_map"], canvas.shape[:2], "content")
+            maps.check_shape(drawn["style_map"], shapes[names["style"], cell.config.style.crop], "style")
     return found
 
 
+def _content_key(config: Config, names: Mapping[str, str]) -> tuple[Any, ...]:
+    """Return what decides a content at its size, the name of a picture or map first."""
+    if "content" in names or "content_map" in names:
+        return names.get("content", names.get("content_map")), config.size
+    return names["style"], config.size, config.style.crop
+
+
 def _maps_key(config: Config, names: Mapping[str, str]) -> tuple[Any, ...]:
-    return names.get("content_map"), names.get("style_map"), config.style.kind, config.semantic.map
+    files = names.get("content_map"), names.get("style_map")
+    return *files, config.style.kind, config.semantic.map, config.style.crop
 
 
 def _read_maps(found: Pictures, config: Config, names: dict[str, str]) -> None:
@@ -213,9 +235,9 @@ def _read_maps(found: Pictures, config: Config, names: dict[str, str]) -> None:
         found.maps[key], digests, notes = inputs.read_maps(config, names)
         found.digests.update({f"{use} {names[use]}": digest for use, digest in digests.items()})
         found.notes.extend(note for note in notes if note not in found.notes)
-    if "content" not in names:
-        doodle = inputs.doodled(found.maps[key]["content_map"], config.size)
-        found.contents[names["content_map"], config.size] = Picture(doodle)
+    if "content" not in names and "content_map" in names:
+        doodle = inputs.content_of(config, None, found.maps[key]["content_map"], None)
+        found.contents[_content_key(config, names)] = doodle
 
 
 def _prepared(cells: list[Cell], pictures: Pictures, encoder: Any) -> dict[int, Any]:
@@ -229,12 +251,15 @@ def _prepared(cells: list[Cell], pictures: Pictures, encoder: Any) -> dict[int, 
         config, style = cell.config, cell.config.style
         names = inputs.names_of(config)
         content = pictures.content(config).rgb
-        key = (names["style"], content.shape, style.scale, style.fit)
+        fit = inputs.fit_of(config)
+        key = (names.get("style"), content.shape, style.crop, style.scale, fit)
         try:
+            if "style" not in names:
+                styles[key] = content
             if key not in styles:
-                painting = read(names["style"], config.max_pixels)[0].rgb
-                styles[key] = tasks.fitted(content, painting, scale=style.scale, fit=style.fit)[1]
-            init = inputs.init_of(config)
+                painting = inputs.cropped(read(names["style"], config.max_pixels)[0], config).rgb
+                styles[key] = tasks.fitted(content, painting, scale=style.scale, fit=fit)[1]
+            init = inputs.first_of(config)
             if "init" in names:
                 if names["init"] not in styles:
                     styles[names["init"]] = inputs.read_picture(names["init"], config.max_pixels)[0].rgb

@@ -15,8 +15,8 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from nst_jax import images, maps, objective, vgg
-from nst_jax.config import INIT_SOURCES, STYLE_LAYERS, StyleKind
+from nst_jax import images, lbfgsb, maps, objective, vgg
+from nst_jax.config import INIT_SOURCES, LONGEST, STYLE_LAYERS, StyleKind
 from nst_jax.conventions import ConventionName
 from nst_jax.convolution import Engine, Padding
 from nst_jax.errors import ImageError, NstError
@@ -147,6 +147,8 @@ def prepare(
         semantic=semantic_weight,
     )
     _check_weights(weights)
+    if (method, style_kind) == ("lbfgsb", "patch"):  # often it stalls at once
+        raise NstError("solver.kind lbfgsb: its line search fails where patches change matches: use lbfgs")
     _check_maps(style_kind, content_map, style_map)
     program = Program(
         pool=pool,
@@ -154,7 +156,7 @@ def prepare(
         convention=convention,
         method=method,
         linesearch=linesearch,
-        history=history_for(content.nbytes) if history is None else history,
+        history=history_for(content.nbytes, method) if history is None else history,
         learning_rate=learning_rate,
         engine=engine,
         precision=precision,
@@ -229,8 +231,9 @@ def style_size(
 
     ``content``: the content's height and width times ``scale``, as in Gatys et al. (2016), section 3.
     ``aspect``: the content's area times ``scale`` squared, with the style's own aspect ratio.
+    ``own``: its own height and width, the longer at most `config.LONGEST`, times ``scale``.
     """
-    height, width = content
+    height, width = images.fit(style[0], style[1], LONGEST) if fit == "own" else content
     if fit == "aspect":
         ratio = (height * width / (style[0] * style[1])) ** 0.5
         height, width = style[0] * ratio, style[1] * ratio
@@ -300,8 +303,10 @@ def check_size(image: NDArray[Any], name: str, layer: str) -> None:
         )
 
 
-def history_for(nbytes: int) -> int:
-    """Return how many pairs L-BFGS remembers for an image of so many bytes."""
+def history_for(nbytes: int, method: str = "lbfgs") -> int:
+    """Return how many pairs L-BFGS remembers for an image of so many bytes; L-BFGS-B always as many."""
+    if method == "lbfgsb":
+        return lbfgsb.CORRECTIONS
     return int(max(FEW, min(HISTORY, HISTORY_BYTES // (2 * nbytes))))
 
 

@@ -6,6 +6,7 @@ Images are RGB in [0, 1], shape ``(height, width, 3)``: float, or uint8 for 0 to
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,12 +18,11 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from nst_jax import fitting, images, pyramid, solver, vgg
+from nst_jax import fitting, images, lacking, lbfgsb, pyramid, solver, vgg
 from nst_jax.config import Config, StyleKind
 from nst_jax.conventions import ConventionName
 from nst_jax.convolution import Engine, Padding
 from nst_jax.encoder import Encoder, encoder_for
-from nst_jax.errors import NstError
 from nst_jax.memory import give_back, keep_freed
 from nst_jax.program import Precision
 from nst_jax.tasks import Memory, Task, fitted, prepare, targets
@@ -81,8 +81,9 @@ class Result:
 
 def stylize(
     content: ArrayLike | None,
-    style: ArrayLike,
+    style: ArrayLike | None,
     *,
+    size: tuple[int, int] | None = None,
     encoder: str | Encoder = _DEFAULT.weights,
     init: str | ArrayLike | Mapping[str, float | ArrayLike] = "content",
     seed: int = _DEFAULT.seed,
@@ -105,7 +106,7 @@ def stylize(
     levels: int | None = _DEFAULT.pyramid.levels,
     level_factor: float = _DEFAULT.pyramid.factor,
     style_scale: float = _DEFAULT.style.scale,
-    style_fit: str = _DEFAULT.style.fit,
+    style_fit: str | None = _DEFAULT.style.fit,
     pool: vgg.Pool = _DEFAULT.network.pool,
     padding: Padding = _DEFAULT.network.padding,
     normalised: bool | None = _DEFAULT.network.normalised,
@@ -124,8 +125,9 @@ def stylize(
 
     Args:
         content: the photograph, ``(height, width, 3)``; the result has its size. None: the content map alone
-            says what shall be where, and the result has its size.
-        style: the painting, of any size.
+            says what shall be where, and the result has its size; without one either, a texture of the style.
+        style: the painting, of any size. None: a reconstruction of the content from its layers.
+        size: height and width of the result where there is no content; None: the map's, or the style's.
         encoder: ``auto``, ``vgg19``, ``dictionary``, a weights file, or an `Encoder` loaded before.
         init: first image: ``content``, ``style``, ``noise``, an image, or a blend: a mapping of these names
             to their shares.
@@ -150,13 +152,15 @@ def stylize(
         levels: sizes of the picture from coarse to fine; None: `tasks.LEVELS` of the kind.
         level_factor: of sizes.
         style_scale: size of the style image relative to the content's.
-        style_fit: ``content`` or ``aspect``, see `style_size`.
+        style_fit: ``content``, ``aspect`` or ``own``, see `tasks.style_size`; None: ``content``, or ``own``
+            for a texture.
         pool: ``avg`` or ``max``.
         padding: ``zero`` or ``replicate``.
         normalised: use the network of mean activation one; None: as the convention expects.
-        method: ``lbfgs`` or ``adam``.
+        method: ``lbfgs``, ``adam`` or ``lbfgsb``, SciPy's with bounds as in the authors' code, see `lbfgsb`.
         linesearch: of L-BFGS: ``none`` or ``zoom``.
-        history: pairs that L-BFGS remembers; None: `HISTORY`, or what fits in `HISTORY_BYTES` and in memory.
+        history: pairs that L-BFGS remembers; None: `HISTORY`, or what fits in `HISTORY_BYTES` and in memory;
+            `lbfgsb.CORRECTIONS` of ``lbfgsb``.
         learning_rate: of Adam, in grey levels.
         engine: of the convolutions: ``auto``, ``direct`` or ``winograd``, see `convolution`.
         precision: of the features, on a GPU or TPU: ``auto``, ``f32``, ``tf32`` or ``bf16``.
@@ -175,59 +179,46 @@ def stylize(
     """
     keep_freed()
     maps = [None if given is None else np.asarray(given, np.float32) for given in (content_map, style_map)]
-    if content is None:
-        content, content_weight, content_layers, init = doodled(maps[0], init)
-    photograph, painting = fitted(content, style, scale=style_scale, fit=style_fit)
+    gone = lacking.changes(content=content is not None, style=style is not None, init=init)
+    fit = lacking.fit_of(style_fit, texture=content is None and content_map is None)
+    pair = lacking.completed(content, style, content_map=maps[0], size=size)
+    photograph, painting = fitted(*pair, scale=style_scale, fit=fit)
     encoder = encoder_for(encoder, convention=convention, normalised=normalised, pool=pool, padding=padding)
-    task = prepare(
-        photograph,
-        painting,
-        params=encoder.params,
-        init=init,
-        seed=seed,
-        evaluations=evaluations,
-        convention=convention,
-        content_weight=content_weight,
-        style_weight=style_weight,
-        total_variation=total_variation,
-        content_layers=content_layers,
-        style_layers=style_layers,
-        pool=pool,
-        padding=padding,
-        method=method,
-        linesearch=linesearch,
-        history=history,
-        learning_rate=learning_rate,
-        engine=engine,
-        precision=precision,
-        memory=memory,
-        memory_limit=memory_limit,
-        style_kind=style_kind,
-        content_map=maps[0],
-        style_map=maps[1],
-        semantic_weight=semantic_weight,
-        patch_size=patch_size,
-        patch_memory=patch_memory,
-        patch_variety=patch_variety,
-        patch_rematch=patch_rematch,
-        patch_copies=patch_copies,
-        levels=levels,
-        level_factor=level_factor,
-    )
+    options: dict[str, Any] = {
+        "params": encoder.params,
+        "init": init,
+        "seed": seed,
+        "evaluations": evaluations,
+        "convention": convention,
+        "content_weight": content_weight,
+        "style_weight": style_weight,
+        "total_variation": total_variation,
+        "content_layers": content_layers,
+        "style_layers": style_layers,
+        "pool": pool,
+        "padding": padding,
+        "method": method,
+        "linesearch": linesearch,
+        "history": history,
+        "learning_rate": learning_rate,
+        "engine": engine,
+        "precision": precision,
+        "memory": memory,
+        "memory_limit": memory_limit,
+        "style_kind": style_kind,
+        "content_map": maps[0],
+        "style_map": maps[1],
+        "semantic_weight": semantic_weight,
+        "patch_size": patch_size,
+        "patch_memory": patch_memory,
+        "patch_variety": patch_variety,
+        "patch_rematch": patch_rematch,
+        "patch_copies": patch_copies,
+        "levels": levels,
+        "level_factor": level_factor,
+    }
+    task = prepare(photograph, painting, **options | gone)
     return _through_levels(task, callback, stops)
-
-
-def doodled(content_map: ArrayLike | None, init: Any) -> tuple[NDArray[np.float32], float, tuple[()], Any]:
-    """Return the content, its weight, its layers and the first image where there is a content map only.
-
-    Raises:
-        NstError: there is no map either.
-    """
-    if content_map is None:
-        raise NstError("there is neither a content image nor a content map")
-    height, width = np.shape(content_map)[:2]
-    first = "noise" if isinstance(init, str) and init == "content" else init
-    return images.canvas(height, width), 0.0, (), first
 
 
 def _through_levels(task: Task, callback: Callable[[Progress], object] | None, stops: int) -> Result:
@@ -279,15 +270,24 @@ def _at_one_level(task: Task, callback: Callable[[Progress], object], stops: int
     state = fitting.start(task.first_image(), args, program=program)
     compiled = fitting.compiled(program, fitting.shapes_like(state, args))
     give_back()
-    return _optimise(
-        fitting.Steps(program, compiled, args),
-        state,
-        budget=task.evaluations,
-        searching=program.searching,
-        callback=callback,
-        stops=stops,
-        before=before,
-    )
+    with _stepping(task, fitting.Steps(program, compiled, args)) as stepping:
+        return _optimise(
+            stepping,
+            state,
+            budget=task.evaluations,
+            searching=program.searching,
+            callback=callback,
+            stops=stops,
+            before=before,
+        )
+
+
+def _stepping(task: Task, step: lbfgsb.Step) -> AbstractContextManager[lbfgsb.Step]:
+    """Give the step of a task, given its compiled step: the same, but where SciPy leads."""
+    if task.program.method != "lbfgsb":
+        return nullcontext(step)
+    low, high = lbfgsb.bounds(*(vgg.to_input(image) for image in (task.content, task.style)))
+    return lbfgsb.steps(step, low=low, high=high, corrections=task.program.history)
 
 
 @jax.jit

@@ -75,8 +75,8 @@ def test_all_mistakes_at_once_each_with_its_place(tmp_path):
     text = "\n".join(found)
     assert "style.imaeg: unknown key (did you mean 'image'?)" in text
     assert "style.weight: should be greater than or equal to 0, got -1" in text
-    assert "size: should be a valid integer, got 'large'" in text
-    assert "solver.kind: should be 'lbfgs' or 'adam', got 'lbgs'" in text
+    assert "size: should be a number of pixels, or for a texture WIDTHxHEIGHT" in text
+    assert "solver.kind: should be 'lbfgs', 'adam' or 'lbfgsb', got 'lbgs'" in text
     assert "content: stands here a second time, first at" in text
     assert "colour: unknown key" in text
 
@@ -97,6 +97,12 @@ def test_all_mistakes_at_once_each_with_its_place(tmp_path):
         ("init: 3", "should be content, style, noise"),
         ("seed: -1", "greater than or equal to 0"),
         ("solver: {evaluations: 0}", "greater than or equal to 1"),
+        ("size: [640, 0]", "WIDTHxHEIGHT, such as 640x480, got [640, 0]"),
+        ("size: 640x", "got '640x'"),
+        ("size: true", "got True"),
+        ("style: {crop: [0, 0.5, 0]}", "style.crop: should be [left, top, right, bottom]"),
+        ("style: {crop: [0.5, 0, 0.4, 1]}", "got [0.5, 0, 0.4, 1]"),
+        ("style: {crop: [0, 0, 1, 1.5]}", "as shares from 0 to 1"),
         ("solver: 3", "solver"),
         ("- a\n- b\n", "should be keys with values, got list"),
         ("just words", "should be keys with values, got str"),
@@ -123,7 +129,7 @@ def test_precedence_is_file_then_flags_then_assignments(tmp_path):
 
 
 def test_a_mistake_in_a_flag_names_the_flag():
-    with pytest.raises(ConfigError, match=r"^--size: size: should be a valid integer, got 'big'$"):
+    with pytest.raises(ConfigError, match=r"^--size: size: should be a number of pixels, or .* got 'big'$"):
         config.load(flags={"size": ("--size", "big")})
 
 
@@ -218,3 +224,14 @@ def test_every_config_loads_and_opens_with_its_command(file):
 )
 def test_memory_limits(written, wanted):
     assert config.load(base={"memory_limit": written}).memory_limit == wanted
+
+
+def test_sizes_and_crops_as_they_may_be_written():
+    for written in ("640x480", "640 X 480", [640, 480]):
+        found = config.load(base={"size": written})
+        assert (found.size, found.longest) == ((640, 480), 640)
+        assert config.load(base=found.model_dump(mode="json")) == found
+    assert config.load(base={"size": 100}).longest == 100
+    assert config.load().longest == config.LONGEST
+    assert config.load(base={"style": {"crop": [0, 0, 1, 0.5]}}).style.crop == (0.0, 0.0, 1.0, 0.5)
+    assert config.parse(config.to_yaml(found), name="")[0]["size"] == [640, 480]

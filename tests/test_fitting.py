@@ -11,7 +11,13 @@ from nst_jax.errors import NstError
 @pytest.fixture
 def task(narrow, random):
     content, style = (np.float32(random.uniform(size=(40, 56, 3))) for _ in range(2))
-    return tasks.prepare(content, style, params=narrow, init="content", **inputs.options(config.Config()))
+    return tasks.prepare(
+        content,
+        style,
+        params=narrow,
+        init="content",
+        **inputs.options(config.load(base={"content": "a.png", "style": "b.png"})),
+    )
 
 
 def limited(monkeypatch, nbytes):
@@ -53,7 +59,10 @@ def test_the_history_shrinks_first_then_features_are_computed_twice(task, monkey
 
 
 def test_what_the_user_chose_is_not_changed(narrow, task, monkeypatch):
-    options = inputs.options(config.Config()) | {"history": 50, "memory": "fast"}
+    options = inputs.options(config.load(base={"content": "a.png", "style": "b.png"})) | {
+        "history": 50,
+        "memory": "fast",
+    }
     chosen = tasks.prepare(task.content, task.style, params=narrow, init="content", **options)
     limited(monkeypatch, fitting.estimate(chosen).total - 1)
     with pytest.raises(NstError, match="56 x 40 needs about"):

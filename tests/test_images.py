@@ -756,3 +756,18 @@ def test_turning_is_anticlockwise_as_in_scipy(random):
     found = images.turned(smooth[..., None], 20, 1)[..., 0]
     top = (64 - len(found)) // 2
     np.testing.assert_allclose(found, wanted[top : top + len(found), top : top + len(found)], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        (None, slice(0, 10), slice(0, 20)),
+        ((0, 0, 1, 1), slice(0, 10), slice(0, 20)),
+        ((0.25, 0.5, 0.75, 1), slice(5, 10), slice(5, 15)),
+        ((0, 0, 0.001, 0.001), slice(0, 1), slice(0, 1)),
+        ((0.999, 0.999, 1, 1), slice(9, 10), slice(19, 20)),
+    ],
+)
+def test_crop_takes_shares_of_a_picture_and_never_nothing(random, box, rows, columns):
+    picture = np.float32(random.uniform(size=(10, 20, 3)))
+    np.testing.assert_array_equal(images.crop(picture, box), picture[rows, columns])

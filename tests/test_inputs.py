@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 
 from nst_jax import config, inputs, tasks, transfer
-from nst_jax.errors import ConfigError, ImageError
+from nst_jax.errors import ConfigError, ImageError, NstError
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_names_are_those_of_the_pictures(folder):
 
 def test_options_are_those_of_a_run():
     prepare, stylize = (inspect.signature(f).parameters for f in (tasks.prepare, transfer.stylize))
-    options = inputs.options(config.Config())
+    options = inputs.options(config.load(base={"content": "a.png", "style": "b.png"}))
     assert set(options) == {n for n, p in prepare.items() if p.kind is p.KEYWORD_ONLY} - {
         *("params", "init", "content_map", "style_map")
     }
@@ -127,8 +127,8 @@ def test_options_are_the_settings():
     found = config.load(
         base={
             "seed": 9,
-            "content": {"weight": 2, "layers": ["conv2_2"]},
-            "style": {"weight": 3, "layers": {"conv1_2": 0.5}},
+            "content": {"image": "a.png", "weight": 2, "layers": ["conv2_2"]},
+            "style": {"image": "b.png", "weight": 3, "layers": {"conv1_2": 0.5}},
             "loss": {"convention": "johnson", "total_variation": 4},
             "network": {"pool": "max", "padding": "replicate", "engine": "direct"},
             "precision": "bf16",
@@ -295,6 +295,69 @@ def test_colours_that_the_style_lacks_are_said(mapped):
     (note,) = inputs.read_inputs(patched()).notes
     assert "#00ff00" in note
     assert "25 %" in note
+
+
+# --- Runs that lack a picture ---------------------------------------------------------------------
+
+
+def lone(**changes):
+    return config.load(base=changes)
+
+
+def test_a_texture_has_the_size_of_its_style_or_the_one_given(folder):
+    texture = {"style": "art.png", "content": {"weight": 0}}
+    found = inputs.read_inputs(lone(**texture))
+    assert found.content.rgb.shape == (25, 20, 3)
+    assert found.init == "noise"
+    assert set(found.digests) == {"style"}
+    assert inputs.read_inputs(lone(**texture, size=50)).content.rgb.shape == (50, 40, 3)
+    assert inputs.read_inputs(lone(**texture, size="30x40")).content.rgb.shape == (40, 30, 3)
+    options = inputs.options(lone(**texture))
+    assert (options["content_weight"], options["content_layers"]) == (0.0, ())
+    assert inputs.fit_of(lone(**texture)) == "own"
+    assert inputs.fit_of(settings()) == "content"
+
+
+def test_a_content_alone_stands_for_its_style(folder):
+    found = inputs.read_inputs(lone(content="photo.png", style={"weight": 0}, size=20))
+    assert found.style is found.content
+    assert found.init == "noise"
+    options = inputs.options(lone(content="photo.png", style={"weight": 0}))
+    assert (options["style_weight"], options["style_layers"]) == (0.0, ())
+
+
+def test_the_style_is_cropped_with_its_map(mapped):
+    box = [0.5, 0.0, 1.0, 0.4]
+    style = {"image": "art.png", "kind": "patch", "crop": box}
+    found = inputs.read_inputs(settings(style=style))
+    np.testing.assert_array_equal(found.style.rgb, pixels("art.png")[:10, 10:])
+    np.testing.assert_array_equal(found.maps["style_map"], pixels("art_sem.png")[:10, 10:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "phrase"),
+    [
+        ({"style": "art.png"}, "--content-weight 0 for a texture"),
+        ({"content": "photo.png"}, "--style-weight 0 for a reconstruction of the content"),
+        ({"content": {"weight": 0}, "style": {"weight": 0}}, "there is neither"),
+        (
+            {"content": "photo.png", "style": "art.png", "size": "20x30"},
+            "size: 20x30 is for a picture without",
+        ),
+        ({"content": "photo.png", "style": {"weight": 0}, "init": "style"}, "no style image"),
+    ],
+)
+def test_pictures_that_are_missed(folder, changes, phrase):
+    with pytest.raises(NstError) as caught:
+        inputs.read_inputs(lone(**changes))
+    assert phrase in str(caught.value)
+
+
+def test_works_are_read_as_their_stand_ins(folder):
+    found = inputs.read_inputs(lone(content="work:neckarfront", style="art.png", size=20))
+    assert found.content.rgb.shape == (13, 20, 3)
+    (note,) = found.notes
+    assert "sample:coffee stands in for work:neckarfront" in note
 
 
 def test_copies_of_the_style_are_turned_and_scaled():

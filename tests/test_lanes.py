@@ -26,7 +26,11 @@ def pair(random):
 
 
 def options(**changes):
-    return inputs.options(config.Config()) | {"evaluations": 12} | changes
+    return (
+        inputs.options(config.load(base={"content": "a.png", "style": "b.png"}))
+        | {"evaluations": 12}
+        | changes
+    )
 
 
 def prepare(pair, narrow, *, init="content", **changes):

@@ -20,6 +20,7 @@ def test_only_bf16_narrows_the_arrays():
         ({}, False, False),
         ({"linesearch": "zoom"}, True, False),
         ({"linesearch": "zoom", "method": "adam"}, False, False),
+        ({"linesearch": "zoom", "method": "lbfgsb"}, False, False),
         ({"kind": "patch", "rematch": 5}, False, True),
         ({"kind": "patch"}, False, False),
         ({"rematch": 5}, False, False),

@@ -45,7 +45,7 @@ def test_a_run_leaves_a_picture_and_its_folder(world):
     assert images.read("out.png").rgb.shape == (18, 24, 3)
     assert names(world / "out.run") == [
         *("config.yaml", "loss.svg", "metrics.jsonl", "picture.png", "result.json"),
-        *("step_000002.png", "step_000004.png", "step_000006.png"),
+        *("step_000002.png", "step_000004.png", "step_000006.png", "steps.png"),
     ]
     assert (world / "out.png").read_bytes() == (world / "out.run" / "picture.png").read_bytes()
     lines = [json.loads(line) for line in (world / "out.run" / "metrics.jsonl").read_text().splitlines()]
@@ -54,6 +54,24 @@ def test_a_run_leaves_a_picture_and_its_folder(world):
     assert yaml.safe_load((world / "out.run" / "config.yaml").read_text())["size"] == 24
     assert json.loads((world / "out.run" / "result.json").read_text())["result"]["status"] == "finished"
     assert not list(world.glob("*.partial"))
+
+
+def test_the_strip_shows_the_steps_in_their_order(world):
+    start(output={"image": "out.png", "save_every": 2})
+    strip = images.read(world / "out.run" / "steps.png").rgb
+    last = images.resize(images.read(world / "out.run" / "step_000006.png").rgb, (192, 256))
+    right = strip[:, -320:]  # the last of three, somewhere in the right part of the strip
+    best = min(
+        np.abs(right[top : top + 192, left : left + 256] - last).mean()
+        for top in range(right.shape[0] - 192)
+        for left in range(0, 64)
+    )
+    assert best < 0.02
+    start(output={"image": "out.png", "save_every": 1}, solver={"evaluations": 30})
+    rows = images.read(world / "out.run" / "steps.png").rgb
+    assert rows.shape[0] > strip.shape[0]
+    start()
+    assert not (world / "out.run" / "steps.png").exists()
 
 
 def test_the_picture_carries_its_record(world):
@@ -140,7 +158,7 @@ def test_an_interrupted_run_saves_what_there_is(world):
 def test_a_shorter_run_leaves_no_steps_of_a_longer_one(world):
     start(output={"image": "out.png", "save_every": 2})
     start(output={"image": "out.png", "save_every": 3})
-    assert [n for n in names(world / "out.run") if n.startswith("step")] == [
+    assert [n for n in names(world / "out.run") if n.startswith("step_")] == [
         "step_000003.png",
         "step_000006.png",
     ]

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import rosen
+from scipy.optimize import rosen, rosen_der
 
 from nst_jax import solver
 
@@ -116,6 +118,22 @@ def test_a_rising_step_is_refused():
     np.testing.assert_array_equal(state.x, np.full(3, 10.0))
     better = solve(lambda x: (jnp.sum(x**4), {}), jnp.full(3, 10.0), budget=60, first_step=1000.0)
     assert better.value < 1
+
+
+def test_evaluating_leaves_the_scaled_value_and_gradient_of_its_x(random):
+    method = solver.evaluating(rosenbrock)
+    x = np.float32(random.normal(size=6))
+    state = method.step(method.init(jnp.asarray(x), 1e6), 1e6)
+    value, grad = state.inner
+    np.testing.assert_array_equal(state.x, x)
+    np.testing.assert_allclose(np.sqrt(np.mean(grad**2)), solver.FIRST_STEP, rtol=1e-5)
+    np.testing.assert_allclose(state.value, 1e6 * rosen(np.float64(x)), rtol=1e-5)
+    np.testing.assert_allclose(value, state.value * state.scale, rtol=1e-6)
+    again = method.step(replace(state, x=state.x + 1), 1e6)
+    assert (again.evaluations, again.value, again.scale) == (2, state.value, state.scale)  # the best so far
+    np.testing.assert_allclose(again.inner[0], 1e6 * state.scale * rosen(np.float64(x) + 1), rtol=1e-4)
+    wanted = 1e6 * state.scale * rosen_der(np.float64(x) + 1)
+    np.testing.assert_allclose(again.inner[1], wanted, rtol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])

@@ -236,9 +236,9 @@ def test_maps_and_patches_that_cannot_be(pair, encoder, options, phrase):
         quick(pair, encoder, **options)
 
 
-def test_neither_content_nor_map(pair, encoder):
-    with pytest.raises(NstError, match="neither a content image nor a content map"):
-        quick((None, pair[1]), encoder)
+def test_neither_content_nor_style(pair, encoder):
+    with pytest.raises(NstError, match="neither a content image nor a style image"):
+        quick((None, None), encoder)
 
 
 def test_guided_gram_matrices_lower_the_loss_of_each_region(pair, encoder):

@@ -3,9 +3,9 @@
 Mistakes are reported all at once, each with where it was written: file:line:column, or the flag.
 """
 
-from nst_jax.config.grid import Axis, Cell, axes, cells
+from nst_jax.config.grid import Axis, Cell, axes, cells, picture_name
 from nst_jax.config.loading import find, load, packaged
-from nst_jax.config.models import INIT_SOURCES, LONGEST, STYLE_LAYERS, Config, StyleKind
+from nst_jax.config.models import INIT_SOURCES, LONGEST, STYLE_LAYERS, Config, Content, Style, StyleKind
 from nst_jax.config.text import parse, to_yaml
 
 __all__ = [
@@ -15,6 +15,8 @@ __all__ = [
     "Axis",
     "Cell",
     "Config",
+    "Content",
+    "Style",
     "StyleKind",
     "axes",
     "cells",
@@ -22,5 +24,6 @@ __all__ = [
     "load",
     "packaged",
     "parse",
+    "picture_name",
     "to_yaml",
 ]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from nst_jax import works
 from nst_jax.config.models import Config
 from nst_jax.config.values import TITLES, full
 from nst_jax.conventions import CONVENTIONS
@@ -22,6 +23,12 @@ _PICTURES = ("content.image", "style.image")
 _LAYERS = ("content.layers", "style.layers")
 _UNSWEPT = ("sweep", "output", "max_pixels")
 """Numbers here say how the work is done or written, not what the picture is."""
+
+
+NO_LANES = (
+    "solver.kind lbfgsb is for single runs, since SciPy can neither take several in step nor go on with what "
+    "was interrupted: use lbfgs, the default"
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ def problems(config: Config) -> list[tuple[str, str]]:
     """Return what is wrong with a config's axes: pairs of the key and a sentence."""
     found: list[tuple[str, str]] = []
     count = math.prod(len(_points(axis)) for axis in config.sweep.axes)
+    if config.sweep.axes and config.solver.kind == "lbfgsb":
+        found.append(("axes", f"sweep: {NO_LANES}"))
     few = count <= config.sweep.max_cells
     if not few:
         text = f"sweep: the grid has {count} cells, more than max_cells: {config.sweep.max_cells}"
@@ -150,13 +159,14 @@ def _full(key: str) -> str:
 def _refuse(key: str) -> str:
     """Return why a key cannot be swept, or nothing."""
     numbers = _numbers(Config)
-    known = [*numbers, *_PICTURES, *_LAYERS, "init"]
+    known = [*numbers, *_PICTURES, *_LAYERS, "init", "style.crop"]
     name = full(key)
     outer = name.rpartition(".")[0]
     if name in known or outer in _LAYERS or outer == "init":  # names of layers are checked with the value
         return ""
     allowed = (
-        f"{', '.join(numbers)}, content, style, init, init.NAME, {', '.join(f'{k}[.NAME]' for k in _LAYERS)}"
+        f"{', '.join(numbers)}, content, style, style.crop, init, init.NAME, "
+        f"{', '.join(f'{k}[.NAME]' for k in _LAYERS)}"
     )
     if name.split(".")[0] in _UNSWEPT:
         return f"says how the work is done or written, and cannot be swept; can be swept: {allowed}"
@@ -224,6 +234,13 @@ def _message(error: ValidationError) -> str:
     return message if "got " in message else f"{message}, got {first['input']!r}"
 
 
+def picture_name(value: str) -> str:
+    """Return what a picture is called on sheets and pages."""
+    if value.startswith(works.PREFIX):
+        return f"{value.removeprefix(works.PREFIX)} (stand-in)"
+    return PurePath(value.removeprefix("sample:")).stem
+
+
 def _word(key: str, value: Any) -> str:
     """Return a value as a reader would write it."""
     if isinstance(value, float):
@@ -232,7 +249,7 @@ def _word(key: str, value: Any) -> str:
     if value is None:
         return "null"
     if key in _PICTURES:
-        return PurePath(str(value).removeprefix("sample:")).stem
+        return picture_name(str(value))
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_word('', inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):

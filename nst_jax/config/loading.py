@@ -1,5 +1,6 @@
 """A file, flags and ``key=value`` pairs become one config, or one sentence for each mistake."""
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from nst_jax import works
 from nst_jax.config.grid import problems as grid_problems
 from nst_jax.config.models import Config, ImageSection
 from nst_jax.config.text import Key, parse
@@ -53,6 +55,11 @@ def load(
         problems += wrong
         if not wrong:
             _assign(data, places, key.strip(), parsed, f"--set {text}")
+    folder = data.get("images", os.environ.get("NST_JAX_IMAGES"))
+    try:
+        data = works.located(data, folder if isinstance(folder, str) else None)
+    except ConfigError as error:
+        problems.append(str(error))
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
@@ -70,8 +77,10 @@ def find(path: str | Path) -> Path:
     if given.is_file():
         return given
     names = packaged()
-    if given.stem in names and given.suffix in ("", ".yaml"):  # also beside a folder of that name
-        return names[given.stem]
+    plain = given.with_suffix("") if given.suffix == ".yaml" else given
+    for name in (plain.as_posix().removeprefix("configs/"), plain.stem, f"papers/{plain.stem}"):
+        if name in names and given.suffix in ("", ".yaml"):  # also beside a folder of that name
+            return names[name]
     near = did_you_mean(given.stem, names)
     raise ConfigError(
         f"{path}: no such config file{near}; configs that come with the program: {', '.join(names)}"
@@ -79,10 +88,15 @@ def find(path: str | Path) -> Path:
 
 
 def packaged() -> dict[str, Path]:
-    """Return the configs that come with the program, by name."""
+    """Return the configs that come with the program, by name: ``starry``, ``papers/gatys2016_fig3``, ..."""
     package = Path(str(files("nst_jax")))
     folders = (package / "configs", package.parent / "configs")  # installed, and in a checkout
-    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    return {
+        file.relative_to(folder).with_suffix("").as_posix(): file
+        for folder in folders
+        for pattern in ("*.yaml", "*/*.yaml")
+        for file in sorted(folder.glob(pattern))
+    }
 
 
 def _read(path: Path) -> str:

@@ -81,6 +81,34 @@ Scales = Annotated[tuple[Annotated[float, Field(ge=0.1, le=10)], ...], AsTuple]
 SemanticMap = Annotated[str | None, Field(min_length=1)]
 
 
+def _check_size(value: Any) -> Any:
+    written = re.fullmatch(r"\s*([0-9]+)\s*[xX×]\s*([0-9]+)\s*", value) if isinstance(value, str) else None
+    if written:
+        value = (int(written[1]), int(written[2]))
+    sides = tuple(value) if isinstance(value, list | tuple) and len(value) == 2 else (value,)
+    if value is not None and not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
+        raise ValueError(
+            f"should be a number of pixels, or for a texture WIDTHxHEIGHT, such as 640x480, got {value!r}"
+        )
+    return sides if len(sides) == 2 else value
+
+
+def _check_crop(value: Any) -> Any:
+    if value is None:
+        return None
+    box = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(box) != 4 or not all(map(_is_number, box)) or not _is_box(*box):
+        raise ValueError(
+            "should be [left, top, right, bottom] as shares from 0 to 1, such as [0, 0.5, 1, 1] for the "
+            f"lower half, got {value!r}"
+        )
+    return tuple(map(float, box))
+
+
+def _is_box(left: float, top: float, right: float, bottom: float) -> bool:
+    return 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+
+
 def _check_bytes(value: Any) -> Any:
     if value is None or (_is_number(value) and value > 0):
         return value and int(value)
@@ -117,7 +145,10 @@ class ImageSection(_Section):
 class Content(ImageSection):
     """The photograph."""
 
-    image: str | None = Field(None, description="a file, or sample:NAME (nst-jax samples lists them)")
+    image: str | None = Field(
+        None,
+        description="a file, or sample:NAME (nst-jax samples lists them); null with weight 0: a texture",
+    )
     weight: Weight = Field(None, description="alpha of equation 7; null: the convention's own")
     layers: Layers = Field(("conv4_2",), description="a list, or layers with weights: {conv4_2: 1.0}")
     map: SemanticMap = Field(
@@ -130,7 +161,9 @@ class Content(ImageSection):
 class Style(ImageSection):
     """The painting."""
 
-    image: str | None = Field(None, description="a file, or sample:NAME")
+    image: str | None = Field(
+        None, description="a file, or sample:NAME; null with weight 0: a reconstruction of the content"
+    )
     kind: StyleKind = Field(
         "gram",
         description="gram (Gatys et al.), patch (Li & Wand; with maps Champandard), or guided_gram: a Gram "
@@ -143,11 +176,15 @@ class Style(ImageSection):
         "patches, the first of each block for Gram matrices",
     )
     map: SemanticMap = Field(None, description="as content.map, with as many channels")
-    scale: float = Field(1.0, gt=0, le=16, description="size of the style image relative to the content's")
-    fit: Literal["content", "aspect"] = Field(
-        "content",
+    crop: Annotated[tuple[float, float, float, float] | None, BeforeValidator(_check_crop)] = Field(
+        None, description="the part to look at: [left, top, right, bottom] as shares from 0 to 1; null: all"
+    )
+    scale: float = Field(1.0, gt=0, le=16, description="size of the style image relative to what fit says")
+    fit: Literal["content", "aspect", "own"] | None = Field(
+        None,
         description="content: resize the style to the content's height and width, as in the paper; "
-        "aspect: to the content's area with the style's own aspect ratio",
+        "aspect: to the content's area with the style's own aspect ratio; own: its own size, at most 512; "
+        "null: content, or own for a texture",
     )
 
     @model_validator(mode="before")
@@ -235,14 +272,17 @@ class Network(_Section):
 class Solver(_Section):
     """How the image is optimised."""
 
-    kind: Literal["lbfgs", "adam"] = Field("lbfgs", description="lbfgs (jaxopt) or adam (optax)")
-    evaluations: int = Field(300, ge=1, description="how often the loss and its gradient are computed")
-    linesearch: Literal["none", "zoom"] = Field(
-        "none", description="of L-BFGS: none is one evaluation a step"
+    kind: Literal["lbfgs", "adam", "lbfgsb"] = Field(
+        "lbfgs",
+        description="lbfgs (jaxopt), adam (optax), or lbfgsb: the papers' SciPy L-BFGS-B, the picture "
+        "bounded by the range of content and style; for single runs",
     )
+    evaluations: int = Field(300, ge=1, description="how often the loss and its gradient are computed")
+    linesearch: Literal["none", "zoom"] = Field("none", description="of lbfgs: none is one evaluation a step")
     history: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
-        description="pairs that L-BFGS remembers; null: as many of 100 as fit in 512 MiB, at least 20",
+        description="pairs that L-BFGS remembers; null: as many of 100 as fit in 512 MiB, at least 20; "
+        "20 of lbfgsb",
     )
     learning_rate: float = Field(
         2.0, gt=0, allow_inf_nan=False, description="of Adam, in grey levels (0 to 255)"
@@ -255,7 +295,9 @@ class Output(ImageSection):
     image: str = Field("out.png", description="the picture: .png, .jpg, .webp or .tif")
     bits: Literal[8, 16] = Field(8, description="per channel; 16 for .png and .tif")
     quality: int = Field(95, ge=1, le=100, description="of .jpg and .webp")
-    save_every: int = Field(0, ge=0, description="also keep a picture every so many evaluations; 0: none")
+    save_every: int = Field(
+        0, ge=0, description="also keep a picture every so many evaluations, and a strip of them; 0: none"
+    )
 
 
 class Sweep(_Section):
@@ -289,12 +331,17 @@ class Config(_Section):
         description="first image: content, style, noise, a file, or a blend {content: 0.7, noise: 0.3}",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="of the noise")
-    size: Annotated[int, Field(ge=1)] | None = Field(
+    size: Annotated[int | tuple[int, int] | None, BeforeValidator(_check_size)] = Field(
         None,
-        description="bound of the longer side, in pixels; smaller images stay as they are, a doodle is "
-        "enlarged to it; null: 512, or a doodle's own size",
+        description="bound of the longer side, in pixels; smaller images stay as they are, a doodle or "
+        "texture is enlarged to it, and may be WIDTHxHEIGHT; null: 512, or a doodle's own size",
     )
     max_pixels: int = Field(200_000_000, ge=1, description="larger input images are refused")
+    images: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="folder of the papers' pictures, which configs name as work:NAME; samples stand in for "
+        "those that are not there; null: $NST_JAX_IMAGES",
+    )
     weights: str = Field(
         "auto",
         min_length=1,
@@ -322,3 +369,8 @@ class Config(_Section):
     solver: Solver = Solver()
     output: Output = Output()
     sweep: Sweep = Sweep()
+
+    @property
+    def longest(self) -> int:
+        """The bound of the longer side."""
+        return max(self.size) if isinstance(self.size, tuple) else self.size or LONGEST

@@ -81,6 +81,17 @@ def canvas(height: int, width: int) -> FloatArray:
     return np.full((height, width, 3), 0.5, np.float32)
 
 
+def crop(image: ArrayLike, box: tuple[float, float, float, float] | None) -> FloatArray:
+    """Return the part of a picture or map within left, top, right and bottom, given as shares from 0 to 1."""
+    array = np.asarray(image, np.float32)
+    if box is None:
+        return array
+    height, width = array.shape[:2]
+    left, right = (min(round(share * width), width - 1 + end) for end, share in enumerate(box[::2]))
+    top, bottom = (min(round(share * height), height - 1 + end) for end, share in enumerate(box[1::2]))
+    return array[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
 def middle_square(image: ArrayLike, side: int) -> FloatArray:
     """Return the largest square in the middle of an image, resampled to ``side`` pixels."""
     array = np.asarray(image, np.float32)

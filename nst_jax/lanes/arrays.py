@@ -7,13 +7,14 @@ from typing import Any
 
 from jax.typing import ArrayLike
 
+from nst_jax import lacking
 from nst_jax.encoder import encoder_for
 from nst_jax.errors import NstError, did_you_mean
 from nst_jax.lanes.plan import Mode
 from nst_jax.lanes.programs import align
 from nst_jax.lanes.work import GridProgress, run
 from nst_jax.tasks import fitted, prepare
-from nst_jax.transfer import Result, doodled, stylize
+from nst_jax.transfer import Result, stylize
 
 _ONE = ("callback", "stops")
 """Options of a single run only."""
@@ -24,7 +25,7 @@ _COMMON = ("encoder", "normalised", "pool", "padding", "convention")
 
 def stylize_grid(
     content: ArrayLike | None,
-    style: ArrayLike,
+    style: ArrayLike | None,
     axes: Mapping[str, Sequence[Any]],
     *,
     mode: Mode = "auto",
@@ -35,8 +36,8 @@ def stylize_grid(
     """Paint one content image in one style at every point of a grid of settings.
 
     Args:
-        content: the photograph, ``(height, width, 3)``; None for a doodle, see `stylize`.
-        style: the painting, of any size.
+        content: the photograph, ``(height, width, 3)``; None for a doodle or texture, see `stylize`.
+        style: the painting, of any size; None for reconstructions of the content.
         axes: names of options of `stylize` with their values, such as ``{"style_weight": [1e2, 1e3]}``;
             crossed.
         mode: ``vmap``: cells are lanes of one batched program; ``threads``: each is a run of its own; or
@@ -60,21 +61,27 @@ def stylize_grid(
         if name in _COMMON:
             raise NstError(f"'{name}' is common to all cells of a grid; call stylize_grid for each value")
     settings |= options
+    if "lbfgsb" in (settings["method"], *axes.get("method", ())):
+        raise NstError("method lbfgsb is for single runs: use lbfgs, or call stylize for each point")
     common = {name: settings[name] for name in _COMMON}
     del settings["encoder"], settings["normalised"]
     encoder = encoder_for(**common)
-    if content is None:
-        names = ("content_weight", "content_layers", "init")
-        content, *changes = doodled(settings["content_map"], settings["init"])
-        settings |= dict(zip(names, changes, strict=True))
+    there = {"content": content is not None, "style": style is not None}
+    texture = content is None and settings["content_map"] is None
     pairs: dict[Any, Any] = {}
     tasks, points = [], list(itertools.product(*axes.values()))
     for point in points:
         here = settings | dict(zip(axes, point, strict=True))
-        size = here.pop("style_scale"), here.pop("style_fit")
-        if size not in pairs:
-            pairs[size] = fitted(content, style, scale=size[0], fit=size[1])
-        tasks.append(prepare(*pairs[size], params=encoder.params, **here))
+        here |= lacking.changes(**there, init=here["init"])
+        key = (
+            here.pop("size"),
+            here.pop("style_scale"),
+            lacking.fit_of(here.pop("style_fit"), texture=texture),
+        )
+        if key not in pairs:
+            pair = lacking.completed(content, style, content_map=here["content_map"], size=key[0])
+            pairs[key] = fitted(*pair, scale=key[1], fit=key[2])
+        tasks.append(prepare(*pairs[key], params=encoder.params, **here))
     results: dict[int, Result] = {}
     run(
         dict(enumerate(align(tasks))),
