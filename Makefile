@@ -1,4 +1,4 @@
-# make setup [EXTRA=cuda13]   make run   make test   make check   make help
+# make setup [EXTRA=cuda13]   make run   make figures [SIZE=512] [IMAGES=DIR]   make test   make check   make help
 PYTHON ?= python3
 EXTRA ?=
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(if $(EXTRA),-$(EXTRA))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run doodle test lint format check bench wheel clean
+.PHONY: help setup run doodle figures test lint format check bench wheel clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -26,6 +26,9 @@ run: setup  ## paint the example: starry.png
 
 doodle: setup  ## paint a doodle: doodle.png
 	$(BIN)/python -m nst_jax --config configs/doodle.yaml
+
+figures: setup  ## paint the papers' figures: figures/index.html; SIZE=512, IMAGES=DIR of the papers' pictures
+	$(BIN)/python -m nst_jax figures $(if $(SIZE),--size $(SIZE)) $(if $(IMAGES),--images $(IMAGES))
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal

@@ -99,8 +99,12 @@ def test_bugs_keep_their_traceback(world, monkeypatch):  # noqa: F811
     ("arguments", "phrase"),
     [
         ([], "nothing to do"),
-        (["--size", "big"], "--size: size: should be a valid integer, got 'big'"),
-        (["--size", "-3"], "--size: size: should be greater than or equal to 1"),
+        (
+            ["--size", "big"],
+            "--size: size: should be a number of pixels, or for a texture WIDTHxHEIGHT, "
+            "such as 640x480, got 'big'",
+        ),
+        (["--size", "-3"], "--size: size: should be a number of pixels"),
         (["--style-weight", "-1"], "--style-weight: style.weight: should be greater than or equal to 0"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["--content"], "expected one argument"),
@@ -134,6 +138,7 @@ def test_help_states_the_defaults_of_the_config():
         for part in key.split("."):
             value = getattr(value, part)
         unset = {"memory-limit": "what is free", "content-map": "NAME_sem.png", "size": "512"}
+        unset["images"] = "samples"
         words = unset.get(flag, "the convention's own") if value is None else str(value)
         silent = flag in ("content", "style", "style-map")
         assert (stated.group(1) if stated else None) == (None if silent else words), flag

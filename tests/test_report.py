@@ -522,3 +522,51 @@ def test_the_policy_stops_what_does_not_belong(show):
     assert len(browser.get_log("browser")) == 2
     assert sum('"blockedReason":"csp"' in entry["message"] for entry in browser.get_log("performance")) == 1
     browser.refresh()
+
+
+# The page of the papers' figures.
+
+
+def figure(**changes):
+    panel = {"settings": "α/β 1e-3", "status": "finished", "loss": 2.0, "initial_loss": 100.0}
+    shown = {"use": "style", "picture": b"jpeg", "name": "sample:a", "stands_for": None, "link": None}
+    return {
+        "name": "fig1",
+        "says": {"Figure": "Fig. 1", "Known": "much", "Assumed": "little", "Expected": "a < b & c"},
+        "sheet": "fig1/sheet.png",
+        "page": "fig1/index.html",
+        "facts": "128 pixels",
+        "inputs": [shown],
+        "panels": [panel | {"content": 0.5, "style": 1.5}],
+        "command": "nst-jax figures fig1",
+    } | changes
+
+
+def test_figures_have_captions_losses_and_pictures():
+    text = report.figures_page([figure(), figure(name="fig2")])
+    HTMLParser().feed(text)
+    assert "a &lt; b &amp; c" in text
+    for row in (
+        "<td>2<td>2 %<td>0.5<td>1.5<td>",
+        'href="#fig2"',
+        'src="fig1/sheet.png"',
+        "data:image/jpeg;base64",
+    ):
+        assert row in text
+    assert "stand-in>" not in text
+
+
+def test_figures_without_a_sheet_and_with_stand_ins():
+    absent = {
+        "use": "style",
+        "picture": None,
+        "name": "sample:a",
+        "stands_for": "<Munch>",
+        "link": "https://x",
+    }
+    panel = {"settings": "a", "status": "not done yet", "loss": None, "initial_loss": None}
+    panels = [panel | {"content": None, "style": math.inf}]
+    text = report.figures_page([figure(sheet=None, page=None, inputs=[absent], panels=panels)])
+    assert "not painted yet" in text
+    assert 'stands in for <a href="https://x">&lt;Munch&gt;</a>' in text
+    assert "<td>a<td><td><td><td><td>not done yet" in text

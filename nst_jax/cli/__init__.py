@@ -7,12 +7,12 @@ Exit codes: 0 all is done, 1 a picture stopped on a loss that is not finite, 2 a
 import sys
 from collections.abc import Sequence
 
-from nst_jax.cli import sweep, transfer, weights
+from nst_jax.cli import figures, sweep, transfer, weights
 from nst_jax.errors import NstError
 
 __all__ = ["run"]
 
-_COMMANDS = {"sweep": sweep.run, "weights": weights.run}
+_COMMANDS = {"figures": figures.run, "sweep": sweep.run, "weights": weights.run}
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "output": ("output.image", str, "the picture to write: .png, .jpg, .webp, .tif (default: out.png)"),
     "size": ("size", int, "bound of the longer side in pixels (default: 512)"),
     "evaluations": ("solver.evaluations", int, "how often the loss is computed (default: 300)"),
+    "images": ("images", str, "folder of the papers' pictures, for configs/papers (default: samples)"),
     "weights": ("weights", str, "auto, vgg19, dictionary or a weights file (default: auto)"),
     "init": ("init", str, "first image: content, style, noise, a file, or {content: 0.7, noise: 0.3} "
              "(default: content)"),

@@ -1,0 +1,72 @@
+"""nst-jax figures: the papers' figures."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nst_jax.cli.arguments import FLAGS, Parser, pairs, settings_of
+from nst_jax.cli.terminal import Download, grid_progress, interruptible, remember_programs, say
+from nst_jax.errors import ConfigError
+
+_FLAGS = {name: FLAGS[name] for name in ("images", "size", "evaluations", "weights")}
+
+_EXAMPLES = """\
+examples:
+  nst-jax figures                                  every figure at 128 pixels: figures/index.html
+  nst-jax figures gatys2016_fig3 --size 512        one of them at the papers' size: figures-512/index.html
+  nst-jax figures --images DIR --output real       with the papers' own pictures, from a folder of yours
+  nst-jax figures --list                           what there is
+Interrupted work goes on with the same command. Samples stand in for pictures that are not in DIR.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``nst-jax figures`` and return the exit code."""
+    parser = Parser(
+        prog="nst-jax figures",
+        description="Paint the figures of the papers, and a page that shows them.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures (default: all)")
+    for flag, (_, kind, text) in _FLAGS.items():
+        text = "longer side of a panel in pixels (default: 128)" if flag == "size" else text
+        text = text.replace("default: 300", "default: the figure's own")
+        parser.add_argument(f"--{flag}", metavar="N" if kind is int else "TEXT", help=text)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting")
+    parser.add_argument("--output", metavar="DIR", help="(default: figures, or figures-N with --size N)")
+    parser.add_argument("--list", action="store_true", help="list the figures, and stop")
+    options = vars(parser.parse_args(arguments))
+
+    from nst_jax import figures
+
+    if options["list"]:
+        print(figures.described())
+        return 0
+    flags = settings_of(options, _FLAGS)
+    flags |= {key: (f"--set {key}", value) for key, value in pairs("--set", options["set"])}
+    size = flags.get("size", ("", figures.SIZE))[1]
+    folder = Path(options["output"] or ("figures" if size == figures.SIZE else f"figures-{size}"))
+    return _paint(options["names"], folder, flags)
+
+
+def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Any]]) -> int:
+    from nst_jax import figures
+
+    if any(key.split(".")[0] in ("sweep", "output") for key in flags):
+        raise ConfigError("--set of figures is for settings of the pictures; for the place see --output")
+    with interruptible("what is done") as interrupted, grid_progress() as show:
+
+        def watch(name: str, progress: Any) -> bool:
+            show(progress, f"{name}  ")
+            return bool(interrupted)
+
+        remember_programs()
+        outcome = figures.run(names, folder, flags=flags, callback=watch, say=say, download=Download())
+    print(f"{outcome.page}: {outcome.done} of {outcome.figures} figures, {outcome.seconds:.1f} s")
+    if outcome.interrupted:
+        say("the same command goes on from here")
+        return 130
+    return 0
