@@ -27,11 +27,11 @@ def load(name, size):
     return images.resize(rgb, images.fit(rgb.shape[0], rgb.shape[1], size))
 
 
-def reconstructions(photograph, encoders, options):
+def reconstructions(photograph, encoders, layers, options):
     """Print the similarity of the photograph to what is found from each layer."""
     print("| layer | " + " | ".join(f"SSIM, {name} | loss of the first, {name}" for name in encoders) + " |")
     print("|---|" + "---|" * 2 * len(encoders))
-    for layer in CONTENT:
+    for layer in layers:
         cells = []
         for name, encoder in encoders.items():
             found = stylize(photograph, None, encoder=encoder, content_layers=[layer], **options)
@@ -42,10 +42,10 @@ def reconstructions(photograph, encoders, options):
         print(f"| {layer} | {' | '.join(cells)} |", flush=True)
 
 
-def styles(painting, encoder, options):
+def styles(painting, encoder, counts, options):
     """Print how much the Gram loss falls."""
     print("\n| style layers | loss falls by a factor of |\n|---|---|")
-    for count in range(1, 6):
+    for count in counts:
         layers = STYLE[:count]
         found = stylize(None, painting, encoder=encoder, style_layers=layers, style_fit="content", **options)
         if OUT:
@@ -76,6 +76,9 @@ def main():
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--evaluations", type=int, default=500)
     parser.add_argument("--only", default="content,style,balance")
+    parser.add_argument("--layers", default=",".join(CONTENT), help="for the content")
+    parser.add_argument("--scale", default="original,normalised", help="of the network, for the content")
+    parser.add_argument("--sets", default="1,2,3,4,5", help="so many style layers, for the style")
     parser.add_argument("--out", help="a folder for the pictures")
     options = parser.parse_args()
     OUT = options.out
@@ -85,9 +88,10 @@ def main():
     common = {"init": "noise", "evaluations": options.evaluations}
     wanted = options.only.split(",")
     if "content" in wanted:
-        reconstructions(photograph, encoders, common)
+        scales = {name: encoders[name] for name in options.scale.split(",")}
+        reconstructions(photograph, scales, options.layers.split(","), common)
     if "style" in wanted:
-        styles(painting, normalised, common)
+        styles(painting, normalised, map(int, options.sets.split(",")), common)
     if "balance" in wanted:
         balance(photograph, painting, normalised, common)
 

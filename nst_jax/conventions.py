@@ -30,11 +30,21 @@ class Convention:
     """Whether the weights are meant for the network of mean activation one."""
 
 
+LIKENESS = 30.0
+"""How many times more the content counts in ``gatys2016`` than in the formula of Gatys et al. (2016).
+
+What a ratio alpha / beta means depends on the scale of the network: with activations c times as large, the
+content term grows by c^2 and the style term by c^4. The authors' normalised network is not published. With
+ours, of mean activation one, a run from noise at the printed ratios ends without a trace of the photograph,
+however long; at thirty times as much it ends as their figures show (docs/figures.md). Theirs must have been
+smaller, by about sqrt(30).
+"""
+
 CONVENTIONS: dict[ConventionName, Convention] = {
-    # alpha/2 C + beta sum_l w_l/4 S_l: the paper with its content term averaged, as in the authors' own code;
-    # alpha/beta = 1e-3 as in Fig. 3. Only the ratio matters.
+    # alpha/2 C + beta sum_l w_l/4 S_l: the paper with its content term averaged, as in the authors' own code,
+    # and `LIKENESS`; alpha/beta = 1e-3 as in Fig. 3. Only the ratio matters.
     "gatys2016": Convention(
-        1.0, 1e3, 0.0, content_factor=0.5, style_factor=0.25, layers_share=True, normalised=True
+        1.0, 1e3, 0.0, content_factor=0.5 * LIKENESS, style_factor=0.25, layers_share=True, normalised=True
     ),
     # Equations (1), (4), (5) as printed: the content term is a sum, about a million times larger.
     "literal": Convention(

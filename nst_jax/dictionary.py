@@ -29,7 +29,7 @@ from nst_jax import convolution, files, images, samples, vgg, weights
 from nst_jax.errors import OutputError
 from nst_jax.layers import VGG19, Blocks, block_and_index, layer_names
 
-RECIPE = "dictionary-1"
+RECIPE = "dictionary-2"
 """Version of the recipe: it changes whenever the same photographs would give other filters."""
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -59,13 +59,13 @@ ROUNDS = 2
 QUANTILE = 0.25
 """The share of patches on which a filter stays silent."""
 
-POWER = 0.03
+POWER = 0.9
 """Mean square of every filter's activation over the photographs.
 
 The mean square rather than the mean is held, because the Gram matrices, whose entries are means of products,
 then have the same range in every layer. Scaling all activations by c scales the content term by c^2 and the
 style term by c^4: this value lets the ratio of weights that suits VGG-19, normalised to mean activation one
-(mean square about 3), suit this encoder too, whose content term alone would need a hundred times the weight.
+(mean square about 3), suit this encoder too.
 """
 
 

@@ -200,9 +200,7 @@ def _title(config: Config) -> str:
     content, style = config.content.image or config.content.map, config.style.image
     names = [name("content", content)] if content or "content" in swept else []
     names += [name("style", style)] if style or "style" in swept else []
-    absent = any(
-        f"{works.PREFIX}" in str(value) for value in (config.content, config.style, config.sweep.axes)
-    )
+    absent = any(works.PREFIX in str(value) for value in (config.content, config.style, config.sweep.axes))
     return " × ".join(names) + (", with stand-ins" if absent and swept & {"content", "style"} else "")
 
 

@@ -29,9 +29,9 @@ def paper(F, P, A):
 
 
 def averaged(F, P, A):
-    """The paper with equation (1) averaged over its N M values."""
+    """The paper with equation (1) averaged over its N M values, thirty times: see `conventions.LIKENESS`."""
     content, style = paper(F, P, A)
-    return content / (N * M), style
+    return 30 * content / (N * M), style
 
 
 def notebook(F, P, A):

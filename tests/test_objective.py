@@ -44,7 +44,7 @@ def test_conventions_are_those_of_the_conversion_table(setting, name):
     value, terms = objective.loss(x, params, targets, weights, convention=name)
     C, S, N, M = pieces(features)
     c = "conv4_2"
-    content = {"gatys2016": C[c] / 2, "literal": N[c] * M[c] * C[c] / 2}.get(name, C[c])
+    content = {"gatys2016": 15 * C[c], "literal": N[c] * M[c] * C[c] / 2}.get(name, C[c])
     share = 1 / 3 if name in ("gatys2016", "literal") else 1.0
     plain = {"gatys2016": 0.25, "literal": 0.25, "champandard2016": 1.0}
     factor = {n: plain.get(name, 1 / N[n] ** 2) for n in STYLE}

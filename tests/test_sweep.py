@@ -489,3 +489,38 @@ def test_matches_held_in_some_cells_only(world):  # noqa: F811
     base["output"]["image"] = "alone.png"
     run.run(config.load(base=base), say=lambda line: None)
     np.testing.assert_array_equal(images.read("alone.png").rgb, images.read("grid/cells/0003.png").rgb)
+
+
+def test_a_sweep_of_textures_and_one_of_reconstructions(world):  # noqa: F811
+    texture = {"content": {"weight": 0.0}, "size": [30, 20], "init": "noise"}
+    axes = [{"style.layers": [["conv1_1"], ["conv1_1", "conv2_1"]]}, {"style.crop": [None, [0, 0, 1, 0.8]]}]
+    outcome, _ = paint(settings(axes, folder="textures", **texture))
+    assert outcome.done == 4
+    assert images.read("textures/cells/0003.png").rgb.shape == (20, 30, 3)
+    reconstruction = {"style": {"weight": 0.0}}
+    outcome, _ = paint(settings([{"content.layers": [["conv1_2"], ["conv2_2"]]}], "found", **reconstruction))
+    assert outcome.done == 2
+    for picture in ("textures/cells/0003.png", "found/cells/0001.png"):
+        base, _ = records.replayed(picture)
+        run.run(config.load(base=base | {"output": "alone.png"}), say=lambda line: None)
+        np.testing.assert_array_equal(images.read("alone.png").rgb, images.read(picture).rgb)
+    page = (world / "textures" / "index.html").read_text()
+    assert "--size 60x40" in page
+    assert "art" in page
+
+
+def test_stand_ins_are_marked(world, monkeypatch, random):  # noqa: F811
+    small = np.float32(random.uniform(size=(20, 30, 3)))
+    monkeypatch.setattr("nst_jax.samples.load", lambda name: small)
+    axes = [{"style": ["work:the_scream", "art.png"]}]
+    _, said = paint(settings(axes, content="work:neckarfront", images=None))
+    assert [line.split(" (")[0] for line in said] == [
+        "sample:coffee stands in for work:neckarfront",
+        "sample:burning_sky stands in for work:the_scream",
+    ]
+    page = (world / "grid" / "index.html").read_text()
+    assert "the_scream (stand-in)" in page
+    images.write(world / "the_scream.png", small)
+    monkeypatch.setenv("NST_JAX_IMAGES", str(world))
+    with pytest.raises(OutputError, match="other settings"):
+        paint(settings(axes, content="work:neckarfront"))
