@@ -133,6 +133,15 @@ def test_a_mistake_in_a_flag_names_the_flag():
         config.load(flags={"size": ("--size", "big")})
 
 
+def test_the_solver_may_be_named_alone(tmp_path):
+    found = load_text(tmp_path, "solver: lbfgsb\n", assignments=["solver.evaluations=7"])
+    assert (found.solver.kind, found.solver.evaluations) == ("lbfgsb", 7)
+    found = load_text(tmp_path, "solver: {evaluations: 7}\n", assignments=["solver=adam"])
+    assert (found.solver.kind, found.solver.evaluations) == ("adam", 7)
+    (line,) = errors(tmp_path, "solver: lbgs\n")
+    assert "my.yaml:1:1: solver.kind: should be 'lbfgs', 'adam' or 'lbfgsb', got 'lbgs'" in line
+
+
 def test_assignments_reach_into_short_forms(tmp_path):
     found = load_text(tmp_path, "style: b.jpg\n", assignments=["style.weight=1e4", "content=a.jpg"])
     assert (found.style.image, found.style.weight, found.content.image) == ("b.jpg", 1e4, "a.jpg")

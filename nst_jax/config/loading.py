@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from nst_jax import works
 from nst_jax.config.grid import problems as grid_problems
-from nst_jax.config.models import Config, ImageSection
+from nst_jax.config.models import SHORT, Config
 from nst_jax.config.text import Key, parse
 from nst_jax.errors import ConfigError, did_you_mean
 
@@ -116,29 +116,17 @@ def _assign(data: dict[str, Any], places: dict[Key, str], dotted: str, value: An
         if isinstance(inside, list):
             whole = ".".join(outer[:depth])
             raise ConfigError(f"{place}: {dotted}: {whole} is a list here; set it as a whole")
-        if isinstance(inside, str):  # a picture's short form, `content: photo.jpg`
-            inside = {"image": inside}
+        if isinstance(inside, str) and name in SHORT:  # a short form, `content: photo.jpg`
+            inside = {SHORT[name]: inside}
         section[name] = dict(inside) if isinstance(inside, Mapping) else {}
         section = section[name]
-    if (
-        isinstance(section.get(last), Mapping)
-        and isinstance(value, str)
-        and not outer
-        and last in _IMAGE_SECTIONS
-    ):
-        section, last, dotted = section[last], "image", f"{dotted}.image"
+    if isinstance(section.get(last), Mapping) and isinstance(value, str) and not outer and last in SHORT:
+        section, last, dotted = section[last], SHORT[last], f"{dotted}.{SHORT[last]}"
     section[last] = value
     key = tuple(dotted.split("."))
     for below in [known for known in places if known[: len(key)] == key]:
         del places[below]  # what was there before is gone
     places[key] = place
-
-
-_IMAGE_SECTIONS = {
-    name
-    for name, field in Config.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, ImageSection)
-}
 
 
 def _sentence(error: Any, places: dict[Key, str], name: str) -> str:

@@ -131,6 +131,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 
+SHORT = {"content": "image", "style": "image", "output": "image", "solver": "kind"}
+"""Sections that may be written as one text, and which setting that is."""
+
+
 class ImageSection(_Section):
     """A section that may be written as the name of its picture alone."""
 
@@ -271,6 +275,11 @@ class Network(_Section):
 
 class Solver(_Section):
     """How the image is optimised."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {SHORT["solver"]: value} if isinstance(value, str) else value
 
     kind: Literal["lbfgs", "adam", "lbfgsb"] = Field(
         "lbfgs",
