@@ -333,9 +333,12 @@ def check_layers(task: Task) -> None:
 
 
 def _fitting_levels(task: Task) -> int:
-    """Return `LEVELS` of the kind, or fewer where images would be too small for their layers."""
-    patch = task.program.patch_size if task.program.kind == "patch" else 1
-    wanted = [patch * stride(layer) for layer in task.weights.style_layers]
+    """Return `LEVELS` of the kind, or fewer where images would be too small for their layers.
+
+    Two patches should find room side by side: of fewer, each would be most of the style, whatever the maps.
+    """
+    room = 2 * task.program.patch_size if task.program.kind == "patch" else 1
+    wanted = [room * stride(layer) for layer in task.weights.style_layers]
     needed = max([stride(deepest(task.weights)), *wanted])
     smallest = min(*task.content.shape[:2], *task.style.shape[:2])
     counts = range(LEVELS[task.program.kind], 1, -1)

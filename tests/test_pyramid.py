@@ -39,16 +39,20 @@ def test_levels_halve_every_image_and_map(pictures, narrow, random):
 
 
 def test_patches_have_three_levels_unless_told_and_gram_matrices_one(pictures, narrow):
-    assert task(pictures, narrow).levels == 3
-    assert task(pictures, narrow, style_kind="gram").levels == 1
+    large = [np.zeros((96, 100, 3), np.float32), np.zeros((120, 100, 3), np.float32)]
+    assert task(large, narrow).levels == 3
+    assert task(large, narrow, style_kind="gram").levels == 1
 
 
 def test_levels_that_would_be_too_small_are_not_there_unless_asked_for(random, narrow):
-    small = [np.float32(random.uniform(size=(size, 60, 3))) for size in (30, 40)]
-    assert task(small, narrow).levels == 2  # 15 rows: 3 at conv3_1, and 1 at conv4_2
+    small = [np.float32(random.uniform(size=(size, 60, 3))) for size in (50, 60)]
+    assert task(small, narrow).levels == 2  # 25 rows: 6 at conv3_1, two patches one above the other
+    assert task([image[:47] for image in small], narrow).levels == 1
     assert task(small, narrow, content_layers=("conv4_2",), style_layers=("conv4_1",)).levels == 1
     tiny = task([image[:20] for image in small], narrow)
     assert (tiny.levels, len(pyramid.levels(tiny))) == (1, 1)
+    asked = task(small, narrow, levels=3)
+    assert len(pyramid.levels(asked)) == 3
 
 
 def test_the_detail_of_the_content_is_kept(pictures, narrow):
@@ -79,7 +83,8 @@ def test_a_run_goes_through_its_levels(pictures, encoder):  # noqa: F811
         seen.append(progress)
         shapes.add(progress.picture().shape)
 
-    result = stylize(*pictures, encoder=encoder, evaluations=5, stops=2, callback=watch, **OPTIONS)
+    options = OPTIONS | {"levels": 3, "stops": 2, "callback": watch}
+    result = stylize(*pictures, encoder=encoder, evaluations=5, **options)
     assert (result.evaluations, result.status, result.image.shape) == (15, "finished", (64, 96, 3))
     assert [p.level for p in seen] == sorted(p.level for p in seen)
     assert {p.level for p in seen} == {1, 2, 3}
