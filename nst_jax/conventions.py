@@ -36,8 +36,8 @@ LIKENESS = 30.0
 What a ratio alpha / beta means depends on the scale of the network: with activations c times as large, the
 content term grows by c^2 and the style term by c^4. The authors' normalised network is not published. With
 ours, of mean activation one, a run from noise at the printed ratios ends without a trace of the photograph,
-however long; at thirty times as much it ends as their figures show (docs/figures.md). Theirs must have been
-smaller, by about sqrt(30).
+even after 2000 evaluations; at thirty times as much it ends as their figures show (docs/figures.md). Theirs
+must have been smaller, by about sqrt(30).
 """
 
 CONVENTIONS: dict[ConventionName, Convention] = {
