@@ -75,6 +75,7 @@ def main():
     parser.add_argument("style", nargs="?", default="sample:starry_swirls")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--evaluations", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="content,style,balance")
     parser.add_argument("--layers", default=",".join(CONTENT), help="for the content")
     parser.add_argument("--scale", default="original,normalised", help="of the network, for the content")
@@ -85,7 +86,7 @@ def main():
     photograph, painting = (load(name, options.size) for name in (options.content, options.style))
     normalised = load_encoder("vgg19", normalised=True)
     encoders = {"original": load_encoder("vgg19", normalised=False), "normalised": normalised}
-    common = {"init": "noise", "evaluations": options.evaluations}
+    common = {"init": "noise", "seed": options.seed, "evaluations": options.evaluations}
     wanted = options.only.split(",")
     if "content" in wanted:
         scales = {name: encoders[name] for name in options.scale.split(",")}
