@@ -24,7 +24,7 @@ def load(name, size):
     """Return an image by its file or as sample:NAME, its longer side at most ``size``."""
     sample = name.removeprefix("sample:")
     rgb = samples.load(sample) if sample != name else images.read(name).rgb
-    return images.resize(rgb, images.fit(rgb.shape[0], rgb.shape[1], size))
+    return images.bounded(rgb, size)
 
 
 def reconstructions(photograph, encoders, layers, options):

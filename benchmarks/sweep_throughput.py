@@ -92,7 +92,7 @@ def lanes(options):
     size, evaluations = options.size or 256, options.evaluations or 60
     encoder = load_encoder("auto")
     content = samples.load(CONTENT.removeprefix("sample:"))
-    content = images.resize(content, images.fit(*content.shape[:2], size))
+    content = images.bounded(content, size)
     pair = tasks.fitted(content, samples.load(STYLE.removeprefix("sample:")))
     settings = inputs.options(config.Config()) | {"evaluations": evaluations, "init": "content"}
 

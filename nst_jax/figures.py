@@ -6,12 +6,12 @@ Each is a sweep in a folder of its own, so that interrupted work goes on with th
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from nst_jax import config as configs
-from nst_jax import gallery, images, inputs, sweep, works
+from nst_jax import gallery, images, inputs, records, sweep, works
 from nst_jax.config import Cell, Config
 from nst_jax.errors import ConfigError, NstError, OutputError, did_you_mean
 from nst_jax.files import write_atomically
@@ -110,6 +110,7 @@ def run(
             f"samples stand in for {len(absent)} of the papers' pictures, marked on the page: --images DIR "
             "takes those that you have"
         )
+    thumbnail = cache(_thumbnail)
     seconds, done, said = 0.0, 0, {works.note(value) for value in absent}
 
     def once(line: str) -> None:
@@ -124,19 +125,24 @@ def run(
 
         outcome = _checked(name, partial(sweep.run, config, callback=watch, say=once, download=download))
         seconds, done = seconds + outcome.seconds, done + (outcome.done == outcome.cells)
-        page = write_page(folder)
+        page = write_page(folder, thumbnail)
         if outcome.interrupted:
             return Outcome(page, len(found), done, True, seconds)
     return Outcome(page, len(found), done, False, seconds)
 
 
-def write_page(folder: Path) -> Path:
+def write_page(folder: Path, thumbnail: Callable[[str, int], bytes | None]) -> Path:
     """Write ``index.html`` for the figures that have a folder by now, and return its path.
+
+    Args:
+        folder: where each has a folder.
+        thumbnail: `_thumbnail`, which a caller may let remember: figures share their pictures.
 
     Raises:
         OutputError: it cannot be written.
     """
-    entries = [_entry(folder / name, name) for name in names() if (folder / name / "sweep.json").is_file()]
+    there = [name for name in names() if (folder / name / "sweep.json").is_file()]
+    entries = [_entry(folder / name, name, thumbnail) for name in there]
     path = folder / "index.html"
     write_atomically(path, figures_page(entries).encode())
     return path
@@ -154,7 +160,7 @@ def _checked(name: str, work: Callable[[], Any]) -> Any:
         raise type(error)(f"{name}: {error}") from None
 
 
-def _entry(folder: Path, name: str) -> dict[str, Any]:
+def _entry(folder: Path, name: str, thumbnail: Callable[[str, int], bytes | None]) -> dict[str, Any]:
     record = gallery.read_sweep(folder)
     config = configs.load(base=record["config"])
     cells = configs.cells(config)
@@ -165,17 +171,19 @@ def _entry(folder: Path, name: str) -> dict[str, Any]:
         "sheet": f"{name}/sheet.png" if sheet.is_file() else None,
         "page": f"{name}/index.html" if sheet.is_file() else None,
         "facts": _facts(config, record),
-        "inputs": [_shown(use, value, config.max_pixels) for use, value in _inputs(cells)],
+        "inputs": [
+            _shown(use, value) | {"picture": thumbnail(value, config.max_pixels)}
+            for use, value in _inputs(cells)
+        ],
         "panels": [_panel(folder, cell) for cell in cells],
         "command": _command(name, config),
     }
 
 
 def _facts(config: Config, record: Mapping[str, Any]) -> str:
-    size = "x".join(map(str, config.size)) if isinstance(config.size, tuple) else config.longest
     swept = {key for axis in config.sweep.axes for key in axis}
     facts = [
-        f"{size} pixels",
+        f"{config.written_size()} pixels",
         f"network {record['encoder']['name']}",
         f"convention {config.loss.convention}",
     ]
@@ -186,7 +194,7 @@ def _facts(config: Config, record: Mapping[str, Any]) -> str:
 
 
 def _command(name: str, config: Config) -> str:
-    command = f"nst-jax figures {name} --size {config.longest}"
+    command = f"nst-jax figures {name} --size {config.written_size()}"
     return command + (" --images DIR" if config.images else "")
 
 
@@ -199,21 +207,21 @@ def _inputs(cells: list[Cell]) -> Iterator[tuple[str, str]]:
     yield from ((use, value) for value, use in found.items())
 
 
-def _shown(use: str, value: str, max_pixels: int) -> dict[str, Any]:
-    """Return an input as the page shows it: small, with its credit, and whether it stands in for another."""
+def _thumbnail(value: str, max_pixels: int) -> bytes | None:
+    """Return an input as a small JPEG, or None if it is gone since."""
     try:
         rgb = inputs.read_picture(value, max_pixels)[0].rgb
-        small = images.resize(rgb, images.fit(rgb.shape[0], rgb.shape[1], _THUMBNAIL))
-        jpeg: bytes | None = images.encode("input.jpg", small, quality=85)
-    except NstError:  # it is gone since
-        jpeg = None
-    absent = value.startswith(works.PREFIX)
-    credit = f"sample:{works.named(value).stand_in}" if absent else configs.picture_name(value)
-    work = works.named(value) if absent else None
+    except NstError:
+        return None
+    return images.encode("input.jpg", images.bounded(rgb, _THUMBNAIL), quality=85)
+
+
+def _shown(use: str, value: str) -> dict[str, Any]:
+    """Return what the page says of an input: its name, and which work it stands in for."""
+    work = works.named(value) if value.startswith(works.PREFIX) else None
     return {
         "use": use,
-        "picture": jpeg,
-        "name": credit,
+        "name": f"sample:{work.stand_in}" if work else configs.picture_name(value),
         "stands_for": work.credit if work else None,
         "link": work.link if work else None,
     }
@@ -222,14 +230,12 @@ def _shown(use: str, value: str, max_pixels: int) -> dict[str, Any]:
 def _panel(folder: Path, cell: Cell) -> dict[str, Any]:
     record = gallery.read_cell(folder, cell) or {"result": {}, "curve": []}
     last = record["curve"][-1]["terms"] if record["curve"] else {}
-    sums = {
-        kind: sum(v for name, v in last.items() if name.startswith(kind)) for kind in ("content", "style")
-    }
+    sums = records.by_kind(last)
     result = record["result"]
     return {
         "settings": cell.where,
         "status": result.get("status", "not done yet"),
         "loss": result.get("loss"),
         "initial_loss": result.get("initial_loss"),
-        **(sums if last else dict.fromkeys(sums)),
+        **{kind: sums[kind] if last else None for kind in ("content", "style")},
     }

@@ -31,6 +31,7 @@ SHOWN = 640
 """Longer side of a picture in the page, in pixels; less for a large grid, so that the page stays small."""
 
 _LARGE_GRID = 64
+_PICTURES = ("content", "content.image", "style", "style.image")
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ def collect(folder: Path) -> Collection:
             except ImageError:  # damaged since
                 found[cell.index] = known = None
             else:
-                small[cell.position] = _bounded(rgb, cell_side)
-                jpeg = images.encode("shown.jpg", _bounded(rgb, shown), quality=85)
+                small[cell.position] = images.bounded(rgb, cell_side)
+                jpeg = images.encode("shown.jpg", images.bounded(rgb, shown), quality=85)
         entries.append(_entry(folder, cell, known, jpeg))
     title = _title(config)
     notes = {
@@ -140,11 +141,6 @@ def collect(folder: Path) -> Collection:
     )
 
 
-def _bounded(rgb: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    height, width = rgb.shape[:2]
-    return images.resize(rgb, images.fit(height, width, side))
-
-
 def _result(record: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(record["result"]) if record else {}
 
@@ -157,7 +153,7 @@ def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: byt
         "--replay",
         str(picture),
         "--size",
-        _twice(cell.config),
+        cell.config.written_size(2),
         "--output",
         larger,
     ]
@@ -174,13 +170,6 @@ def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: byt
         "curve": [_short(point) for point in record["curve"]] if record else [],
         "command": shlex.join(command),
     }
-
-
-def _twice(config: Config) -> str:
-    """Return twice the size of a picture, as text for ``--size``."""
-    if isinstance(config.size, tuple):
-        return "x".join(str(2 * side) for side in config.size)
-    return str(2 * config.longest)
 
 
 def _short(value: Any) -> Any:
@@ -200,7 +189,8 @@ def _title(config: Config) -> str:
     content, style = config.content.image or config.content.map, config.style.image
     names = [name("content", content)] if content or "content" in swept else []
     names += [name("style", style)] if style or "style" in swept else []
-    absent = any(works.PREFIX in str(value) for value in (config.content, config.style, config.sweep.axes))
+    swept_pictures = (name for axis in config.sweep.axes for key in _PICTURES for name in axis.get(key, ()))
+    absent = any(str(name).startswith(works.PREFIX) for name in (content, style, *swept_pictures))
     return " × ".join(names) + (", with stand-ins" if absent and swept & {"content", "style"} else "")
 
 
@@ -212,17 +202,13 @@ def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[
         "style.weight": config.style.weight,
         "convention": config.loss.convention,
         "init": config.init,
-        "size": config.size and f"{_written(config.size)} pixels",
+        "size": config.size and f"{config.written_size()} pixels",
         "evaluations": config.solver.evaluations,
         "network": record["encoder"]["name"],
         "nst_jax": record["versions"].get("nst_jax"),
     }
     swept = {key.removesuffix(".image") for axis in config.sweep.axes for key in axis}
     return {name: str(value) for name, value in facts.items() if value is not None and name not in swept}
-
-
-def _written(size: int | tuple[int, int]) -> str:
-    return " x ".join(map(str, size)) if isinstance(size, tuple) else str(size)
 
 
 def _best(cells: list[Cell], found: Mapping[int, Mapping[str, Any] | None]) -> str:

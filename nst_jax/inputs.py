@@ -234,10 +234,8 @@ def _digest(array: NDArray[np.float32]) -> str:
 
 def sized(picture: Picture, size: int) -> Picture:
     """Return a picture whose longer side is at most ``size`` pixels."""
-    height, width, _ = picture.rgb.shape
-    shape = images.fit(height, width, size)
-    alpha = None if picture.alpha is None else images.resize(picture.alpha, shape)
-    return Picture(images.resize(picture.rgb, shape), alpha)
+    alpha = None if picture.alpha is None else images.bounded(picture.alpha, size)
+    return Picture(images.bounded(picture.rgb, size), alpha)
 
 
 def encoder(

@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ def record(config: Config, encoder: dict[str, Any], inputs: dict[str, str]) -> d
         "versions": _versions(),
         "device": jax.devices()[0].device_kind,
     }
+
+
+def by_kind(terms: Mapping[str, float]) -> dict[str, float]:
+    """Return the sums of a loss's terms over layers: ``content``, ``style`` and ``total_variation``."""
+    sums = {"content": 0.0, "style": 0.0, "total_variation": 0.0}
+    for name, value in terms.items():
+        sums[name.split("/")[0]] += value
+    return sums
 
 
 def ended(result: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def run(
                 name = f"step_{progress.evaluations:06d}{output.suffix}"
                 rgb = progress.picture()
                 picture(workshop / name, rgb, record=record)
-                steps[progress.evaluations] = images.resize(rgb, images.fit(rgb.shape[0], rgb.shape[1], STEP))
+                steps[progress.evaluations] = images.bounded(rgb, STEP)
             return callback(progress) if callback else None
 
         result = stylize(

@@ -201,12 +201,13 @@ def _read(cells: list[Cell]) -> Pictures:
         for use, config in used:
             found.digests[f"{use} {name}"] = digest
             key = _content_key(config, inputs.names_of(config))
-            if key[0] == name and key not in found.contents:
-                content = picture if use == "content" else None
-                style = inputs.cropped(picture, config).rgb
-                found.contents[key] = inputs.content_of(config, content, None, style)
+            if use == "content" and key not in found.contents:
+                found.contents[key] = inputs.content_of(config, picture, None, None)
             if use == "style":
-                shapes[name, config.style.crop] = inputs.cropped(picture, config).rgb.shape[:2]
+                style = inputs.cropped(picture, config).rgb
+                shapes[name, config.style.crop] = style.shape[:2]
+                if inputs.is_texture(config) and key not in found.contents:
+                    found.contents[key] = inputs.content_of(config, None, None, style)
     for cell in cells:
         names = inputs.names_of(cell.config)
         drawn = found.maps[_maps_key(cell.config, names)]
@@ -218,7 +219,7 @@ def _read(cells: list[Cell]) -> Pictures:
 
 
 def _content_key(config: Config, names: Mapping[str, str]) -> tuple[Any, ...]:
-    """Return what decides a content at its size, the name of a picture or map first."""
+    """Return what decides a content at its size."""
     if "content" in names or "content_map" in names:
         return names.get("content", names.get("content_map")), config.size
     return names["style"], config.size, config.style.crop

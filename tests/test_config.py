@@ -238,7 +238,7 @@ def test_memory_limits(written, wanted):
 def test_sizes_and_crops_as_they_may_be_written():
     for written in ("640x480", "640 X 480", [640, 480]):
         found = config.load(base={"size": written})
-        assert (found.size, found.longest) == ((640, 480), 640)
+        assert (found.size, found.longest, found.written_size(2)) == ((640, 480), 640, "1280x960")
         assert config.load(base=found.model_dump(mode="json")) == found
     assert config.load(base={"size": 100}).longest == 100
     assert config.load().longest == config.LONGEST

@@ -117,12 +117,12 @@ def test_a_folder_of_settings_unknown_here_is_said(world):  # noqa: F811
 
 def test_the_page_is_smaller_for_a_large_grid(world, monkeypatch):  # noqa: F811
     sides = []
-    real = gallery._bounded
-    monkeypatch.setattr(gallery, "_bounded", lambda rgb, side: sides.append(side) or real(rgb, side))
+    real = images.bounded
+    monkeypatch.setattr(images, "bounded", lambda rgb, side: sides.append(side) or real(rgb, side))
     paint(settings(axes={"seed": [0, 1]}))
     monkeypatch.setattr(gallery, "_LARGE_GRID", 1)
     gallery.collect(world / "grid")
-    assert set(sides) == {gallery.CELL, gallery.CELL // 2, gallery.SHOWN, gallery.SHOWN // 2}
+    assert {gallery.CELL, gallery.CELL // 2, gallery.SHOWN, gallery.SHOWN // 2} <= set(sides)
     assert config.load(world / "grid" / "config.yaml").sweep.axes
 
 

@@ -771,3 +771,9 @@ def test_turning_is_anticlockwise_as_in_scipy(random):
 def test_crop_takes_shares_of_a_picture_and_never_nothing(random, box, rows, columns):
     picture = np.float32(random.uniform(size=(10, 20, 3)))
     np.testing.assert_array_equal(images.crop(picture, box), picture[rows, columns])
+
+
+def test_bounded_is_resized_to_what_fits(random):
+    picture = np.float32(random.uniform(size=(10, 20, 3)))
+    np.testing.assert_array_equal(images.bounded(picture, 8), images.resize(picture, (4, 8)))
+    np.testing.assert_array_equal(images.bounded(picture[..., 0], 30), picture[..., 0])

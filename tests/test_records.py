@@ -174,3 +174,8 @@ def test_any_record_is_json_and_keeps_its_finite_values(record):
     nulls = json.loads(json.dumps(record), parse_constant=lambda constant: None)
     assert json.loads(text, parse_constant=wrong) == nulls == records.plain(record)
     assert text.endswith("\n")
+
+
+def test_terms_are_summed_over_layers():
+    terms = {"content/conv4_2": 1.0, "style/conv1_1": 2.0, "style/conv2_1": 0.5}
+    assert records.by_kind(terms) == {"content": 1.0, "style": 2.5, "total_variation": 0.0}

@@ -7,6 +7,13 @@ from scipy import ndimage
 from nst_jax import Encoder, patches, stylize, tasks, vgg
 from nst_jax.errors import ImageError, NstError
 
+PATCHES = {
+    "style_kind": "patch",
+    "style_layers": ("conv2_1",),
+    "levels": 1,
+    "convention": "champandard2016",
+}
+
 
 @pytest.fixture(scope="module")
 def encoder(narrow):
@@ -180,14 +187,8 @@ def test_the_loss_falls_while_matches_change(pair, encoder):
 
 
 def test_matches_may_be_held_for_some_evaluations(pair, encoder):
-    options = {
-        "style_kind": "patch",
-        "style_layers": ("conv2_1",),
-        "levels": 1,
-        "convention": "champandard2016",
-    }
     every, held, never = (
-        quick(pair, encoder, patch_rematch=n, evaluations=24, **options) for n in (1, 6, 1000)
+        quick(pair, encoder, patch_rematch=n, evaluations=24, **PATCHES) for n in (1, 6, 1000)
     )
     losses = []
     for result in (every, held, never):
@@ -206,14 +207,8 @@ def test_matches_may_be_held_for_some_evaluations(pair, encoder):
 
 
 def test_copies_of_the_style_give_more_to_choose_from(pair, encoder):
-    options = {
-        "style_kind": "patch",
-        "style_layers": ("conv2_1",),
-        "levels": 1,
-        "convention": "champandard2016",
-    }
-    plain = quick(pair, encoder, **options)
-    turned = quick(pair, encoder, patch_copies=[(-7.5, 1.0), (7.5, 0.9)], **options)
+    plain = quick(pair, encoder, **PATCHES)
+    turned = quick(pair, encoder, patch_copies=[(-7.5, 1.0), (7.5, 0.9)], **PATCHES)
     assert not np.array_equal(plain.image, turned.image)
     assert turned.terms["style/conv2_1"] < 1.05 * plain.terms["style/conv2_1"]
 

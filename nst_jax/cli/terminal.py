@@ -33,13 +33,13 @@ def interruptible(saving: str) -> Iterator[list[int]]:
 @contextlib.contextmanager
 def run_progress(budget: int) -> Iterator[Callable[[Any], None]]:
     """Give a function that shows a `transfer.Progress` on the terminal; silent where there is none."""
+    from nst_jax.records import by_kind
+
     waiting = "compiling, about ten seconds the first time"
     with _bar(budget, waiting=waiting, remaining=False) as update:
 
         def show(progress: Any) -> None:
-            sums = {"content": 0.0, "style": 0.0, "total_variation": 0.0}
-            for name, value in progress.terms.items():
-                sums[name.split("/")[0]] += value
+            sums = by_kind(progress.terms)
             text = f"loss {progress.loss:.3g}  content {sums['content']:.3g}  style {sums['style']:.3g}"
             if sums["total_variation"]:
                 text += f"  tv {sums['total_variation']:.3g}"

@@ -383,3 +383,8 @@ class Config(_Section):
     def longest(self) -> int:
         """The bound of the longer side."""
         return max(self.size) if isinstance(self.size, tuple) else self.size or LONGEST
+
+    def written_size(self, times: int = 1) -> str:
+        """Return the size, or a multiple of it, as it is written: 512, or 640x480."""
+        sides = self.size if isinstance(self.size, tuple) else (self.longest,)
+        return "x".join(str(times * side) for side in sides)

@@ -8,7 +8,7 @@ from nst_jax.images.labels import read_map
 from nst_jax.images.pictures import FloatArray, Picture
 from nst_jax.images.reading import MAX_PIXELS, read, read_text
 from nst_jax.images.sheet import contact_sheet
-from nst_jax.images.sizes import canvas, crop, fit, middle_square, resize, resize_map, turned
+from nst_jax.images.sizes import bounded, canvas, crop, fit, middle_square, resize, resize_map, turned
 from nst_jax.images.writing import SUFFIXES, check_suffix, encode, write
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "SUFFIXES",
     "FloatArray",
     "Picture",
+    "bounded",
     "canvas",
     "check_suffix",
     "contact_sheet",

@@ -39,6 +39,12 @@ def resize(image: ArrayLike, size: tuple[int, int]) -> FloatArray:
     return _resized(image, size, Image.Resampling.LANCZOS, "picture")
 
 
+def bounded(image: ArrayLike, longest: int) -> FloatArray:
+    """Resample to at most ``longest`` pixels on the longer side, see `fit` and `resize`."""
+    height, width = np.shape(image)[:2]
+    return resize(image, fit(height, width, longest))
+
+
 def resize_map(map: ArrayLike, size: tuple[int, int]) -> FloatArray:
     """Resample to ``size`` = (height, width): the average over an area when shrinking, else the nearest.
 
