@@ -1,15 +1,20 @@
 """The built-in encoder: VGG-19's shape, with filters taken from photographs instead of trained.
 
 Layer by layer, 3x3 patches of the activations below are drawn from a few photographs and whitened; groups
-of similar whitened patches become the filters, each with a threshold, so that a filter fires on few patches.
-Nothing is learned from labels and nothing is downloaded: the photographs are the offline samples.
+of similar whitened patches become the filters, each with a threshold. The last layer of each block is not
+built from patches: it blurs every channel before it is pooled. Nothing is learned from labels and nothing is
+downloaded: the photographs are the offline samples.
 
 Arrays: photographs are float32 RGB in [0, 1], shape ``(height, width, 3)``. The result is a parameter dict as
-in `nst_jax.vgg`, for images in the network's input space. Every filter has the same mean square over the
-photographs; Gatys et al. (2016), section 2, scale VGG-19 to the same mean instead.
+in `nst_jax.vgg`, for images in the network's input space. Every filter has the same mean activation over the
+photographs, as VGG-19 has in Gatys et al. (2016), section 2.
+
+What the choices are worth in the eyes of VGG-19 is measured by benchmarks/encoder_quality.py and told in
+docs/encoder.md.
 
 Reference: Coates & Ng, "The importance of encoding versus training with sparse coding and vector
-quantization" (2011); for the groups, Coates & Ng, "Learning feature representations with k-means" (2012).
+quantization" (2011); for the groups, Coates & Ng, "Learning feature representations with k-means" (2012); for
+the blur, Zhang, "Making convolutional networks shift-invariant again" (2019).
 """
 
 import hashlib
@@ -29,16 +34,16 @@ from nst_jax import convolution, files, images, samples, vgg, weights
 from nst_jax.errors import OutputError
 from nst_jax.layers import VGG19, Blocks, block_and_index, layer_names
 
-RECIPE = "dictionary-2"
+RECIPE = "dictionary-3"
 """Version of the recipe: it changes whenever the same photographs would give other filters."""
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 """The sample photographs that `load` builds from, and over which `encoder` measures VGG-19's activations."""
 
-SIDE = 256
-"""`load` takes their middle square at this many pixels, so that patches see edges and not a film's grain."""
+SIDE = 384
+"""`load` takes their middle square at this many pixels: smooth enough that patches see edges, not grain."""
 
-PATCHES = 4000
+PATCHES = 5000
 """How many patches a layer is built from."""
 
 DIRECTIONS = 64
@@ -53,19 +58,26 @@ RIDGE = 0.2
 Much less, and rare fine detail outweighs the strokes: the pictures fill with noise.
 """
 
-ROUNDS = 2
+ROUNDS = 4
 """Rounds of k-means that turn drawn patches into filters."""
 
 QUANTILE = 0.25
 """The share of patches on which a filter stays silent."""
 
-POWER = 0.9
-"""Mean square of every filter's activation over the photographs.
+ACTIVATION = 0.6
+"""Mean activation of every filter over the photographs.
 
-The mean square rather than the mean is held, because the Gram matrices, whose entries are means of products,
-then have the same range in every layer. Scaling all activations by c scales the content term by c^2 and the
-style term by c^4: this value lets the ratio of weights that suits VGG-19, normalised to mean activation one
-(mean square about 3), suit this encoder too.
+The mean rather than the mean square is held, so that a filter which fires rarely but strongly, at a corner or
+a curl, counts more in the Gram matrices than one which is always half on. Scaling all activations by c scales
+the content term by c^2 and the style term by c^4: this value lets the ratio of weights that suits VGG-19,
+normalised to mean activation one, suit this encoder too.
+"""
+
+BLUR = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32) / 16
+"""What the last layer of a block does to each channel.
+
+Pooling halves the resolution; without a blur before it, frequencies above half of it fold over, and the
+optimiser hides hatching in them that deeper layers mistake for strokes.
 """
 
 
@@ -87,7 +99,8 @@ def build(
 
     Each filter is a unit vector u of whitened patch space: for a patch p with mean m, covariance
     V diag(s) V^T and ridge r, it answers ``u . (s + r)^(-1/2) V^T (p - m)``, less the `QUANTILE` of that
-    response over the patches, rectified, and scaled to mean square `POWER` over the photographs.
+    response over the patches, rectified, and scaled to mean activation `ACTIVATION` over the photographs.
+    The last layer of a block is `BLUR` on each channel, likewise scaled, unless it is the only one.
 
     Args:
         photos: photographs, float RGB in [0, 1], each ``(height, width, 3)`` and large enough that the
@@ -104,21 +117,24 @@ def build(
     params: vgg.Params = {}
     for name in layer_names(blocks):
         block, index = block_and_index(name)
+        depth, channels = blocks[block - 1]
         if index == 1 and block > 1:
             maps = [vgg.pooled(x, pool) for x in maps]
-        kernel, bias = _filters(_draw_patches(maps, generator), blocks[block - 1][1], generator)
-        maps = [_rectified(x, jnp.asarray(kernel), jnp.asarray(bias)) for x in maps]
-        power = np.mean([np.asarray(_power(x)) for x in maps], 0)
+        if index == depth > 1:
+            kernel, bias = _blur(channels)
+        else:
+            kernel, bias = _filters(_draw_patches(maps, generator), channels, generator)
+        maps, mean = _responses(maps, kernel, bias)
         # A filter that never fires is left as it is, silent.
-        scale = np.sqrt(POWER / np.where(power > 0, power, POWER)).astype(np.float32)
+        scale = ACTIVATION / np.where(mean > 0, mean, np.float32(ACTIVATION))
         maps = [_scaled(x, scale) for x in maps]
         params[name] = {"kernel": jnp.asarray(kernel * scale), "bias": jnp.asarray(bias * scale)}
     return params
 
 
-def photographs() -> list[images.FloatArray]:
-    """Return the middle squares of the sample photographs, `SIDE` pixels wide."""
-    return [images.middle_square(samples.load(name), SIDE) for name in PHOTOS]
+def photographs(side: int) -> list[images.FloatArray]:
+    """Return the middle squares of the sample photographs, ``side`` pixels wide."""
+    return [images.middle_square(samples.load(name), side) for name in PHOTOS]
 
 
 def load(*, blocks: Blocks = VGG19, pool: vgg.Pool = "avg") -> tuple[vgg.Params, Record]:
@@ -130,7 +146,7 @@ def load(*, blocks: Blocks = VGG19, pool: vgg.Pool = "avg") -> tuple[vgg.Params,
     cached = _read(path, blocks)
     if cached is not None:
         return cached
-    params = build(photographs(), blocks=blocks, pool=pool)
+    params = build(photographs(SIDE), blocks=blocks, pool=pool)
     record = Record(RECIPE, weights.digest(params))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +174,7 @@ def _draw_patches(maps: Sequence[Array], generator: np.random.Generator) -> np.n
 def _filters(
     patches: np.ndarray, channels: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a layer's kernel ``(3, 3, in, channels)`` and bias, before they are scaled to `POWER`."""
+    """Return a layer's kernel ``(3, 3, in, channels)`` and bias, before they are scaled to `ACTIVATION`."""
     mean, basis = _whitening(patches)
     white = (patches - mean).reshape(len(patches), -1) @ basis
     directions = _group(white, channels, generator)
@@ -192,18 +208,20 @@ def _principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _group(white: np.ndarray, channels: int, generator: np.random.Generator) -> np.ndarray:
-    """Return unit vectors ``(channels, components)``: drawn patches, moved by rounds of spherical k-means."""
+    """Return unit vectors ``(channels, components)``: drawn patches, moved by rounds of spherical k-means.
+
+    A patch counts by its length, in the draw as in the means: much contrast says more than little.
+    """
+    lengths = np.linalg.norm(white, axis=1).astype(np.float64) + 1e-6
     units = _normalised(white)
-    chosen = generator.choice(len(units), channels, replace=len(units) < channels)
+    shares = lengths / lengths.sum()
+    chosen = generator.choice(len(units), channels, replace=len(units) < channels, p=shares)
     directions = units[chosen]
     for _ in range(ROUNDS):
-        likeness = units @ directions.T
-        nearest = likeness.argmax(1)
-        members = np.zeros((len(units), channels), np.float32)
-        members[np.arange(len(units)), nearest] = 1.0
-        sums = members.T @ units
-        filled = np.linalg.norm(sums, axis=1, keepdims=True) > 0
-        directions = np.where(filled, _normalised(sums), directions)
+        nearest = (units @ directions.T).argmax(1)
+        order = np.argsort(nearest, kind="stable")
+        filled, starts = np.unique(nearest[order], return_index=True)
+        directions[filled] = _normalised(np.add.reduceat(white[order], starts))
     return directions
 
 
@@ -212,14 +230,22 @@ def _normalised(rows: np.ndarray) -> np.ndarray:
     return units
 
 
-@jax.jit
-def _rectified(x: Array, kernel: Array, bias: Array) -> Array:
-    return convolution.rectified(x, {"kernel": kernel, "bias": bias})
+def _blur(channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the kernel and bias that blur each channel."""
+    return BLUR[..., None, None] * np.eye(channels, dtype=np.float32), np.zeros(channels, np.float32)
+
+
+def _responses(maps: Sequence[Array], kernel: np.ndarray, bias: np.ndarray) -> tuple[list[Array], np.ndarray]:
+    """Return what a layer makes of the maps, and the mean of each channel, of all maps alike."""
+    layer = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
+    found = [_rectified(x, layer) for x in maps]
+    return [x for x, _ in found], np.mean([np.asarray(mean) for _, mean in found], 0)
 
 
 @jax.jit
-def _power(x: Array) -> Array:
-    return jnp.mean(jnp.square(x), (0, 1))
+def _rectified(x: Array, layer: dict[str, Array]) -> tuple[Array, Array]:
+    y = convolution.rectified(x, layer)
+    return y, jnp.mean(y, (0, 1))
 
 
 @partial(jax.jit, donate_argnums=0)

@@ -14,6 +14,9 @@ from nst_jax.conventions import CONVENTIONS, ConventionName
 from nst_jax.errors import OutputError, WeightsError
 from nst_jax.files import cache_folder, write_atomically
 
+_SIDE = 256
+"""Of the photographs over which another network's activations are measured, in pixels."""
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -118,7 +121,8 @@ def _means(
         known = {name: stored[name] for name in stored.files}
         if all(known[name].shape == params[name]["bias"].shape for name in params):
             return known
-    photographs = map(vgg.to_input, dictionary.photographs())  # the papers do not say which images they took
+    # The papers do not say which images they took.
+    photographs = map(vgg.to_input, dictionary.photographs(_SIDE))
     means = vgg.mean_activations(params, photographs, pool=pool, padding=padding)
     measured = {name: mean.astype(np.float32) for name, mean in means.items()}
     data = io.BytesIO()

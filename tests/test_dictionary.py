@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from nst_jax import dictionary, layers, vgg, weights
 
@@ -66,16 +67,59 @@ def test_same_arguments_give_the_same_encoder_and_another_seed_another(params):
 
 
 @pytest.mark.parametrize("pool", ["avg", "max"])
-def test_every_filter_has_the_stated_power_over_the_photographs(pool):
+def test_every_filter_has_the_stated_mean_activation_over_the_photographs(pool):
     params = dictionary.build(photographs(), blocks=BLOCKS, pool=pool)
-    names = layers.layer_names(BLOCKS)
-    power = {name: [] for name in names}
-    for photo in photographs():
-        found = vgg.features(params, vgg.to_input(jnp.asarray(photo)), layers=names, pool=pool)
-        for name in names:
-            power[name].append(np.mean(np.square(found[name]), (0, 1)))
-    for name in names:
-        np.testing.assert_allclose(np.mean(power[name], 0), dictionary.POWER, rtol=1e-3)
+    means = vgg.mean_activations(params, map(vgg.to_input, photographs()), pool=pool)
+    for mean in means.values():
+        np.testing.assert_allclose(mean, dictionary.ACTIVATION, rtol=1e-3)
+
+
+def test_the_last_layer_of_a_block_blurs_each_channel(params):
+    photo = vgg.to_input(jnp.asarray(photographs(1)[0]))
+    found = vgg.features(params, photo, layers=["conv1_1", "conv1_2"])
+    for below, above in zip(*(np.moveaxis(np.asarray(x), 2, 0) for x in found.values()), strict=True):
+        # A binomial of order 2 in both directions; zeros lie beyond the border, as in the network.
+        blurred = ndimage.convolve(below, np.outer([1, 2, 1], [1, 2, 1]), mode="constant")
+        scale = above.sum() / blurred.sum()
+        np.testing.assert_allclose(above, scale * blurred, rtol=1e-4, atol=1e-4)
+
+
+def test_a_block_of_one_layer_keeps_its_filters():
+    kernel = dictionary.build(photographs(), blocks=((1, 8), (1, 8)))["conv2_1"]["kernel"]
+    across = np.abs(kernel).sum((0, 1))
+    assert (across - np.diag(np.diag(across)) > 0).any()
+
+
+def test_stripes_that_pooling_would_alias_fade():
+    # 0.45 cycles per pixel: more than pooling by two can hold, and seen as 0.1 after it.
+    stripes = np.tile(0.5 + 0.4 * np.cos(0.45 * 2 * np.pi * np.arange(40)), (40, 1))[..., None]
+    stripes = vgg.to_input(jnp.asarray(np.float32(np.repeat(stripes, 3, 2))))
+    kernel, bias = dictionary._blur(3)
+    inside = slice(2, -2)
+    plain, blurred = (
+        np.asarray(vgg.pooled(x, "avg"))[inside, inside]
+        for x in (stripes + 200, dictionary._responses([stripes + 200], kernel, bias)[0][0])
+    )
+    assert (blurred.std((0, 1)) < 0.1 * plain.std((0, 1))).all()
+
+
+def test_groups_are_those_of_k_means_by_loops(monkeypatch):
+    monkeypatch.setattr(dictionary, "ROUNDS", 3)
+    white = np.random.default_rng(0).standard_normal((200, 5)) * np.geomspace(0.1, 10, 200)[:, None]
+    lengths = [np.sqrt(sum(x * x for x in row)) for row in white]
+    units = [row / length for row, length in zip(white, lengths, strict=True)]
+    shares = np.array(lengths) / sum(lengths)
+    directions = [units[i] for i in np.random.default_rng(1).choice(200, 7, replace=False, p=shares)]
+    for _ in range(3):
+        sums = [np.zeros(5) for _ in directions]
+        for row, unit in zip(white, units, strict=True):
+            sums[max(range(7), key=lambda i: directions[i] @ unit)] += row
+        directions = [
+            total / np.linalg.norm(total) if total.any() else old
+            for total, old in zip(sums, directions, strict=True)
+        ]
+    found = dictionary._group(white, 7, np.random.default_rng(1))
+    np.testing.assert_allclose(found, directions, rtol=1e-6)
 
 
 def test_whitening_of_narrow_layers_is_the_inverse_root_of_the_covariance():

@@ -37,7 +37,7 @@ def test_a_file_as_it_is(small, narrow):
 
 def test_normalised_on_photographs_and_remembered(small, monkeypatch):
     first = encoder.load_encoder(str(small))
-    photographs = [vgg.to_input(photograph) for photograph in dictionary.photographs()]
+    photographs = [vgg.to_input(photograph) for photograph in dictionary.photographs(256)]
     means = vgg.mean_activations(first.params, photographs)
     middle = np.median(np.concatenate([means[name] for name in means]))
     assert middle == pytest.approx(1.0, rel=0.01)
@@ -57,7 +57,7 @@ def test_a_damaged_cache_is_measured_again(small, tmp_path):
 @pytest.fixture
 def normal(small, narrow, tmp_path):
     """The network normalised, as a file."""
-    means = vgg.mean_activations(narrow, map(vgg.to_input, dictionary.photographs()))
+    means = vgg.mean_activations(narrow, map(vgg.to_input, dictionary.photographs(256)))
     over = weights.Normalisation("avg", "zero", 4, 512, "ab" * 32)
     file = tmp_path / "normal.h5"
     options = {"source": "test", "sha256": "", "licence": "CC0", "normalised": over}

@@ -1,0 +1,181 @@
+"""How good the built-in encoder's pictures are in the eyes of VGG-19.
+
+python benchmarks/encoder_quality.py [--contents PHOTO ... --styles PAINTING ...] [--pairs PHOTO PAINTING ...]
+
+Needs VGG-19's weights, in $NST_JAX_WEIGHTS or in the cache. Each pair is painted with the built-in encoder,
+with random filters in the same shape (mean activation one), with VGG-19 less conv5_1 in its style, and with
+VGG-19, all by the same settings from the content. Then the terms of the loss, S (style) and C (content), of
+each picture are measured under VGG-19, normalised, with average pooling. The tables, in Markdown:
+
+style    log(S(photograph) / S) / log(S(photograph) / S_vgg): the share of VGG-19's own reduction of the style
+         loss, on a log scale; conv1_1 to conv5_1: the same of each layer's term
+layers   the mean of these five shares, each at most 1: S itself is mostly conv5_1
+content  C / C_vgg
+alike    C over that of VGG-19's run when its S was as low as this picture's
+"""
+
+import argparse
+import functools
+import itertools
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from nst_jax import Encoder, dictionary, images, load_encoder, objective, samples, stylize, tasks, vgg
+
+SETTINGS = {"total_variation": 2e-3}
+"""As in configs/starry.yaml; everything else is the default."""
+
+
+def load(name, size):
+    """Return an image by its file or as sample:NAME, its longer side at most ``size``."""
+    sample = name.removeprefix("sample:")
+    rgb = samples.load(sample) if sample != name else images.read(name).rgb
+    return images.bounded(rgb, size)
+
+
+def random_filters():
+    """Return VGG-19's shape with random filters, each of mean activation one over the sample photographs."""
+    params = vgg.random_params(jax.random.key(0))
+    means = vgg.mean_activations(params, map(vgg.to_input, dictionary.photographs(256)))
+    return Encoder(vgg.normalise(params, means), "random", "random", "", "")
+
+
+MAKERS = {
+    "random": random_filters,
+    "dictionary": functools.partial(load_encoder, "dictionary"),
+    "shallow": functools.partial(load_encoder, "vgg19"),
+}
+OWN = {"shallow": {"style_layers": dict.fromkeys(["conv1_1", "conv2_1", "conv3_1", "conv4_1"], 0.2)}}
+"""Settings of one alone."""
+
+
+def judge(params, content, style):
+    """Return a function from a picture to its loss terms under VGG-19."""
+    weights = objective.make_weights()
+    layers = {"content_layers": tuple(weights.content_layers), "style_layers": tuple(weights.style_layers)}
+    targets = objective.make_targets(params, vgg.to_input(content), vgg.to_input(style), **layers)
+    terms = jax.jit(lambda x: objective.loss(x, params, targets, weights, convention="gatys2016")[1])
+    return lambda picture: {name: float(value) for name, value in terms(vgg.to_input(picture)).items()}
+
+
+def style(terms):
+    """Return the sum of the style terms."""
+    return sum(value for name, value in terms.items() if name.startswith("style"))
+
+
+def content(terms):
+    """Return the content term."""
+    return terms["content/conv4_2"]
+
+
+def judged(record, photograph, painting, encoders, out, **settings):
+    """Add to a pair's record what VGG-19 says at the start, along its own run and of each picture.
+
+    What the record has of the same encoder is kept.
+    """
+    photograph, painting = tasks.fitted(photograph, painting)
+    terms = judge(encoders["vgg19"].params, photograph, painting)
+    record["start"] = terms(photograph)
+    for name, encoder in encoders.items():
+        if record.setdefault("digests", {}).get(name) == encoder.digest:
+            continue
+        curve = []
+        own = SETTINGS | OWN.get(name, {}) | settings
+        result = stylize(
+            photograph, painting, encoder=encoder, callback=lambda at, to=curve: to.append(at.terms), **own
+        )
+        record["digests"][name] = encoder.digest
+        record.setdefault("found", {})[name] = terms(result.image)
+        if name == "vgg19":
+            record["curve"] = curve
+        if out:
+            images.write(f"{out}_{name}.png", result.image)
+
+
+def shares(record, name):
+    """Return what the table says of an encoder's picture."""
+    start, vgg19, terms = record["start"], record["found"]["vgg19"], record["found"][name]
+
+    def share(measure):
+        return np.log(measure(start) / measure(terms)) / np.log(measure(start) / measure(vgg19))
+
+    layers = {
+        key.removeprefix("style/"): share(lambda t, key=key: t[key])
+        for key in start
+        if key.startswith("style")
+    }
+    curve = [point for point in [*record["curve"], vgg19] if content(point) > 0]
+    falling = -np.minimum.accumulate([style(point) for point in curve])
+    alike = np.exp(np.interp(-style(terms), falling, np.log([content(point) for point in curve])))
+    return {
+        "style": share(style),
+        "layers": np.mean([min(value, 1.0) for value in layers.values()]),
+        "content": content(terms) / content(vgg19),
+        "alike": content(terms) / alike,
+        **layers,
+    }
+
+
+def table(records, name):
+    """Return an encoder's table as Markdown: a row for each pair, and their means."""
+    rows = {pair: shares(record, name) for pair, record in records.items()}
+    heads = list(next(iter(rows.values())))
+    rows["mean"] = {
+        head: (geometric if head in ("content", "alike") else np.mean)([row[head] for row in rows.values()])
+        for head in heads
+    }
+    lines = [["pair", *heads], ["---"] * (1 + len(heads))]
+    lines += [[pair, *(f"{row[head]:.2f}" for head in heads)] for pair, row in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def geometric(values):
+    """Return the geometric mean."""
+    return np.exp(np.mean(np.log(values)))
+
+
+def main():
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--contents", nargs="+", default=[])
+    parser.add_argument("--styles", nargs="+", default=[])
+    parser.add_argument("--pairs", nargs="+", default=[], help="a photograph and a painting each")
+    parser.add_argument("--encoders", default="random,shallow,dictionary", help="besides vgg19")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--out", type=Path, help="a folder for the pictures and numbers; what it has is kept")
+    options = parser.parse_args()
+    pairs = [*itertools.product(options.contents, options.styles)]
+    pairs += zip(options.pairs[::2], options.pairs[1::2], strict=True)
+    names = options.encoders.split(",")
+    encoders = {"vgg19": load_encoder("vgg19")} | {name: MAKERS[name]() for name in names}
+    records, known = {}, None
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        known = options.out / f"{options.size}_{options.evaluations}.json"
+    kept = json.loads(known.read_text()) if known and known.exists() else {}
+    for photograph, painting in pairs or [("sample:coffee", "sample:starry_swirls")]:
+        pair = f"{label(photograph)} × {label(painting)}"
+        record = records[pair] = kept.setdefault(pair, {})
+        given = load(photograph, options.size), load(painting, options.size)
+        picture = options.out and options.out / f"{label(photograph)}_{label(painting)}"
+        judged(record, *given, encoders, picture, evaluations=options.evaluations)
+        if known:
+            known.write_text(json.dumps(kept, indent=1))
+        print(pair, *(f"{name} {shares(record, name)['style']:.3f}" for name in names), flush=True)
+    for name in names:
+        print(f"\n{name}\n\n{table(records, name)}")
+
+
+def label(name):
+    """Return an image's name without folder and suffix."""
+    return Path(name.removeprefix("sample:")).stem
+
+
+if __name__ == "__main__":
+    main()
