@@ -23,7 +23,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from nst_jax import Encoder, dictionary, images, load_encoder, objective, samples, stylize, tasks, vgg
+from nst_jax import Encoder, dictionary, images, inputs, load_encoder, objective, stylize, tasks, vgg
+from nst_jax.records import by_kind
 
 SETTINGS = {"total_variation": 2e-3}
 """As in configs/starry.yaml; everything else is the default."""
@@ -31,9 +32,7 @@ SETTINGS = {"total_variation": 2e-3}
 
 def load(name, size):
     """Return an image by its file or as sample:NAME, its longer side at most ``size``."""
-    sample = name.removeprefix("sample:")
-    rgb = samples.load(sample) if sample != name else images.read(name).rgb
-    return images.bounded(rgb, size)
+    return images.bounded(inputs.read_picture(name, images.MAX_PIXELS)[0].rgb, size)
 
 
 def random_filters():
@@ -61,33 +60,25 @@ def judge(params, content, style):
     return lambda picture: {name: float(value) for name, value in terms(vgg.to_input(picture)).items()}
 
 
-def style(terms):
-    """Return the sum of the style terms."""
-    return sum(value for name, value in terms.items() if name.startswith("style"))
-
-
-def content(terms):
-    """Return the content term."""
-    return terms["content/conv4_2"]
-
-
 def judged(record, photograph, painting, encoders, out, **settings):
     """Add to a pair's record what VGG-19 says at the start, along its own run and of each picture.
 
     What the record has of the same encoder is kept.
     """
+    digests = record.setdefault("digests", {})
+    missing = {name: encoder for name, encoder in encoders.items() if digests.get(name) != encoder.digest}
+    if not missing:
+        return
     photograph, painting = tasks.fitted(photograph, painting)
     terms = judge(encoders["vgg19"].params, photograph, painting)
     record["start"] = terms(photograph)
-    for name, encoder in encoders.items():
-        if record.setdefault("digests", {}).get(name) == encoder.digest:
-            continue
+    for name, encoder in missing.items():
         curve = []
         own = SETTINGS | OWN.get(name, {}) | settings
         result = stylize(
             photograph, painting, encoder=encoder, callback=lambda at, to=curve: to.append(at.terms), **own
         )
-        record["digests"][name] = encoder.digest
+        digests[name] = encoder.digest
         record.setdefault("found", {})[name] = terms(result.image)
         if name == "vgg19":
             record["curve"] = curve
@@ -107,14 +98,16 @@ def shares(record, name):
         for key in start
         if key.startswith("style")
     }
-    curve = [point for point in [*record["curve"], vgg19] if content(point) > 0]
-    falling = -np.minimum.accumulate([style(point) for point in curve])
-    alike = np.exp(np.interp(-style(terms), falling, np.log([content(point) for point in curve])))
+    curve = [by_kind(point) for point in [*record["curve"], vgg19]]
+    curve = [point for point in curve if point["content"] > 0]
+    falling = -np.minimum.accumulate([point["style"] for point in curve])
+    sums = by_kind(terms)
+    alike = np.exp(np.interp(-sums["style"], falling, np.log([point["content"] for point in curve])))
     return {
-        "style": share(style),
+        "style": share(lambda t: by_kind(t)["style"]),
         "layers": np.mean([min(value, 1.0) for value in layers.values()]),
-        "content": content(terms) / content(vgg19),
-        "alike": content(terms) / alike,
+        "content": sums["content"] / by_kind(vgg19)["content"],
+        "alike": sums["content"] / alike,
         **layers,
     }
 

@@ -14,7 +14,7 @@ import argparse
 
 from skimage.metrics import structural_similarity
 
-from nst_jax import images, load_encoder, samples, stylize
+from nst_jax import images, inputs, load_encoder, records, stylize
 
 CONTENT = [f"conv{block}_2" for block in range(1, 6)]
 STYLE = [f"conv{block}_1" for block in range(1, 6)]
@@ -22,9 +22,7 @@ STYLE = [f"conv{block}_1" for block in range(1, 6)]
 
 def load(name, size):
     """Return an image by its file or as sample:NAME, its longer side at most ``size``."""
-    sample = name.removeprefix("sample:")
-    rgb = samples.load(sample) if sample != name else images.read(name).rgb
-    return images.bounded(rgb, size)
+    return images.bounded(inputs.read_picture(name, images.MAX_PIXELS)[0].rgb, size)
 
 
 def reconstructions(photograph, encoders, layers, options):
@@ -58,9 +56,7 @@ def balance(photograph, painting, encoder, options):
     found = stylize(photograph, painting, encoder=encoder, content_weight=1e-3, style_weight=1.0, **options)
     if OUT:
         images.write(f"{OUT}/balance.png", found.image)
-    sums = {
-        kind: sum(v for n, v in found.terms.items() if n.startswith(kind)) for kind in ("content", "style")
-    }
+    sums = records.by_kind(found.terms)
     ratio = sums["style"] / sums["content"]
     print(f"\ncontent {sums['content']:.4g}, style {sums['style']:.4g}, style / content {ratio:.3g}")
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images, lbfgsb, objective, samples, solver, tasks, vgg
+from nst_jax import images, inputs, lbfgsb, objective, solver, tasks, vgg
 from nst_jax.conventions import CONVENTIONS
 from nst_jax.encoder import encoder_for
 
@@ -34,7 +34,7 @@ MARKS = (25, 50, 100, 150, 200, 300, 500, 750, 1000, 1500, 2000)
 
 def load(name):
     """Return an image by its file or as sample:NAME."""
-    return samples.load(name.removeprefix("sample:")) if name.startswith("sample:") else images.read(name).rgb
+    return inputs.read_picture(name, images.MAX_PIXELS)[0].rgb
 
 
 def torch_losses(fun, x, evaluations):
