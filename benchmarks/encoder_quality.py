@@ -143,6 +143,10 @@ def main():
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--out", type=Path, help="a folder for the pictures and numbers; what it has is kept")
     options = parser.parse_args()
+    if len(options.pairs) % 2 or bool(options.contents) != bool(options.styles):
+        parser.error("a photograph and a painting make a pair: one of them is missing")
+    if unknown := set(options.encoders.split(",")) - set(MAKERS):
+        parser.error(f"--encoders: {', '.join(sorted(unknown))}: allowed are {', '.join(MAKERS)}")
     pairs = [*itertools.product(options.contents, options.styles)]
     pairs += zip(options.pairs[::2], options.pairs[1::2], strict=True)
     names = options.encoders.split(",")
