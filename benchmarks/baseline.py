@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # as everybody calls it
 
-from nst_jax.conventions import CONVENTIONS
+from nst_jax.losses.conventions import CONVENTIONS
 
 CONTENT_LAYERS = ("conv4_2",)
 STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

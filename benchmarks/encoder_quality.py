@@ -23,8 +23,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from nst_jax import Encoder, dictionary, images, inputs, load_encoder, objective, stylize, tasks, vgg
-from nst_jax.records import by_kind
+from nst_jax import Encoder, images, load_encoder, stylize
+from nst_jax.networks import vgg
+from nst_jax.pretrained import builtin as dictionary
+from nst_jax.runs import inputs
+from nst_jax.runs.records import by_kind
+from nst_jax.transfer import objective
+from nst_jax.transfer import problem as tasks
 
 SETTINGS = {"total_variation": 2e-3}
 """As in configs/starry.yaml; everything else is the default."""

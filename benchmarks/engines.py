@@ -36,7 +36,8 @@ def write_inputs(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
     Both are the square in the middle of a picture, resized to ``size`` pixels, enlarged if need be.
     """
-    from nst_jax import images, load_encoder, samples, vgg
+    from nst_jax import images, load_encoder, samples
+    from nst_jax.networks import vgg
 
     def read(file: str, sample: str) -> tuple[str, np.ndarray]:
         if settings["images"]:
@@ -97,7 +98,7 @@ def trial(content: np.ndarray, style: np.ndarray) -> np.ndarray:
 
 def ours(folder: Path, settings: dict[str, Any]) -> Answers:
     """Return what nst_jax answers."""
-    from nst_jax.memory import keep_freed
+    from nst_jax.transfer.memory import keep_freed
 
     keep_freed()  # as a run does
     from functools import cache, partial
@@ -105,7 +106,11 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
     import jax
     import jax.numpy as jnp
 
-    from nst_jax import Encoder, config, fitting, inputs, objective, stylize, tasks, vgg
+    from nst_jax import Encoder, config, stylize
+    from nst_jax.networks import vgg
+    from nst_jax.runs import inputs
+    from nst_jax.transfer import fitting, objective
+    from nst_jax.transfer import problem as tasks
 
     options = inputs.options(config.Config()) | {
         "convention": CONVENTION,
@@ -241,7 +246,7 @@ def theirs(name: str, folder: Path, settings: dict[str, Any]) -> Answers:
     import baseline
     import torch
 
-    from nst_jax.memory import keep_freed
+    from nst_jax.transfer.memory import keep_freed
 
     options = dict(TORCH[name])
     if options.pop("kept", False):

@@ -14,7 +14,8 @@ import argparse
 
 from skimage.metrics import structural_similarity
 
-from nst_jax import images, inputs, load_encoder, records, stylize
+from nst_jax import images, load_encoder, stylize
+from nst_jax.runs import inputs, records
 
 CONTENT = [f"conv{block}_2" for block in range(1, 6)]
 STYLE = [f"conv{block}_1" for block in range(1, 6)]

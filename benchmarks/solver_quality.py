@@ -20,9 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images, inputs, lbfgsb, objective, solver, tasks, vgg
-from nst_jax.conventions import CONVENTIONS
-from nst_jax.encoder import encoder_for
+from nst_jax import images
+from nst_jax.losses.conventions import CONVENTIONS
+from nst_jax.networks import vgg
+from nst_jax.pretrained.network import encoder_for
+from nst_jax.runs import inputs
+from nst_jax.solvers import scipy_lbfgsb as lbfgsb
+from nst_jax.solvers import solver
+from nst_jax.transfer import objective
+from nst_jax.transfer import problem as tasks
 
 try:
     import torch

@@ -22,7 +22,8 @@ from pathlib import Path
 CONTENT, STYLE = "sample:coffee", "sample:starry_swirls"
 ONE_PROCESS = """
 import sys
-from nst_jax import config, run
+from nst_jax import config
+from nst_jax.runs import single as run
 from nst_jax.cli.terminal import remember_programs
 remember_programs()
 for cell in config.cells(config.load(sys.argv[1])):
@@ -85,9 +86,12 @@ def lanes(options):
     import jax
     import numpy as np
 
-    from nst_jax import config, images, inputs, load_encoder, memory, samples, stylize, tasks
-    from nst_jax import lanes as many
-    from nst_jax.lanes import plan, programs
+    from nst_jax import config, images, load_encoder, samples, stylize
+    from nst_jax.runs import inputs
+    from nst_jax.transfer import lanes as many
+    from nst_jax.transfer import memory
+    from nst_jax.transfer import problem as tasks
+    from nst_jax.transfer.lanes import plan, programs
 
     size, evaluations = options.size or 256, options.evaluations or 60
     encoder = load_encoder("auto")

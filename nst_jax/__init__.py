@@ -7,16 +7,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nst_jax.encoder import Encoder, load_encoder
-    from nst_jax.lanes import stylize_grid
-    from nst_jax.transfer import Progress, Result, stylize
+    from nst_jax.pretrained.network import Encoder, load_encoder
+    from nst_jax.transfer.lanes import stylize_grid
+    from nst_jax.transfer.loop import Progress, Result, stylize
 
 __version__ = version("nst_jax")
 __all__ = ["Encoder", "Progress", "Result", "__version__", "load_encoder", "stylize", "stylize_grid"]
 
-_HOMES = {"Encoder": "encoder", "load_encoder": "encoder", "stylize_grid": "lanes"} | dict.fromkeys(
-    ("Progress", "Result", "stylize"), "transfer"
-)
+_HOMES = {
+    **dict.fromkeys(("Encoder", "load_encoder"), "pretrained.network"),
+    **dict.fromkeys(("Progress", "Result", "stylize"), "transfer.loop"),
+    "stylize_grid": "transfer.lanes",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from nst_jax import vgg
+from nst_jax.networks import vgg
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
@@ -18,7 +18,7 @@ NARROW = ((2, 4), (2, 4), (4, 6), (4, 6), (4, 6))
 def _own_world(tmp_path_factory, monkeypatch):
     """No test reads or writes the user's cache, or downloads."""
     monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path_factory.getbasetemp().parent / "nst_jax_cache"))
-    monkeypatch.setattr("nst_jax.downloads.PATIENCE", 1.0)
+    monkeypatch.setattr("nst_jax.pretrained.downloads.PATIENCE", 1.0)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import nst_jax
-from nst_jax import config, downloads
+from nst_jax import config
 from nst_jax.errors import WeightsError
+from nst_jax.pretrained import downloads
 
 README = Path(__file__).parent.parent / "README.md"
 

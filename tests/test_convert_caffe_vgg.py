@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from test_caffe import model_bytes, random_layers
 
-from nst_jax import weights
-from nst_jax.layers import kernel_shapes
+from nst_jax.networks.layers import kernel_shapes
+from nst_jax.pretrained import files as weights
 
 SCRIPT = Path(__file__).parent.parent / "weights" / "convert_caffe_vgg.py"
 SMALL = ((2, 3), (1, 4))
@@ -115,7 +115,7 @@ def write_with_large_layer(path, layers, *, size):
 PEAK = """
 import re, sys
 from pathlib import Path
-from nst_jax import weights
+from nst_jax.pretrained import files as weights
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import NARROW
 
-from nst_jax import config, dictionary
+from nst_jax import config
+from nst_jax.pretrained import builtin as dictionary
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -3,9 +3,9 @@
     NST_JAX_WEIGHTS=vgg19.h5 python tools/same_pictures.py > before.txt
     NST_JAX_WEIGHTS=vgg19.h5 python tools/same_pictures.py --against before.txt
 
-One line a picture: its name, the SHA-256 of its float32 pixels, and its last loss. A change that should change
-no picture changes no line. Numbers depend on machine and versions: compare lines of one machine only. Everything
-goes through the command line, which stays the same whatever becomes of the code behind it.
+One line a picture: its name, the SHA-256 of its float32 pixels, and its last loss. A change that should
+change no picture changes no line. Numbers depend on machine and versions: compare lines of one machine only.
+Everything goes through the command line, which stays the same whatever becomes of the code behind it.
 """
 
 import argparse
@@ -209,8 +209,9 @@ def _painted(arguments: Sequence[str]) -> dict[str, str]:
 
 def _be_killed(arguments: Sequence[str]) -> int:
     """Run the command line, saving states at every look, and end as by kill -9 after some of them."""
-    from nst_jax import checkpoints, cli
-    from nst_jax.lanes import work
+    from nst_jax import cli
+    from nst_jax.transfer import checkpoints
+    from nst_jax.transfer.lanes import work
 
     work.SAVE_SECONDS, work.SAVE_SHARE = 0.0, 1e9
     saved, save = [], checkpoints.save

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nst_jax import weights
 from nst_jax.errors import NstError, OutputError
+from nst_jax.pretrained import files as weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="list the figures, and stop")
     options = vars(parser.parse_args(arguments))
 
-    from nst_jax import figures
+    from nst_jax.runs import figures
 
     if options["list"]:
         print(figures.described())
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Any]]) -> int:
-    from nst_jax import figures
+    from nst_jax.runs import figures
 
     if any(key.split(".")[0] in ("sweep", "output") for key in flags):
         raise ConfigError("--set of figures is for settings of the pictures; for the place see --output")

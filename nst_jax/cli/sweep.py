@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     if options["slurm_option"] and options["slurm"] is None:
         raise ConfigError("--slurm-option is of the jobs that --slurm N submits; give --slurm too")
     if options["dry_run"]:
-        from nst_jax import sweep as sweeps
+        from nst_jax.runs import sweep as sweeps
 
         remember_programs()
         print(sweeps.plan(config, say=say, download=Download()))
@@ -76,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _paint(config: Any, shard: str | None) -> int:
-    from nst_jax import sweep as sweeps
+    from nst_jax.runs import sweep as sweeps
 
     part = (1, 1) if shard is None else sweeps.parse_shard(shard)
     with interruptible("what is done") as interrupted, grid_progress() as show:
@@ -103,7 +103,7 @@ def _collect(options: dict[str, Any]) -> int:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         raise ConfigError(f"--collect reads all settings from the folder; leave out {flags}")
 
-    from nst_jax.gallery import collect
+    from nst_jax.runs.gallery import collect
 
     return _told(collect(Path(options["collect"])), "")
 
@@ -130,7 +130,7 @@ def _submit(config: Any, options: dict[str, Any]) -> int:
     if not options["slurm"].isdecimal() or int(options["slurm"]) < 1:
         raise ConfigError(f"--slurm {options['slurm']}: should be the number of jobs, at least 1")
 
-    from nst_jax import slurm
+    from nst_jax.runs import slurm
 
     remember_programs()
     jobs = slurm.submit(config, int(options["slurm"]), dict(pairs("--slurm-option", options["slurm_option"])))

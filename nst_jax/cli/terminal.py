@@ -33,7 +33,7 @@ def interruptible(saving: str) -> Iterator[list[int]]:
 @contextlib.contextmanager
 def run_progress(budget: int) -> Iterator[Callable[[Any], None]]:
     """Give a function that shows a `transfer.Progress` on the terminal; silent where there is none."""
-    from nst_jax.records import by_kind
+    from nst_jax.runs.records import by_kind
 
     waiting = "compiling, about ten seconds the first time"
     with _bar(budget, waiting=waiting, remaining=False) as update:

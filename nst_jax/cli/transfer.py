@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     record: dict[str, Any] = {}
     base: dict[str, Any] = {}
     if options["replay"]:
-        from nst_jax.records import replayed
+        from nst_jax.runs.records import replayed
 
         base, record = replayed(options["replay"])
         picture = Path(options["replay"])
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments:
         raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
     if options["dry_run"]:
-        from nst_jax import run as runs
+        from nst_jax.runs import single as runs
 
         remember_programs()
         print(runs.plan(config, say=say, download=Download()))
@@ -72,7 +72,7 @@ def _parser() -> Parser:
 
 
 def _paint(config: Any, record: dict[str, Any]) -> int:
-    from nst_jax import run as runs
+    from nst_jax.runs import single as runs
 
     with interruptible("the picture") as interrupted, run_progress(config.solver.evaluations) as show:
 

@@ -33,8 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.command == "normalise":
         return _normalise(options)
 
-    from nst_jax import downloads
-    from nst_jax import weights as files
+    from nst_jax.pretrained import downloads, files
 
     if options.command == "fetch":
         path = downloads.fetch(options.source, progress=Download())
@@ -81,8 +80,8 @@ def _add_normalise(commands: Any) -> None:
 
 
 def _normalise(options: Any) -> int:
-    from nst_jax import downloads, normalisation, vgg
-    from nst_jax import weights as files
+    from nst_jax.networks import vgg
+    from nst_jax.pretrained import downloads, files, normalisation
 
     if options.weights == "dictionary":
         raise ConfigError(

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from nst_jax import works
 from nst_jax.config.models import Config
 from nst_jax.config.values import TITLES, full
-from nst_jax.conventions import CONVENTIONS
 from nst_jax.errors import ConfigError, did_you_mean
-from nst_jax.layers import canonical_layers
+from nst_jax.losses.conventions import CONVENTIONS
+from nst_jax.networks.layers import canonical_layers
+from nst_jax.samples import works
 
 _PICTURES = ("content.image", "style.image")
 _LAYERS = ("content.layers", "style.layers")

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from nst_jax import works
 from nst_jax.config.grid import problems as grid_problems
 from nst_jax.config.models import SHORT, Config
 from nst_jax.config.text import Key, parse
 from nst_jax.errors import ConfigError, did_you_mean
+from nst_jax.samples import works
 
 
 def load(

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from nst_jax.config.values import check_axes
-from nst_jax.conventions import ConventionName
 from nst_jax.errors import ConfigError
-from nst_jax.layers import canonical_layers
+from nst_jax.losses.conventions import ConventionName
+from nst_jax.networks.layers import canonical_layers
 
 INIT_SOURCES = ("content", "style", "noise")
 

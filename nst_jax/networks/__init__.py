@@ -1,0 +1,1 @@
+"""What sees: VGG networks as pure functions, and how their convolutions are computed."""

@@ -1,0 +1,265 @@
+"""VGG-19 as a pure Flax module with named features.
+
+Arrays: images at the edges are float32 RGB in [0, 1], shape ``(height, width, 3)``. The network's input
+space, in which the optimiser works too, is BGR, 0 to 255, minus the mean of ImageNet (as in the papers).
+Features are ``(height, width, channels)``. Batch with ``jax.vmap``.
+
+Parameters are a plain nested dict ``{"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}``; they
+carry the layer table themselves, so a narrow network is only a dict with narrow arrays.
+
+Reference: Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015).
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, Literal, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+
+from nst_jax.networks import convolution
+from nst_jax.networks.convolution import Engine
+from nst_jax.networks.convolution import Padding as Padding
+from nst_jax.networks.layers import VGG19, Blocks, block_and_index, canonical_layers, layer_names
+
+Params = dict[str, dict[str, Array]]
+Pool = Literal["avg", "max"]
+
+MEAN_BGR = (103.939, 116.779, 123.68)
+"""Mean colour of the ImageNet training set that the original weights expect subtracted."""
+
+FAINT = 0.05
+"""Least mean activation that `divisors` lets a filter have, as a share of the layer's."""
+
+
+def to_input(image: ArrayLike) -> Array:
+    """Map RGB in [0, 1] to the network's input space: BGR, 0 to 255, mean subtracted."""
+    rgb = jnp.asarray(image)
+    return rgb[..., ::-1] * 255.0 - jnp.asarray(MEAN_BGR, rgb.dtype)
+
+
+def to_image(x: Array) -> Array:
+    """Invert `to_input`, clipping to [0, 1]."""
+    return jnp.clip((x + jnp.asarray(MEAN_BGR, x.dtype)) / 255.0, 0.0, 1.0)[..., ::-1]
+
+
+def blocks_of(params: Mapping[str, Mapping[str, Array]]) -> tuple[tuple[int, int], ...]:
+    """Read the layer table off parameters."""
+    table: dict[int, tuple[int, int]] = {}
+    for name in sorted(params, key=block_and_index):
+        block, index = block_and_index(name)
+        table[block] = (index, params[name]["kernel"].shape[-1])
+    return tuple(table[block] for block in sorted(table))
+
+
+class VGG(nn.Module):
+    """The convolutions of a VGG network, as deep as the deepest layer asked for.
+
+    Call it with an image in the network's input space; it returns the named features after their ReLU.
+    ``pool1`` and so on are what a block hands on to the next. Pooling drops an odd last row or column, as in
+    Keras and torch; Caffe would keep it.
+    """
+
+    blocks: tuple[tuple[int, int], ...] = VGG19
+    layers: tuple[str, ...] = layer_names()
+    pool: Pool = "avg"
+    padding: Padding = "zero"
+    engine: Engine = "direct"
+    first: int = 1
+    """Block to begin with: the input is then what the block before hands on."""
+
+    @nn.compact
+    def __call__(self, x: Array, inside: Array | None = None) -> dict[str, Array]:
+        """Return the features of ``x``, ``(height, width, 3)``, by name.
+
+        Where the mask ``inside`` is false, features count as zero, as they do beyond the border of an image.
+        """
+        found: dict[str, Array] = {}
+        for block, (convs, channels) in enumerate(self.blocks[self.first - 1 :], self.first):
+            for index in range(1, convs + 1):
+                name = f"conv{block}_{index}"
+                x = _Convolution(channels, self.padding, self.engine, name=name)(x)
+                x = x if inside is None else jnp.where(inside, x, 0)
+                if name in self.layers:
+                    found[name] = x
+                if len(found) == len(set(self.layers)):
+                    return found
+            x = pooled(x, self.pool)
+            if f"pool{block}" in self.layers:
+                found[f"pool{block}"] = x
+                if len(found) == len(set(self.layers)):
+                    return found
+        return found
+
+
+class _Convolution(nn.Module):
+    channels: int
+    padding: Padding
+    engine: Engine
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (3, 3, x.shape[-1], self.channels)
+        layer = {
+            "kernel": self.param("kernel", nn.initializers.he_normal(), shape),
+            "bias": self.param("bias", nn.initializers.zeros_init(), (self.channels,)),
+        }
+        known = [name for name in convolution.PREPARED if self.has_variable("params", name)]
+        layer |= {name: self.get_variable("params", name) for name in known}
+        return convolution.rectified(x, layer, engine=self.engine, padding=self.padding)
+
+
+@partial(jax.jit, static_argnames=("deepest", "engine", "padding", "dtype"))
+def prepared(
+    params: Params,
+    *,
+    deepest: str,
+    engine: Engine = "auto",
+    padding: Padding = "zero",
+    dtype: Any = None,
+) -> Params:
+    """Return the layers down to the deepest, with what their engines would else compute every time anew.
+
+    With a ``dtype``, as arrays of that type.
+    """
+    names = layer_names(blocks_of(params))
+    names = names[: names.index(deepest) + 1]
+    layers = {
+        name: jax.tree.map(lambda a: a if dtype is None else a.astype(dtype), params[name]) for name in names
+    }
+    return {name: convolution.prepare(layers[name], engine=engine, padding=padding) for name in names}
+
+
+def pooled(x: Array, kind: Pool) -> Array:
+    """Return the mean or maximum over windows of 2 x 2: ``(height // 2, width // 2, channels)``."""
+    # A reshape and a reduction over 2 x 2 windows: the gradient needs no scatter, which is faster on a CPU
+    # and deterministic on a GPU.
+    height, width, channels = x.shape
+    height, width = height // 2, width // 2
+    windows = x[: 2 * height, : 2 * width].reshape(height, 2, width, 2, channels)
+    return windows.max((1, 3)) if kind == "max" else windows.mean((1, 3))
+
+
+def features(
+    params: Params,
+    x: Array,
+    *,
+    layers: Iterable[str],
+    pool: Pool = "avg",
+    padding: Padding = "zero",
+    engine: Engine = "direct",
+) -> dict[str, Array]:
+    """Return the features of an image at the named layers, after their ReLU.
+
+    Args:
+        params: parameters of the network; they fix its widths and depth.
+        x: image in the network's input space (see `to_input`), ``(height, width, 3)``.
+        layers: names such as ``conv4_2`` (or ``relu4_2``); nothing deeper than the deepest is computed.
+        pool: average (as in Gatys et al. 2016) or maximum pooling.
+        padding: what lies beyond the border of each convolution: zeros, or the nearest pixel repeated.
+        engine: of the convolutions, see `convolution`.
+
+    Returns:
+        For each layer, an array ``(height // stride, width // stride, channels)``.
+
+    Raises:
+        ConfigError: an unknown layer.
+    """
+    blocks = blocks_of(params)
+    names = canonical_layers(layers, known=layer_names(blocks))
+    network = VGG(blocks=blocks, layers=names, pool=pool, padding=padding, engine=engine)
+    found = cast(dict[str, Array], network.apply({"params": params}, x))
+    return {name: found[name] for name in names}
+
+
+def random_params(key: Array, *, blocks: Blocks = VGG19) -> Params:
+    """Return parameters drawn at random (He et al. 2015): for tests and as a yardstick, not for pictures."""
+    network = VGG(blocks=tuple(blocks), layers=layer_names(blocks)[-1:])
+    image = jnp.zeros((2 ** len(blocks), 2 ** len(blocks), 3))
+    variables = cast(dict[str, Params], network.init(key, image))
+    return variables["params"]
+
+
+def mean_activations(
+    params: Params, images: Iterable[ArrayLike], *, pool: Pool = "avg", padding: Padding = "zero"
+) -> dict[str, NDArray[np.float64]]:
+    """Return each filter's mean activation over images and positions, for `normalise`.
+
+    m_l[i] = sum_n sum_xy F_l[x, y, i](image n) / sum_n M_l(image n), with M_l(image n) the positions that
+    layer l has: every position counts the same, whatever the size of its image.
+
+    Args:
+        params: parameters of the network.
+        images: images in input space, of any sizes and number; they are taken one at a time. Images of one
+            shape are best given one after another, for each change of shape compiles anew.
+        pool: the pooling that the network will be used with.
+        padding: the border that it will be used with.
+
+    Returns:
+        For each layer, an array ``(channels,)``.
+
+    Raises:
+        ValueError: no images, or none that leaves the deepest layer a position.
+    """
+    names = layer_names(blocks_of(params))
+
+    @jax.jit
+    def rows(params: Params, x: Array) -> dict[str, Array]:
+        found = features(params, x, layers=names, pool=pool, padding=padding)
+        return {name: jnp.sum(found[name], 1) for name in names}
+
+    sums = {name: np.zeros(params[name]["bias"].shape) for name in names}
+    positions = dict.fromkeys(names, 0)
+    shape: tuple[int, ...] = ()
+    for image in images:
+        x = jnp.asarray(image)
+        if x.shape != shape:
+            rows.clear_cache()  # type: ignore[attr-defined]  # else every shape's program would stay
+            shape = x.shape
+        with jax.default_matmul_precision("highest"):
+            found = jax.device_get(rows(params, x))
+        for name in names:  # a row is short enough for single precision, a set of photographs is not
+            sums[name] += found[name].sum(0, dtype=np.float64)
+            block, _ = block_and_index(name)
+            positions[name] += len(found[name]) * (x.shape[1] >> (block - 1))
+    if not all(positions.values()):
+        raise ValueError("mean activations need an image large enough for the deepest layer")
+    return {name: sums[name] / positions[name] for name in names}
+
+
+def divisors(means: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Return what `normalise` divides each filter by: its mean activation, unless it hardly fires.
+
+    Differs from Gatys et al. (2016): a mean below `FAINT` of its layer's is raised to that. A filter that
+    hardly fires on the photographs measured would otherwise drown all others on the first picture that it
+    does fire on. In a layer that is silent altogether it is 1.
+    """
+    result = {}
+    for name, given in means.items():
+        mean = jnp.asarray(given)
+        mean = jnp.maximum(mean, FAINT * jnp.mean(mean))
+        result[name] = jnp.where(mean > 0, mean, 1.0)
+    return result
+
+
+def normalise(params: Params, means: Mapping[str, ArrayLike]) -> Params:
+    """Scale the filters so that each has mean activation one, without changing what the network computes.
+
+    Gatys et al. (2016), section 2: the network is rectified and pools linearly, so filter i of layer l may be
+    divided by its mean activation m_i if the next layer's kernels are multiplied by it:
+    K'_l[.., j, i] = K_l[.., j, i] m_{l-1}[j] / m_l[i] and b'_l[i] = b_l[i] / m_l[i]; see `divisors`.
+    """
+    result: Params = {}
+    before: Array = jnp.ones(3)
+    divided = divisors(means)
+    for name in layer_names(blocks_of(params)):
+        mean = divided[name]
+        kernel = params[name]["kernel"] * before[:, None] / mean
+        result[name] = {"kernel": kernel, "bias": params[name]["bias"] / mean}
+        before = mean
+    return result

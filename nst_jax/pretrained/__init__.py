@@ -1,0 +1,1 @@
+"""Parameters of networks: found, read, checked, made and normalised."""

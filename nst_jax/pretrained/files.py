@@ -1,0 +1,449 @@
+"""VGG parameters on disk: read, checked and written.
+
+Four containers are read, and told apart by what is in them rather than by their names:
+
+* HDF5 in the layout of Keras, found by its ``layer_names`` and ``weight_names`` attributes; the files this
+  module writes are of that layout too, with their origin and a digest as further attributes, and with those
+  of `Normalisation` if they hold the normalised network;
+* safetensors or npz with the state of a torch module that was converted from Caffe (``features.0.weight`` or
+  ``conv1_1.weight``);
+* the original ``.caffemodel``.
+
+Kernels are float32 ``(3, 3, in, out)``, for images in BGR, 0 to 255, minus the mean colour: see `vgg`.
+
+Reference for the weights: Simonyan & Zisserman (2015), licensed CC BY 4.0 by the Visual Geometry Group.
+"""
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import h5py
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import safe_open
+
+from nst_jax.errors import NstError, WeightsError
+from nst_jax.files import write_atomically
+from nst_jax.networks import vgg
+from nst_jax.networks.layers import VGG19, Blocks, kernel_shapes, layer_names
+from nst_jax.pretrained.caffe import Arrays, read_caffemodel
+
+Kind = Literal["nst_jax", "keras", "torch", "caffe"]
+
+LICENCE = "CC BY 4.0, Visual Geometry Group, University of Oxford"
+
+CHECKSUMS: Mapping[str, str] = {
+    "keras": "md5:253f8cb515780f3b799900260a226db6",
+    "caffe": "sha384:86b83739d448a81ddc927922d4d7581e06113478106b59480097b02cc63ff51c"
+    "9da7c3cd8a865b08946d07d0281d5b2e",
+}
+"""Algorithms and checksums of the published files."""
+
+_INPUT = f"BGR, 0 to 255, minus {', '.join(map(str, vgg.MEAN_BGR))}"
+_NOTES = ("source", "source_sha256", "licence", "digest")
+_NORMALISED = ("normalised_pool", "normalised_padding", "photos", "photos_size", "photos_sha256")
+_DENSE = ("classifier.", "fc", "predictions")
+_ZIP = b"PK\x03\x04"
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_CAFFE = (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")  # the tags of name, layers, input and layer
+_TORCHVISION = (
+    (-5.3474e-02, -4.9257e-02, -6.7942e-02),
+    (1.5314e-02, 4.5068e-02, 2.1444e-03),
+    (3.6226e-02, 1.9999e-02, 1.9864e-02),
+)
+_FORMAT = "nst_jax VGG parameters, version 1"
+_UNSTATED = "not stated in the file"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Over what a network was normalised to mean activation one.
+
+    Attributes:
+        pool: the pooling that the activations were measured with, and are one with.
+        padding: the same of the border.
+        photos: how many photographs there were.
+        photos_size: bound of their longer side in pixels.
+        photos_sha256: digest of the set, see `normalisation.PhotoSet`.
+    """
+
+    pool: vgg.Pool
+    padding: vgg.Padding
+    photos: int
+    photos_size: int
+    photos_sha256: str
+
+    def __str__(self) -> str:
+        photos = f"{self.photos} photographs of at most {self.photos_size} pixels"
+        return f"for {self.pool} pooling and {self.padding} padding, over {photos}"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where parameters come from.
+
+    Attributes:
+        path: the file they were read from.
+        kind: its container: ``nst_jax`` or ``keras`` (HDF5), ``torch`` (safetensors, npz) or ``caffe``.
+        digest: SHA-256 over the float32 values in layer order; the same numbers in another container have
+            the same digest.
+        source: name of the file they were converted from, if that is recorded, else of the file itself.
+        source_sha256: SHA-256 of the file they were converted from, or an empty string.
+        licence: the terms they may be used under.
+        normalised: over what the network was normalised to mean activation one; None for any other.
+    """
+
+    path: Path
+    kind: Kind
+    digest: str
+    source: str
+    source_sha256: str = ""
+    licence: str = _UNSTATED
+    normalised: Normalisation | None = None
+
+
+# Reading
+
+
+def read(path: str | Path, *, blocks: Blocks = VGG19) -> tuple[vgg.Params, Provenance]:
+    """Read and check the parameters of a VGG network.
+
+    Args:
+        path: a file in one of the four containers.
+        blocks: the layer table that it must have.
+
+    Returns:
+        The parameters, as in `vgg`, and where they come from.
+
+    Raises:
+        WeightsError: the file cannot be read, is no weights file, is damaged, holds another network, or
+            holds values that are not finite.
+    """
+    layers, provenance = _load(Path(path), blocks)
+    params: vgg.Params = {}
+    for name in list(layers):  # one layer at a time, so that there are never two copies of them all
+        layer = layers.pop(name)
+        params[name] = {part: jnp.array(layer.pop(part)) for part in list(layer)}
+    return params, provenance
+
+
+def _load(path: Path, blocks: Blocks) -> tuple[Arrays, Provenance]:
+    try:
+        layers, kind, notes = _read_any(path, blocks)
+        normalised = _normalisation(notes)
+    except NstError:
+        raise
+    except Exception as error:  # the container libraries raise a dozen kinds of error on damaged files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsError(f"{path}: a damaged or unfamiliar weights file: {reason}") from error
+    _refuse_torchvision(path, layers)
+    _check(path, layers, blocks)
+    layers = {name: layers[name] for name in layer_names(blocks)}
+    total = digest(layers)
+    if notes.get("digest", total) != total:
+        raise WeightsError(f"{path}: damaged: its values do not have the digest recorded with them")
+    source = notes.get("source", path.name)
+    licence = notes.get("licence", _UNSTATED)
+    sha256 = notes.get("source_sha256", "")
+    return layers, Provenance(path, kind, total, source, sha256, licence, normalised)
+
+
+def _normalisation(notes: Mapping[str, str]) -> Normalisation | None:
+    if not any(name in notes for name in _NORMALISED):
+        return None
+    pool, padding, photos, size, sha256 = (notes[name] for name in _NORMALISED)
+    if pool not in get_args(vgg.Pool) or padding not in get_args(vgg.Padding):
+        raise ValueError(f"normalised for {pool!a} pooling and {padding!a} padding, which are none")
+    return Normalisation(cast(vgg.Pool, pool), cast(vgg.Padding, padding), int(photos), int(size), sha256)
+
+
+def _read_any(path: Path, blocks: Blocks) -> tuple[Arrays, Kind, dict[str, str]]:
+    head = _head(path)
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _read_hdf5(path)
+    if head.startswith(_PICKLES) or (head.startswith(_ZIP) and _is_torch_archive(path)):
+        raise WeightsError(
+            f"{path}: a torch pickle, which can run any program when read; convert it where torch is: "
+            "numpy.savez('vgg19.npz', **{k: v.numpy() for k, v in torch.load('FILE.pth').items()})"
+        )
+    if head.startswith(_ZIP):
+        with np.load(path, allow_pickle=False) as file:
+            return _torch_layers(file.files, file.__getitem__, blocks), "torch", {}
+    if head[8:9] == b"{":
+        with safe_open(path, "np") as file:
+            return _torch_layers(file.keys(), file.get_tensor, blocks), "torch", {}
+    if head.startswith(_CAFFE) or path.suffix == ".caffemodel":
+        return read_caffemodel(path), "caffe", {}
+    raise WeightsError(f"{path}: no weights file; known are HDF5, safetensors, npz and .caffemodel")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
+    if not head:
+        raise WeightsError(f"{path}: the file is empty")
+    if re.match(rb"\s*<(!doctype|html|head|body|\?xml|!--)", head, re.IGNORECASE):
+        raise WeightsError(f"{path}: this is a web page, not weights; the download went wrong")
+    if head.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path}: this is a Git LFS pointer, not weights; run 'git lfs pull'")
+    return head
+
+
+def _is_torch_archive(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".pkl") for name in archive.namelist())
+
+
+def _read_hdf5(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
+    # Files are replaced whole, never changed, so locks would only fail on read-only network drives.
+    with h5py.File(path, "r", locking=False) as file:
+        root = file.get("model_weights", file)
+        if "layer_names" not in root.attrs:
+            raise WeightsError(f"{path}: HDF5, but not in the layout of Keras: it has no 'layer_names'")
+        names = [_text(name) for name in root.attrs["layer_names"]]
+        found = {_layer_name(name): _hdf5_layer(root[name]) for name in names if not name.startswith(_DENSE)}
+        layers = {name: layer for name, layer in found.items() if layer}
+        if root.attrs.get("format") != _FORMAT:
+            return layers, "keras", {}
+        names = [*_NOTES, *(name for name in _NORMALISED if name in root.attrs)]
+        return layers, "nst_jax", {name: _text(root.attrs[name]) for name in names}
+
+
+def _hdf5_layer(group: Any) -> dict[str, NDArray[np.float32]]:
+    names = [_text(name) for name in group.attrs["weight_names"]]
+    return {part: _float32(group[name][()]) for part, name in zip(_parts(names), names, strict=True)}
+
+
+def _parts(names: list[str]) -> list[str]:
+    return ["kernel", "bias", *names[2:]][: len(names)]  # the order that Keras writes them in
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _torch_layers(names: Iterable[str], get: Callable[[str], ArrayLike], blocks: Blocks) -> Arrays:
+    layers: Arrays = {}
+    indices = _torch_indices(blocks)
+    for name in names:
+        stem, _, part = name.rpartition(".")
+        if stem.startswith(_DENSE):
+            continue
+        array = _float32(get(name))
+        if part == "weight":
+            part, array = "kernel", array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+        layers.setdefault(indices.get(stem, stem), {})[part] = np.ascontiguousarray(array)
+    return layers
+
+
+def _torch_indices(blocks: Blocks) -> dict[str, str]:
+    indices, index = {}, 0
+    for block, (convs, _) in enumerate(blocks, 1):
+        for i in range(1, convs + 1):
+            indices[f"features.{index}"] = f"conv{block}_{i}"
+            index += 2  # a rectifier follows
+        index += 1  # the pooling
+    return indices
+
+
+def _layer_name(name: str) -> str:
+    found = re.fullmatch(r"block(\d+)_conv(\d+)", name)
+    return f"conv{found[1]}_{found[2]}" if found else name
+
+
+def _float32(array: ArrayLike) -> NDArray[np.float32]:
+    array = np.asarray(array)
+    if array.dtype.kind != "f":
+        raise ValueError(f"it holds {array.dtype} values where there should be floating-point ones")
+    with np.errstate(all="ignore"):  # a double out of range becomes infinite, which is refused later
+        return array.astype(np.float32, copy=False)
+
+
+# Checking
+
+
+def _check(path: Path, layers: Arrays, blocks: Blocks) -> None:
+    kernels = kernel_shapes(blocks)
+    missing = [f"-{name} {shape}" for name, shape in kernels.items() if name not in layers]
+    unexpected = [f"+{_plain(name)}" for name in layers if name not in kernels]
+    wrong = [
+        problem
+        for name, shape in kernels.items()
+        if name in layers
+        for problem in _wrong_parts(name, layers[name], {"kernel": shape, "bias": shape[-1:]})
+    ]
+    if missing or unexpected or wrong:
+        problems = ", ".join(_abbreviated(missing) + _abbreviated(unexpected) + _abbreviated(wrong))
+        raise WeightsError(f"{path}: another network than expected (- missing, + unexpected): {problems}")
+    for name in kernels:
+        if not all(np.isfinite(array).all() for array in layers[name].values()):
+            raise WeightsError(f"{path}: layer {name} holds values that are not finite")
+
+
+def _wrong_parts(
+    layer: str, found: Mapping[str, NDArray[np.float32]], expected: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    missing = [f"-{layer} {part} {shape}" for part, shape in expected.items() if part not in found]
+    unexpected = [f"+{layer} {_plain(part)}" for part in found if part not in expected]
+    wrong = [
+        f"{layer} {part} is {found[part].shape}, should be {shape}"
+        for part, shape in expected.items()
+        if part in found and found[part].shape != shape
+    ]
+    return missing + unexpected + wrong
+
+
+def _plain(name: str) -> str:
+    return (name if name.isprintable() else ascii(name))[:40]  # names in a damaged file can be anything
+
+
+def _abbreviated(items: list[str], *, limit: int = 4) -> list[str]:
+    return items if len(items) <= limit + 1 else [*items[:limit], f"and {len(items) - limit} more"]
+
+
+def _refuse_torchvision(path: Path, layers: Arrays) -> None:
+    # Same layers and shapes, so that only the numbers tell: no other training comes upon the same nine.
+    kernel = layers.get("conv1_1", {}).get("kernel", np.empty(0))
+    if kernel.shape == (3, 3, 3, 64) and np.allclose(kernel[:, :, 0, 0], _TORCHVISION, rtol=1e-3, atol=0):
+        raise WeightsError(
+            f"{path}: torchvision's own VGG-19, trained for RGB in [0, 1]; expected the weights of Simonyan "
+            "and Zisserman (for torch: vgg19-d01eb7cb)"
+        )
+
+
+def digest(params: Mapping[str, Mapping[str, ArrayLike]]) -> str:
+    """Return the SHA-256 over the float32 values, kernel before bias, in layer order."""
+    total = hashlib.sha256()
+    for name in layer_names(vgg.blocks_of(cast(vgg.Params, params))):
+        for part in ("kernel", "bias"):
+            total.update(np.ascontiguousarray(params[name][part], "<f4").data)
+    return total.hexdigest()
+
+
+# Writing
+
+
+def write(
+    path: Path,
+    params: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    source: str,
+    sha256: str,
+    licence: str,
+    normalised: Normalisation | None = None,
+) -> None:
+    """Write parameters as HDF5 in the layout of Keras, whole or not at all.
+
+    The same arguments give the same bytes.
+
+    Args:
+        path: the file to write or replace.
+        params: parameters, as in `vgg`.
+        source: name of the file that they come from.
+        sha256: SHA-256 of that file.
+        licence: the terms they may be used under.
+        normalised: over what they were normalised, if they were.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    layers = {name: {part: _float32(a) for part, a in layer.items()} for name, layer in params.items()}
+    layers = {name: layers[name] for name in layer_names(vgg.blocks_of(cast(vgg.Params, layers)))}
+    notes = {"source": source, "source_sha256": sha256, "licence": licence, "digest": digest(layers)}
+    if normalised:
+        notes |= dict(zip(_NORMALISED, map(str, astuple(normalised)), strict=True))
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs.update(notes, format=_FORMAT, input=_INPUT, layer_names=list(layers))
+        for name, layer in layers.items():
+            group = file.create_group(name)
+            group.attrs.update(weight_names=["kernel", "bias"], shape=layer["kernel"].shape)
+            for part in ("kernel", "bias"):
+                group.create_dataset(part, data=layer[part])
+    write_atomically(path, buffer.getvalue())
+
+
+def convert(path: Path, target: Path, *, licence: str = LICENCE, blocks: Blocks = VGG19) -> Provenance:
+    """Convert any file that `read` accepts to HDF5, as `write` writes it, and return where it came from.
+
+    Raises:
+        WeightsError: the file cannot be used (see `read`).
+        OutputError: the target cannot be written.
+    """
+    layers, provenance = _load(path, blocks)
+    sha256 = file_digest(path, "sha256")
+    write(target, layers, source=path.name, sha256=sha256, licence=licence, normalised=provenance.normalised)
+    return replace(provenance, source_sha256=sha256, licence=licence)
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """Return a file's digest in hexadecimal digits; a WeightsError if the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+# Telling people
+
+
+def describe(path: Path, *, blocks: Blocks = VGG19) -> str:
+    """Return what is known about a weights file, in lines for people: origin, digest and layers.
+
+    Raises:
+        WeightsError: the file cannot be used (see `read`).
+    """
+    layers, known = _load(path, blocks)
+    facts = {
+        "file": str(path),
+        "container": known.kind,
+        "source": known.source,
+        "source sha256": known.source_sha256 or _UNSTATED,
+        "licence": known.licence,
+        "digest": known.digest,
+        **({"normalised": str(known.normalised)} if known.normalised else {}),
+        **({"photos sha256": known.normalised.photos_sha256} if known.normalised else {}),
+        "parameters": f"{_count(layers):,} in {len(layers)} layers",
+    }
+    shapes = {name: " x ".join(map(str, layer["kernel"].shape)) for name, layer in layers.items()}
+    return "\n".join(f"{key:<14} {value}" for key, value in (facts | shapes).items())
+
+
+def examine(path: Path, *, blocks: Blocks = VGG19) -> str:
+    """Check a weights file in full; return a report for people.
+
+    Raises:
+        WeightsError: the file cannot be used (see `read`).
+    """
+    layers, known = _load(path, blocks)
+    return (
+        f"{path}: good\n"
+        f"{len(layers)} layers of the expected shapes, {_count(layers):,} parameters, all finite\n"
+        f"digest {known.digest}"
+    )
+
+
+def published(path: Path, *, checksums: Mapping[str, str] = CHECKSUMS) -> str | None:
+    """Return under which name of ``checksums`` a file was published, or None."""
+    return next((name for name, checksum in checksums.items() if has_checksum(path, checksum)), None)
+
+
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Tell whether a file has a checksum, given as in `CHECKSUMS`."""
+    algorithm, _, value = checksum.partition(":")
+    return file_digest(path, algorithm) == value
+
+
+def _count(layers: Arrays) -> int:
+    return sum(array.size for layer in layers.values() for array in layer.values())

@@ -1,0 +1,342 @@
+"""The network of mean activation one: measured over a folder of photographs, written, and known beforehand.
+
+Gatys, Ecker & Bethge (2016), section 2: "we normalized the network by scaling the weights such that the mean
+activation of each convolutional filter over images and positions is equal to one". `vgg.normalise` scales,
+`vgg.mean_activations` measures; here it is where the photographs come from and where the results go. Means of
+VGG-19 come with the package, in ``mean_activations.json``, which the command recorded in it makes.
+
+Photographs are float32 RGB in [0, 1], shape ``(height, width, 3)``.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_jax import images
+from nst_jax.errors import ImageError, OutputError, WeightsError
+from nst_jax.files import write_atomically
+from nst_jax.networks import vgg
+from nst_jax.networks.layers import kernel_shapes
+from nst_jax.pretrained import files as weights
+from nst_jax.pretrained.files import Normalisation, Provenance
+
+Means = Mapping[str, NDArray[np.float64]]
+
+SMALLEST = 16
+"""Least shorter side in pixels: what leaves VGG-19's deepest layer a position."""
+
+_SHIPPED = "mean_activations.json"
+_DIGITS = 6
+
+
+# Photographs
+
+
+@dataclass(frozen=True, order=True)
+class Photo:
+    """A photograph on disk: the (height, width) it is used at, the SHA-256 of its pixels, and its file."""
+
+    shape: tuple[int, int]
+    sha256: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The photographs in a folder.
+
+    Attributes:
+        photos: ordered by shape and digest, so that results depend on the pictures alone, and those of one
+            shape, which share a program, come together.
+        skipped: names of the files that are no pictures, are damaged, or have a side below `SMALLEST`.
+        size: bound of their longer side in pixels.
+    """
+
+    photos: tuple[Photo, ...]
+    skipped: tuple[str, ...]
+    size: int
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 over the sorted SHA-256s of the photographs; names and order do not matter."""
+        each = sorted(photo.sha256 for photo in self.photos)
+        return hashlib.sha256("\n".join(each).encode()).hexdigest()
+
+
+def find_photos(folder: Path, *, size: int, progress: Callable[[int, int], None] | None = None) -> PhotoSet:
+    """Read every picture in a folder once, to know what there is; they are not kept in memory.
+
+    Args:
+        folder: files in it that are no pictures are skipped; so are folders in it.
+        size: bound of the longer side in pixels; smaller pictures keep their size.
+        progress: called with the files read and the files there are.
+
+    Raises:
+        ImageError: no such folder, no picture in it, or a size below `SMALLEST`.
+    """
+    if size < SMALLEST:
+        raise ImageError(f"size: should be at least {SMALLEST} pixels, got {size}")
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise ImageError(f"{folder}: should be a folder of photographs: {error.strerror}") from None
+    photos, skipped = [], []
+    for done, path in enumerate(paths, 1):
+        try:
+            rgb = images.read(path).rgb
+            height, width, _ = rgb.shape
+        except ImageError:
+            skipped.append(path.name)
+        else:
+            shape = images.fit(height, width, size)
+            if min(shape) >= SMALLEST:
+                photos.append(Photo(shape, _digest(rgb), path))
+            else:
+                skipped.append(path.name)
+        if progress:
+            progress(done, len(paths))
+    if not photos:
+        raise ImageError(f"{folder}: none of its {len(paths)} files is a picture that can be used")
+    return PhotoSet(tuple(sorted(photos)), tuple(skipped), size)
+
+
+def _digest(rgb: images.FloatArray) -> str:
+    """Return the SHA-256 of a picture's shape and its pixels as uint8."""
+    pixels = np.floor(rgb * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+
+
+# Measuring
+
+
+def measure(
+    params: vgg.Params,
+    photos: PhotoSet,
+    *,
+    pool: vgg.Pool = "avg",
+    padding: vgg.Padding = "zero",
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Return `vgg.mean_activations` over photographs, of which one is in memory at a time.
+
+    Args:
+        params: parameters of the network.
+        photos: the photographs.
+        pool: the pooling that the network will be used with.
+        padding: the border that it will be used with.
+        progress: called with the photographs done and the photographs there are.
+
+    Raises:
+        ImageError: a photograph that has become unreadable.
+    """
+
+    def inputs() -> Iterator[jax.Array]:
+        for done, photo in enumerate(photos.photos, 1):
+            yield vgg.to_input(images.resize(images.read(photo.path).rgb, photo.shape))
+            if progress:
+                progress(done, len(photos.photos))
+
+    return vgg.mean_activations(params, inputs(), pool=pool, padding=padding)
+
+
+def faint(means: Mapping[str, Any]) -> int:
+    """Return how many filters fire so little that `vgg.divisors` raises their mean."""
+    divisors = vgg.divisors(means)
+    return sum(int((np.asarray(divisors[name]) > np.float32(means[name])).sum()) for name in means)
+
+
+# The normalised network
+
+
+def read_original(path: Path) -> tuple[vgg.Params, Provenance]:
+    """Read a network that is not normalised yet.
+
+    Raises:
+        WeightsError: as `weights.read`, or it is normalised.
+    """
+    params, found = weights.read(path)
+    if found.normalised:
+        raise WeightsError(f"{path}: is normalised already, {found.normalised}; give the original weights")
+    return params, found
+
+
+def check_target(path: Path) -> None:
+    """Refuse a place where `write` must not or cannot write: better before the measuring than after.
+
+    Raises:
+        OutputError: another file than a normalised network is there, or the folder is missing.
+    """
+    if path.exists() and not _is_normalised(path):
+        raise OutputError(f"{path}: exists and is no normalised network, so it is kept; name another file")
+    _check_folder(path)
+
+
+def _is_normalised(path: Path) -> bool:
+    try:
+        return weights.read(path)[1].normalised is not None
+    except WeightsError:
+        return False
+
+
+def _check_folder(path: Path) -> None:
+    if not os.access(path.parent, os.W_OK | os.X_OK) or not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: {path.parent} is no folder that can be written to")
+
+
+def write(
+    path: Path,
+    params: vgg.Params,
+    means: Means,
+    photos: PhotoSet,
+    *,
+    found: Provenance,
+    pool: vgg.Pool,
+    padding: vgg.Padding,
+) -> None:
+    """Write the network normalised by its means, as `weights.write` does.
+
+    Args:
+        path: the file to write; a normalised network there is replaced.
+        params: the original network.
+        means: what `measure` returned.
+        photos: what they were measured over.
+        found: where the original is from.
+        pool: the pooling they were measured with.
+        padding: the border they were measured with.
+
+    Raises:
+        OutputError: another file is there, or it cannot be written.
+    """
+    check_target(path)
+    weights.write(
+        path,
+        vgg.normalise(params, means),
+        source=found.path.name,
+        sha256=weights.file_digest(found.path, "sha256"),
+        licence=found.licence,
+        normalised=Normalisation(pool, padding, len(photos.photos), photos.size, photos.sha256),
+    )
+
+
+# Means in a data file
+
+
+def read_means(path: Path) -> dict[str, Any]:
+    """Return what a data file of means holds, an entry for each pooling; nothing if there is no such file.
+
+    Raises:
+        OutputError: another file is there, or it cannot be read.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not all(pool in ("avg", "max") and entry["means"] for pool, entry in entries.items()):
+            raise ValueError("other entries")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise OutputError(
+            f"{path}: exists and is no file of means, so it is kept; name another file"
+        ) from None
+    return dict(entries)
+
+
+def check_means(path: Path) -> None:
+    """Refuse a place where `write_means` must not or cannot write.
+
+    Raises:
+        OutputError: another file is there, or the folder is missing.
+    """
+    read_means(path)
+    _check_folder(path)
+
+
+def write_means(
+    path: Path,
+    params: vgg.Params,
+    means: Means,
+    photos: PhotoSet,
+    *,
+    command: str,
+    found: Provenance,
+    pool: vgg.Pool,
+    padding: vgg.Padding,
+) -> None:
+    """Write means to a data file such as the package has, in place of those for the same pooling.
+
+    Args:
+        path: the file; entries in it for another pooling are kept.
+        params: the original network.
+        means: what `measure` returned; they are written with 6 significant digits.
+        photos: what they were measured over.
+        command: the command line that makes the file, for the record.
+        found: where the network is from.
+        pool: the pooling they were measured with.
+        padding: the border they were measured with.
+
+    Raises:
+        OutputError: another file is there, or it cannot be written.
+    """
+    entry = {
+        "command": command,
+        "padding": padding,
+        "photos": len(photos.photos),
+        "photos_size": photos.size,
+        "photos_sha256": photos.sha256,
+        "digest": found.digest,
+        "biases_sha256": biases_digest(params),
+        "means": {name: [float(f"{m:.{_DIGITS}g}") for m in mean] for name, mean in means.items()},
+    }
+    entries = read_means(path) | {pool: entry}
+    text = _lines({name: entries[name] for name in sorted(entries)})
+    write_atomically(path, f"{text}\n".encode())
+
+
+def _lines(value: Any, indent: str = "") -> str:
+    """Return JSON with a line for each entry of an object."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    inner = f"{indent} "
+    entries = [f"{inner}{json.dumps(name)}: {_lines(entry, inner)}" for name, entry in value.items()]
+    return "\n".join(["{", ",\n".join(entries), f"{indent}}}"])
+
+
+def shipped_means(params: vgg.Params, pool: vgg.Pool) -> dict[str, NDArray[np.float32]] | None:
+    """Return VGG-19's means that come with the package; None for any other network.
+
+    VGG-19 is known by its biases rather than by the digest of all of it: they are the same numbers in every
+    copy, also where kernels were rounded to save space. Rounding those of blocks 4 and 5 to 256 levels moves
+    the means by 2% (the median), other photographs by tens. Whatever the means, the function stays the same.
+
+    They were measured with zero padding, and serve for replicated borders too: these differ in a few rows.
+    """
+    if {name: layer["kernel"].shape for name, layer in params.items()} != kernel_shapes():
+        return None
+    entry = _shipped().get(pool)
+    if entry is None or entry["biases_sha256"] != biases_digest(params):
+        return None
+    return {name: np.asarray(mean, np.float32) for name, mean in entry["means"].items()}
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    return dict(json.loads(files(__package__).joinpath(_SHIPPED).read_text(encoding="utf-8")))
+
+
+def biases_digest(params: vgg.Params) -> str:
+    """Return the SHA-256 over the float32 biases in layer order."""
+    total = hashlib.sha256()
+    for name in kernel_shapes(vgg.blocks_of(params)):
+        total.update(np.ascontiguousarray(params[name]["bias"], "<f4").data)
+    return total.hexdigest()

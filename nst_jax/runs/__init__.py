@@ -1,0 +1,1 @@
+"""Runs on files: configs in, pictures and their records out."""

@@ -1,0 +1,67 @@
+"""The shards of a sweep as jobs of a Slurm cluster, through submitit."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nst_jax import config as configs
+from nst_jax.config import Config
+from nst_jax.errors import ConfigError
+from nst_jax.runs import sweep
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A job: one shard of a sweep. Preempted or out of time, it is put in the queue again and goes on."""
+
+    settings: dict[str, Any]
+    shard: tuple[int, int]
+
+    def __call__(self) -> int:
+        """Paint the shard; return how many cells of the sweep are done."""
+        return sweep.run(configs.load(base=self.settings), shard=self.shard).done
+
+    def checkpoint(self) -> Any:
+        """Return what is submitted again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def submit(config: Config, shards: int, options: Mapping[str, Any] | None = None) -> list[Any]:
+    """Submit the shards of a sweep, and return submitit's jobs.
+
+    Args:
+        config: the settings.
+        shards: the number of jobs.
+        options: parameters of submitit's executor, such as ``slurm_partition``, ``timeout_min`` or
+            ``gpus_per_node``; and ``cluster``: ``slurm``, or ``local`` for processes on this machine.
+
+    Raises:
+        NstError: submitit is not installed, there is no Slurm, an unknown option, or a sweep that cannot run.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise ConfigError("--slurm needs submitit: pip install 'nst_jax[slurm]'") from None
+    sweep.check(config)
+    parameters = dict(options or {})
+    cluster = parameters.pop("cluster", "slurm")
+    folder = Path(config.sweep.folder) / ".state" / "slurm"
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        executor.update_parameters(**{"name": "nst-jax"} | parameters)
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = config.model_dump(mode="json")
+        tasks = [Shard(settings, (i + 1, shards)) for i in range(shards)]
+        with executor.batch():
+            jobs = [executor.submit(task) for task in tasks]
+    # All of these are ways in which submitit refuses an option.
+    except (AssertionError, NameError, TypeError, ValueError, RuntimeError, OSError) as error:
+        for made in (folder, folder.parent, folder.parent.parent):
+            with suppress(OSError):  # what is not empty stays
+                made.rmdir()
+        raise ConfigError(f"--slurm: {' '.join(str(error).split())}") from None
+    return list(jobs)

@@ -1,0 +1,1 @@
+"""What moves the image: L-BFGS, Adam and L-BFGS-B behind one seam."""

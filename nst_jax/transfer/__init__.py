@@ -1,0 +1,1 @@
+"""Runs on arrays: pictures and settings become a problem, the problem an image."""

@@ -1,0 +1,227 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from test_run import world  # noqa: F401 (a fixture)
+
+from nst_jax import cli, config, images
+from nst_jax.__main__ import main
+from nst_jax.cli import arguments, transfer
+from nst_jax.pretrained import downloads
+from nst_jax.pretrained import files as weights
+
+ARGUMENTS = ["--content", "photo.png", "--style", "art.png", "--size", "24", "--evaluations", "4"]
+ARGUMENTS += ["--set", "network.normalised=false"]
+
+
+def nst(*arguments, **options):
+    command = [sys.executable, "-m", "nst_jax", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def test_a_picture_without_any_yaml(world, capsys):  # noqa: F811
+    assert cli.run([*ARGUMENTS, "--output", "mine.png"]) == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(
+        r"mine\.png: finished after 4 evaluations, [\d.]+ s, loss [\d.e+]+, [\d.]+% of the first\n", out
+    )
+    assert err == ""  # no progress bar where there is no terminal
+    assert images.read("mine.png").rgb.shape == (18, 24, 3)
+
+
+def test_flags_and_assignments_over_a_config(world, capsys):  # noqa: F811
+    (world / "my.yaml").write_text("content: nowhere.png\nstyle: {image: art.png, weight: 5}\nsize: 99\n")
+    flags = ["--content-weight", "1e-2", "--init", "{content: 1, noise: 3}", "--set", "solver.kind=adam"]
+    assert cli.run(["--config", "my.yaml", "--content", "a.png", *flags, "--print-config"]) == 0
+    printed, _, problems = config.parse(capsys.readouterr().out, name="")
+    assert not problems
+    found = config.load(base=printed)
+    assert (found.content.image, found.content.weight) == ("a.png", 0.01)
+    assert (found.style.image, found.style.weight, found.size) == ("art.png", 5, 99)
+    assert (found.init, found.solver.kind) == ({"content": 0.25, "noise": 0.75}, "adam")
+
+
+def test_replay_repeats_and_does_not_overwrite(world, capsys):  # noqa: F811
+    assert cli.run([*ARGUMENTS, "--init", "noise", "--seed", "5"]) == 0
+    before = (world / "out.png").read_bytes()
+    assert cli.run(["--replay", "out.png"]) == 0
+    assert "out_replay.png: finished" in capsys.readouterr().out
+    assert (world / "out.png").read_bytes() == before
+    np.testing.assert_array_equal(images.read("out_replay.png").rgb, images.read("out.png").rgb)
+    assert cli.run(["--replay", "out.png", "--evaluations", "6", "--output", "more.png"]) == 0
+    assert "more.png: finished after 6" in capsys.readouterr().out
+
+
+def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch):  # noqa: F811
+    real = transfer.run_progress
+
+    def impatient(budget):
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(budget)
+
+    monkeypatch.setattr(transfer, "run_progress", impatient)
+    assert cli.run([*ARGUMENTS, "--evaluations", "5000"]) == 130
+    out, err = capsys.readouterr()
+    assert "out.png: interrupted after" in out
+    command = re.search(r"to go on from here: nst-jax (.*)", err).group(1)
+    assert (world / "out.png").exists()
+    monkeypatch.setattr(transfer, "run_progress", real)
+    assert cli.run([*command.split(), "--evaluations", "3"]) == 0
+    assert (world / "out_more.png").exists()
+
+
+def test_stdout_is_for_results_and_the_terminal_for_progress(world, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert cli.run(ARGUMENTS) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert "4/4" in err
+    assert "content" in err
+
+
+def test_a_loss_that_is_not_finite_is_exit_code_1(world, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("nst_jax.transfer.objective.content_loss", lambda F, P: F.sum() * np.nan)
+    assert cli.run([*ARGUMENTS, "--size", "22"]) == 1
+    assert (world / "out.png").exists()
+
+
+def test_bugs_keep_their_traceback(world, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("nst_jax.runs.inputs.read_inputs", lambda config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(ARGUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        ([], "nothing to do"),
+        (
+            ["--size", "big"],
+            "--size: size: should be a number of pixels, or for a texture WIDTHxHEIGHT, "
+            "such as 640x480, got 'big'",
+        ),
+        (["--size", "-3"], "--size: size: should be a number of pixels"),
+        (["--style-weight", "-1"], "--style-weight: style.weight: should be greater than or equal to 0"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--content"], "expected one argument"),
+        (["--config", "nowhere.yaml"], "no such config file"),
+        (["--config", "starry", "--replay", "x.png"], "exclude each other"),
+        (["--replay", "nowhere.png"], "nowhere.png"),
+        (["--set", "x=1", "--content", "a", "--style", "b"], "x: unknown key"),
+        (["--content", "gone.png", "--style", "gone.png"], "gone.png"),
+        (["--content", "sample:cofee", "--style", "a"], "did you mean"),
+        (["weights"], "required: show|fetch|verify"),
+        (["weights", "show", "nowhere.h5"], "nowhere.h5"),
+        (["weights", "fetch", "kears"], "did you mean 'keras'"),
+        (["--style", "sample:coffee"], "content.image: no content image given"),
+    ],
+)
+def test_mistakes_are_lines_on_stderr_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, phrase):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert phrase in err
+    assert all(line.startswith("nst-jax: ") for line in err.splitlines())
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_states_the_defaults_of_the_config():
+    defaults = config.Config()
+    for flag, (key, _, text) in arguments.FLAGS.items():
+        stated = re.search(r"\(default: ([^,)]*)", text)
+        value = defaults
+        for part in key.split("."):
+            value = getattr(value, part)
+        unset = {"memory-limit": "what is free", "content-map": "NAME_sem.png", "size": "512"}
+        unset["images"] = "samples"
+        words = unset.get(flag, "the convention's own") if value is None else str(value)
+        silent = flag in ("content", "style", "style-map")
+        assert (stated.group(1) if stated else None) == (None if silent else words), flag
+
+
+def test_help_and_mistakes_come_without_jax():
+    code = (
+        "import sys; from nst_jax import cli; cli.run(['--size', 'x']); "
+        "cli.run(['--content', 'gone.png', '--style', 'gone.png']); print('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    shown = nst("--help")
+    assert shown.returncode == 0
+    assert "--print-config" in shown.stdout
+
+
+def test_module_and_console_script_are_one_program(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["nst-jax", "samples"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == nst("samples").stdout
+    assert "starry_swirls" in nst("samples").stdout
+
+
+def test_print_config_into_a_closed_pipe():
+    command = f"{sys.executable} -m nst_jax --print-config | head -1"
+    shown = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert shown.stdout.startswith("content:")
+    assert "Traceback" not in shown.stderr
+
+
+def test_weights_show_and_verify(world, capsys, monkeypatch):  # noqa: F811
+    for module, name in ((weights, "describe"), (downloads, "verify")):
+        monkeypatch.setattr(module, name, lambda path, name=name: f"{name} {path}")
+    assert cli.run(["weights", "show"]) == 0
+    assert capsys.readouterr().out == f"describe {world}/narrow.h5\n"
+    assert cli.run(["weights", "verify", "narrow.h5"]) == 0
+    assert capsys.readouterr().out == "verify narrow.h5\n"
+
+
+def test_a_second_process_does_not_compile_again(tmp_path):
+    environment = os.environ | {"NST_JAX_CACHE": str(tmp_path / "cache"), "JAX_LOG_COMPILES": "1"}
+    arguments = ["--content", "sample:chelsea", "--style", "sample:stained_glass", "--size", "40"]
+    arguments += ["--evaluations", "1", "--weights", "dictionary"]
+    logs = [nst(*arguments, cwd=tmp_path, env=environment).stderr for _ in range(2)]
+    stored = lambda log: log.count("Persistent compilation cache hit for 'jit_step'")
+    assert [stored(log) for log in logs] == [0, 1]
+
+
+def test_the_real_network_end_to_end(real_weights, tmp_path):
+    """From noise on real weights, in another process: the loss falls to a fraction."""
+    begun = time.time()
+    arguments = [
+        "--content",
+        "sample:chelsea",
+        "--style",
+        "sample:starry_swirls",
+        "--size",
+        "64",
+        "--init",
+        "noise",
+    ]
+    done = nst(*arguments, "--evaluations", "30", "--weights", real_weights, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    share = float(re.search(r"([\d.]+)% of the first", done.stdout).group(1))
+    assert share < 20, (done.stdout, time.time() - begun)
+
+
+def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):  # noqa: F811
+    before = sorted(world.iterdir())
+    assert cli.run([*ARGUMENTS, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    for word in ("network", "optimiser", "features", "together", "usable", "MiB", "pairs"):
+        assert word in said
+    assert sorted(world.iterdir()) == before
+    assert cli.run([*ARGUMENTS, "--dry-run", "--memory-limit", "1MiB"]) == 2
+    assert "larger --memory-limit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["lots", "0GiB", "0", "4 bananas"])
+def test_a_memory_limit_that_is_none(limit, capsys):
+    assert cli.run([*ARGUMENTS, "--memory-limit", limit]) == 2
+    assert "memory_limit: should be a number of bytes, such as 800MB or 4GiB" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nst_jax.networks import convolution, vgg
+
+PADDINGS = ("zero", "replicate")
+ENGINES = ("direct", "winograd")
+
+
+@pytest.fixture
+def layer(random):
+    return {"kernel": random.normal(size=(3, 3, 3, 5)), "bias": random.normal(size=5)}
+
+
+def plain(x, layer, padding="zero"):
+    """Nine shifted products; JAX's own gradients follow from it."""
+    mode = {"zero": "constant", "replicate": "edge"}[padding]
+    padded, (height, width, _) = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode=mode), x.shape
+    taps = [padded[i : i + height, j : j + width] @ layer["kernel"][i, j] for i in range(3) for j in range(3)]
+    return sum(taps) + layer["bias"]
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("size", [(6, 7), (1, 5), (2, 2)])
+def test_gradients_of_the_direct_engine_are_those_of_jax(random, layer, padding, size):
+    x, y = random.normal(size=(*size, 3)), random.normal(size=(*size, 5))
+    with jax.enable_x64(True):
+        x, y, layer = jnp.asarray(x), jnp.asarray(y), jax.tree.map(jnp.asarray, layer)
+        wanted, pull = jax.vjp(lambda x, layer: plain(x, layer, padding), x, layer)
+        found, push = jax.vjp(lambda x, layer: convolution.convolved(x, layer, padding=padding), x, layer)
+        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
+        for a, b in zip(jax.tree.leaves(push(y)), jax.tree.leaves(pull(y)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("size", "known"), [((6, 7), False), ((1, 5), True), ((13, 1), False), ((20, 9), True)]
+)
+def test_engines_agree_in_double_precision_up_to_second_derivatives(random, layer, engine, size, known):
+    x, y, z = (random.normal(size=(*size, n)) for n in (3, 5, 3))
+    with jax.enable_x64(True):
+        x, y, z, layer = jnp.asarray(x), jnp.asarray(y), jnp.asarray(z), jax.tree.map(jnp.asarray, layer)
+        prepared = convolution.prepare(layer, engine=engine) if known else layer
+        ours = lambda x: convolution.rectified(x, prepared, engine=engine)
+        wanted = lambda x: jax.nn.relu(plain(x, layer))
+        np.testing.assert_allclose(ours(x), wanted(x), rtol=1e-9, atol=1e-11)
+        first = lambda f: jax.grad(lambda x: jnp.vdot(jnp.tanh(f(x)), y))
+        np.testing.assert_allclose(first(ours)(x), first(wanted)(x), rtol=1e-8, atol=1e-10)
+        second = lambda f: jax.grad(lambda x: jnp.vdot(first(f)(x), z))(x)
+        np.testing.assert_allclose(second(ours), second(wanted), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_batch_by_vmap_equals_a_loop(random, layer, engine):
+    xs, layer = np.float32(random.normal(size=(3, 9, 11, 3))), jax.tree.map(np.float32, layer)
+    slope = jax.grad(lambda x: jnp.sum(convolution.rectified(x, layer, engine=engine) ** 2))
+    np.testing.assert_allclose(jax.vmap(slope)(xs), jnp.stack([slope(x) for x in xs]), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (16, 70)])
+def test_features_of_both_engines_agree_through_the_whole_network(narrow, random, size):
+    x = np.float32(random.normal(0, 60, (*size, 3)))
+    direct, fast = (vgg.features(narrow, x, layers=list(narrow), engine=engine) for engine in ENGINES)
+    for name, wanted in direct.items():
+        assert float(jnp.abs(fast[name] - wanted).max() / jnp.abs(wanted).max()) < 1e-4, name
+
+
+def test_real_features_of_both_engines_agree(real_weights, random):
+    from nst_jax.pretrained import files as weights
+
+    params, _ = weights.read(real_weights)
+    x = np.float32(random.normal(0, 60, (90, 75, 3)))
+    direct, fast = (vgg.features(params, x, layers=list(params), engine=engine) for engine in ENGINES)
+    for name, wanted in direct.items():
+        assert float(jnp.abs(fast[name] - wanted).max() / jnp.abs(wanted).max()) < 1e-4, name
+
+
+@pytest.mark.parametrize(
+    ("engine", "channels", "padding", "dtype", "wanted"),
+    [
+        ("auto", 64, "zero", "float32", "winograd"),
+        ("auto", 3, "zero", "float32", "direct"),
+        ("auto", 64, "replicate", "float32", "direct"),
+        ("winograd", 64, "replicate", "float32", "direct"),
+        ("winograd", 3, "zero", "float32", "winograd"),
+        ("winograd", 64, "zero", "bfloat16", "direct"),
+        ("direct", 64, "zero", "float32", "direct"),
+    ],
+)
+def test_engine_of_a_layer(engine, channels, padding, dtype, wanted):
+    kernel = jax.ShapeDtypeStruct((3, 3, channels, 512), dtype)
+    assert convolution.engine_for(engine, kernel, padding) == wanted
+
+
+def test_other_back_ends_use_their_own_convolution(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert convolution.engine_for("auto", jax.ShapeDtypeStruct((3, 3, 512, 512), "float32")) == "direct"
+
+
+def test_prepared_layers_hold_what_their_engine_needs(narrow):
+    known = {engine: convolution.prepare(narrow["conv2_1"], engine=engine) for engine in ENGINES}
+    assert set(known["direct"]) == {"kernel", "bias", "transposed"}
+    assert set(known["winograd"]) == {"kernel", "bias", "winograd"}
+    assert known["winograd"]["winograd"].shape == (36, 4, 4)

@@ -1,0 +1,141 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+from conftest import NARROW
+
+from nst_jax.errors import WeightsError
+from nst_jax.networks import vgg
+from nst_jax.pretrained import builtin as dictionary
+from nst_jax.pretrained import downloads, normalisation
+from nst_jax.pretrained import files as weights
+from nst_jax.pretrained import network as encoder
+
+
+@pytest.fixture
+def small(monkeypatch, narrow, tmp_path):
+    """Narrow networks everywhere; returns a weights file."""
+    monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))
+    monkeypatch.setattr(dictionary, "load", functools.partial(dictionary.load, blocks=NARROW))
+    monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NST_JAX_WEIGHTS", raising=False)
+    file = tmp_path / "narrow.h5"
+    weights.write(file, narrow, source="test", sha256="", licence="CC0")
+    return file
+
+
+def offline(monkeypatch):
+    def fail(*args, **options):
+        raise WeightsError("no connection")
+
+    monkeypatch.setattr(downloads, "fetch", fail)
+
+
+def test_a_file_as_it_is(small, narrow):
+    found = encoder.load_encoder(str(small), normalised=False)
+    jax.tree.map(np.testing.assert_array_equal, found.params, narrow)
+    assert (found.name, found.source, found.licence) == ("vgg19", "test", "CC0")
+    assert found.record()["digest"] == found.digest
+
+
+def test_normalised_on_photographs_and_remembered(small, monkeypatch):
+    first = encoder.load_encoder(str(small))
+    photographs = [vgg.to_input(photograph) for photograph in dictionary.photographs(256)]
+    means = vgg.mean_activations(first.params, photographs)
+    middle = np.median(np.concatenate([means[name] for name in means]))
+    assert middle == pytest.approx(1.0, rel=0.01)
+    monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured again"))
+    again = encoder.load_encoder(str(small))
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+
+
+def test_a_damaged_cache_is_measured_again(small, tmp_path):
+    first = encoder.load_encoder(str(small))
+    (file,) = (tmp_path / "cache" / "normalised").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    again = encoder.load_encoder(str(small))
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+
+
+@pytest.fixture
+def normal(small, narrow, tmp_path):
+    """The network normalised, as a file."""
+    means = vgg.mean_activations(narrow, map(vgg.to_input, dictionary.photographs(256)))
+    over = weights.Normalisation("avg", "zero", 4, 512, "ab" * 32)
+    file = tmp_path / "normal.h5"
+    options = {"source": "test", "sha256": "", "licence": "CC0", "normalised": over}
+    weights.write(file, vgg.normalise(narrow, means), **options)
+    return file
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_normalised_file_is_not_normalised_again(normal, monkeypatch, variable):
+    monkeypatch.setattr(vgg, "normalise", lambda *a: pytest.fail("normalised again"))
+    if variable:
+        monkeypatch.setenv("NST_JAX_WEIGHTS", str(normal))
+    found = encoder.load_encoder("auto" if variable else str(normal))
+    jax.tree.map(np.testing.assert_array_equal, found.params, weights.read(normal)[0])
+    assert found.note == ""
+
+
+def test_a_normalised_file_for_another_pooling_is_noted(normal):
+    note = encoder.load_encoder(str(normal), pool="max").note
+    assert "normal.h5 was normalised for avg pooling, and is used with max pooling" in note
+
+
+@pytest.mark.parametrize("convention", ["johnson", "notebook"])
+def test_a_normalised_file_where_the_original_is_wanted(normal, convention):
+    with pytest.raises(WeightsError) as caught:
+        encoder.encoder_for(str(normal), convention=convention)
+    message = str(caught.value)
+    for phrase in (str(normal), "holds the normalised network", convention, "network.normalised=true"):
+        assert phrase in message
+    assert "\n" not in message
+    assert encoder.encoder_for(str(normal), convention=convention, normalised=True).name == "vgg19"
+
+
+@pytest.mark.parametrize("pool", ["avg", "max"])
+def test_the_real_network_takes_the_shipped_means(real_weights, random, monkeypatch, pool):
+    monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured"))
+    found = encoder.load_encoder(real_weights, pool=pool)
+    plain = encoder.load_encoder(real_weights, normalised=False)
+    assert found.digest == plain.digest
+    mean = vgg.divisors(normalisation.shipped_means(plain.params, pool))["conv4_2"]
+    x = np.float32(random.normal(0, 60, (48, 40, 3)))
+    after = vgg.features(found.params, x, layers=["conv4_2"], pool=pool)["conv4_2"] * mean
+    before = vgg.features(plain.params, x, layers=["conv4_2"], pool=pool)["conv4_2"]
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5 * float(before.max()))
+
+
+def test_auto_takes_the_variable_first(small, monkeypatch):
+    monkeypatch.setenv("NST_JAX_WEIGHTS", str(small))
+    assert encoder.load_encoder("auto", normalised=False).name == "vgg19"
+
+
+def test_auto_falls_back_and_says_so(small, monkeypatch):
+    offline(monkeypatch)
+    found = encoder.load_encoder("auto")
+    assert found.name == "dictionary"
+    assert "built-in encoder" in found.note
+    assert "nst-jax weights fetch" in found.note
+    assert "\n" not in found.note
+
+
+def test_vgg19_never_falls_back(small, monkeypatch):
+    offline(monkeypatch)
+    with pytest.raises(WeightsError, match="nst-jax weights fetch"):
+        encoder.load_encoder("vgg19")
+
+
+def test_dictionary_when_asked_says_nothing(small):
+    found = encoder.load_encoder("dictionary")
+    assert (found.name, found.note) == ("dictionary", "")
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_file_that_is_not_there_is_an_error(small, monkeypatch, variable):
+    if variable:
+        monkeypatch.setenv("NST_JAX_WEIGHTS", "nowhere.h5")
+    with pytest.raises(WeightsError, match=r"nowhere\.h5"):
+        encoder.load_encoder("auto" if variable else "nowhere.h5")

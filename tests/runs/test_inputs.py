@@ -1,0 +1,369 @@
+import hashlib
+import inspect
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from nst_jax import config
+from nst_jax.errors import ConfigError, ImageError, NstError
+from nst_jax.runs import inputs
+from nst_jax.transfer import loop as transfer
+from nst_jax.transfer import problem as tasks
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, random):
+    """A photograph with alpha, a painting and a first image, written by Pillow."""
+    monkeypatch.chdir(tmp_path)
+    for name, shape in (("photo.png", (30, 40, 4)), ("art.png", (25, 20, 3)), ("first.png", (9, 7, 3))):
+        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(name)
+    return tmp_path
+
+
+def settings(**changes):
+    return config.load(base={"content": "photo.png", "style": "art.png", "size": 20} | changes)
+
+
+def pixels(name):
+    return np.float32(np.asarray(Image.open(name)) / 255)
+
+
+def resized(channel, size):
+    image = Image.fromarray(channel).resize(size, Image.Resampling.LANCZOS)
+    return np.clip(np.asarray(image), 0, 1)
+
+
+def sha256(array):
+    return hashlib.sha256(np.ascontiguousarray(array, np.float32).tobytes()).hexdigest()
+
+
+def test_content_has_the_size_of_the_result_and_style_its_own(folder):
+    found, photo = inputs.read_inputs(settings()), pixels("photo.png")
+    wanted = np.stack([resized(photo[..., c], (20, 15)) for c in range(4)], axis=-1)
+    np.testing.assert_allclose(found.content.rgb, wanted[..., :3], atol=1e-6)
+    np.testing.assert_allclose(found.content.alpha, wanted[..., 3], atol=1e-6)
+    np.testing.assert_allclose(found.style.rgb, pixels("art.png"), atol=1e-6)
+    assert found.style.alpha is None
+    assert found.init == "content"
+
+
+def test_a_small_content_stays_as_it_is(folder):
+    found = inputs.read_inputs(settings(size=500))
+    np.testing.assert_allclose(found.content.rgb, pixels("photo.png")[..., :3], atol=1e-6)
+    np.testing.assert_allclose(found.content.alpha, pixels("photo.png")[..., 3], atol=1e-6)
+
+
+def test_digests_are_of_the_pixels_as_read(folder):
+    whole, small = (inputs.read_inputs(settings(size=size, init="first.png")) for size in (500, 20))
+    assert whole.digests == small.digests
+    assert whole.digests == {
+        "content": sha256(whole.content.rgb),
+        "style": sha256(whole.style.rgb),
+        "init": sha256(whole.init),
+    }
+    Image.fromarray(np.asarray(Image.open("art.png"))).save("same.tif")
+    assert inputs.read_inputs(settings(style="same.tif")).digests["style"] == whole.digests["style"]
+
+
+def test_samples_by_name(folder):
+    found = inputs.read_inputs(settings(content="sample:coffee"))
+    assert found.content.rgb.shape == (13, 20, 3)
+    assert found.digests["content"] == sha256(np.float32(skimage.data.coffee()) / np.float32(255))
+
+
+def test_a_first_image_is_read_from_its_file(folder):
+    found = inputs.read_inputs(settings(init="first.png"))
+    np.testing.assert_allclose(found.init, pixels("first.png"), atol=1e-6)
+    blend = {"content": 0.5, "noise": 0.5}
+    assert inputs.read_inputs(settings(init=blend)).init == blend
+    assert set(inputs.read_inputs(settings(init="noise")).digests) == {"content", "style"}
+
+
+@pytest.mark.parametrize("name", ["content", "style"])
+def test_no_picture_given(folder, name):
+    with pytest.raises(ConfigError, match=rf"^{name}\.image: no {name} image given: use --{name} FILE"):
+        inputs.read_inputs(settings(**{name: {}}))
+
+
+@pytest.mark.parametrize("name", ["content", "style", "init"])
+def test_a_picture_that_is_not_there(folder, name):
+    with pytest.raises(ImageError, match=r"gone\.png"):
+        inputs.read_inputs(settings(**{name: "gone.png"}))
+
+
+@pytest.mark.parametrize(("limit", "wrong"), [(62, "first"), (499, "art"), (1199, "photo")])
+def test_pictures_of_too_many_pixels(folder, limit, wrong):
+    names = {"content": "first.png", "style": "first.png", "init": "first.png"}
+    place = {"first": "init", "art": "style", "photo": "content"}[wrong]
+    with pytest.raises(ImageError, match=rf"{wrong}\.png.*max_pixels"):
+        inputs.read_inputs(settings(**names | {place: f"{wrong}.png", "max_pixels": limit}))
+    if limit > 63:
+        inputs.read_inputs(settings(**names | {place: f"{wrong}.png", "max_pixels": limit + 1}))
+
+
+def test_names_are_those_of_the_pictures(folder):
+    assert inputs.names_of(settings(init="b.png")) == {
+        "content": "photo.png",
+        "style": "art.png",
+        "init": "b.png",
+    }
+    assert "init" not in inputs.names_of(settings(init={"content": 1, "noise": 1}))
+
+
+def test_options_are_those_of_a_run():
+    prepare, stylize = (inspect.signature(f).parameters for f in (tasks.prepare, transfer.stylize))
+    options = inputs.options(config.load(base={"content": "a.png", "style": "b.png"}))
+    assert set(options) == {n for n, p in prepare.items() if p.kind is p.KEYWORD_ONLY} - {
+        *("params", "init", "content_map", "style_map")
+    }
+    assert stylize["style_layers"].default is None  # those of the kind, which is gram
+    defaults = {name: stylize[name].default for name in options}
+    assert options == defaults | {"style_layers": config.STYLE_LAYERS["gram"]}
+
+
+def test_options_are_the_settings():
+    found = config.load(
+        base={
+            "seed": 9,
+            "content": {"image": "a.png", "weight": 2, "layers": ["conv2_2"]},
+            "style": {"image": "b.png", "weight": 3, "layers": {"conv1_2": 0.5}},
+            "loss": {"convention": "johnson", "total_variation": 4},
+            "network": {"pool": "max", "padding": "replicate", "engine": "direct"},
+            "precision": "bf16",
+            "memory": "low",
+            "memory_limit": "2GiB",
+            "semantic": {"weight": 20},
+            "patch": {"size": 5, "memory": "1MiB", "variety": 0.25},
+            "pyramid": {"levels": 2, "factor": 1.5},
+            "solver": {
+                "kind": "adam",
+                "evaluations": 7,
+                "linesearch": "zoom",
+                "history": 6,
+                "learning_rate": 5,
+            },
+        }
+    )
+    assert inputs.options(found) == {
+        "style_kind": "gram",
+        "semantic_weight": 20.0,
+        "patch_size": 5,
+        "patch_memory": 2**20,
+        "patch_variety": 0.25,
+        "patch_rematch": 1,
+        "patch_copies": (),
+        "levels": 2,
+        "level_factor": 1.5,
+        "seed": 9,
+        "evaluations": 7,
+        "convention": "johnson",
+        "engine": "direct",
+        "precision": "bf16",
+        "memory": "low",
+        "memory_limit": 2**31,
+        "content_weight": 2,
+        "style_weight": 3,
+        "total_variation": 4,
+        "content_layers": ("conv2_2",),
+        "style_layers": {"conv1_2": 0.5},
+        "pool": "max",
+        "padding": "replicate",
+        "method": "adam",
+        "linesearch": "zoom",
+        "history": 6,
+        "learning_rate": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("convention", "given", "wanted"),
+    [
+        ("gatys2016", None, True),
+        ("gatys2016", False, False),
+        ("johnson", None, False),
+        ("johnson", True, True),
+    ],
+)
+def test_the_network_is_the_conventions_unless_told_otherwise(monkeypatch, convention, given, wanted):
+    monkeypatch.setattr(
+        "nst_jax.pretrained.network.load_encoder",
+        lambda name, **options: SimpleNamespace(name=name, note="as it is", **options),
+    )
+    network = {"pool": "max", "padding": "replicate", "normalised": given}
+    chosen = config.load(base={"weights": "my.h5", "loss": {"convention": convention}, "network": network})
+    said: list[str] = []
+    found = inputs.encoder(chosen, print, say=said.append, notes=("", "and more"))
+    assert said == ["as it is", "and more"]
+    assert vars(found) == {
+        "name": "my.h5",
+        "note": "as it is",
+        "normalised": wanted,
+        "pool": "max",
+        "padding": "replicate",
+        "progress": print,
+    }
+
+
+def test_mistakes_need_not_wait_for_jax():
+    code = "import sys, nst_jax.inputs; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- Semantic maps --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mapped(folder):
+    """Maps beside the pictures: two colours, that of the content at a quarter of its size."""
+    for name, shape in (("photo_sem.png", (10, 8)), ("art_sem.png", (20, 25))):
+        colours = np.zeros((shape[1], shape[0], 3), np.uint8)
+        colours[: shape[1] // 2] = (255, 0, 0)
+        Image.fromarray(colours).save(name)
+    return folder
+
+
+def patched(**changes):
+    return settings(style={"image": "art.png", "kind": "patch"}, **changes)
+
+
+def test_maps_are_found_beside_the_pictures(mapped):
+    names = inputs.names_of(patched())
+    assert (names["content_map"], names["style_map"]) == ("photo_sem.png", "art_sem.png")
+    found = inputs.read_inputs(patched())
+    assert found.maps["content_map"].shape == (8, 10, 3)
+    np.testing.assert_array_equal(found.maps["style_map"], pixels("art_sem.png"))
+    assert found.digests["content_map"] == sha256(pixels("photo_sem.png"))
+    assert found.notes == ()
+    labels = inputs.read_inputs(patched(semantic={"map": "colours"})).maps["content_map"]
+    np.testing.assert_array_equal(labels.sum(-1), 1)
+    assert labels.shape == (8, 10, 2)
+
+
+def test_no_maps_where_there_are_none_or_none_are_wanted(mapped):
+    Image.open("art.png").save("other.png")
+    other = {"image": "other.png", "kind": "patch"}
+    for chosen in (
+        settings(),
+        patched(content={"image": "photo.png", "map": "none"}),
+        settings(style=other),
+    ):
+        found = inputs.read_inputs(chosen)
+        assert found.maps == {}
+        assert len(found.notes) == (chosen.style.kind == "patch")
+
+
+def test_a_doodle_has_the_size_of_its_map_or_the_one_given(mapped):
+    doodle = {"content": {"image": None, "map": "photo_sem.png"}}
+    found = inputs.read_inputs(patched(**doodle, size=None))
+    assert found.content.rgb.shape == (8, 10, 3)
+    assert found.init == "noise"
+    assert inputs.read_inputs(patched(**doodle, size=40)).content.rgb.shape == (32, 40, 3)
+    assert inputs.read_inputs(patched(**doodle, init="first.png")).init.shape == (9, 7, 3)
+    options = inputs.options(patched(**doodle))
+    assert (options["content_weight"], options["content_layers"]) == (0.0, ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "phrase"),
+    [
+        ({"content": {"image": "photo.png", "map": "no.png"}}, ImageError, "no.png: no such file"),
+        ({"content": {"image": "photo.png", "map": "tall.png"}}, ImageError, "aspect ratio"),
+        ({"content": {"image": "photo.png", "map": "grey.png"}}, ImageError, "1 channel"),
+        ({"style": {"image": "art.png", "map": "art_sem.png"}}, ConfigError, "style.kind is gram"),
+        ({"style": {"kind": "patch", "image": "art.png", "map": "none"},
+          "content": {"image": "photo.png", "map": "photo_sem.png"}}, ConfigError, "none of the style"),
+        ({"style": {"kind": "guided_gram", "image": "art.png", "map": "none"}}, ConfigError, "needs maps"),
+        ({"content": {"map": "photo_sem.png", "weight": 3.0}}, ConfigError, "no content image to"),
+        ({"content": {}}, ConfigError, "--content-map FILE for a doodle"),
+    ],
+)  # fmt: skip
+def test_maps_that_cannot_be_used(mapped, changes, kind, phrase):
+    Image.fromarray(np.zeros((10, 8, 3), np.uint8)).save("tall.png")
+    Image.fromarray(np.zeros((8, 10), np.uint8)).save("grey.png")
+    with pytest.raises(kind) as caught:
+        inputs.read_inputs(settings(**{"style": {"image": "art.png", "kind": "patch"}} | changes))
+    assert phrase in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_colours_that_the_style_lacks_are_said(mapped):
+    colours = np.zeros((8, 10, 3), np.uint8)
+    colours[:2] = (0, 255, 0)
+    Image.fromarray(colours).save("photo_sem.png")
+    (note,) = inputs.read_inputs(patched()).notes
+    assert "#00ff00" in note
+    assert "25 %" in note
+
+
+# --- Runs that lack a picture ---------------------------------------------------------------------
+
+
+def lone(**changes):
+    return config.load(base=changes)
+
+
+def test_a_texture_has_the_size_of_its_style_or_the_one_given(folder):
+    texture = {"style": "art.png", "content": {"weight": 0}}
+    found = inputs.read_inputs(lone(**texture))
+    assert found.content.rgb.shape == (25, 20, 3)
+    assert found.init == "noise"
+    assert set(found.digests) == {"style"}
+    assert inputs.read_inputs(lone(**texture, size=50)).content.rgb.shape == (50, 40, 3)
+    assert inputs.read_inputs(lone(**texture, size="30x40")).content.rgb.shape == (40, 30, 3)
+    options = inputs.options(lone(**texture))
+    assert (options["content_weight"], options["content_layers"]) == (0.0, ())
+    assert inputs.fit_of(lone(**texture)) == "own"
+    assert inputs.fit_of(settings()) == "content"
+
+
+def test_a_content_alone_stands_for_its_style(folder):
+    found = inputs.read_inputs(lone(content="photo.png", style={"weight": 0}, size=20))
+    assert found.style is found.content
+    assert found.init == "noise"
+    options = inputs.options(lone(content="photo.png", style={"weight": 0}))
+    assert (options["style_weight"], options["style_layers"]) == (0.0, ())
+
+
+def test_the_style_is_cropped_with_its_map(mapped):
+    box = [0.5, 0.0, 1.0, 0.4]
+    style = {"image": "art.png", "kind": "patch", "crop": box}
+    found = inputs.read_inputs(settings(style=style))
+    np.testing.assert_array_equal(found.style.rgb, pixels("art.png")[:10, 10:])
+    np.testing.assert_array_equal(found.maps["style_map"], pixels("art_sem.png")[:10, 10:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "phrase"),
+    [
+        ({"style": "art.png"}, "--content-weight 0 for a texture"),
+        ({"content": "photo.png"}, "--style-weight 0 for a reconstruction of the content"),
+        ({"content": {"weight": 0}, "style": {"weight": 0}}, "there is neither"),
+        (
+            {"content": "photo.png", "style": "art.png", "size": "20x30"},
+            "size: 20x30 is for a picture without",
+        ),
+        ({"content": "photo.png", "style": {"weight": 0}, "init": "style"}, "no style image"),
+    ],
+)
+def test_pictures_that_are_missed(folder, changes, phrase):
+    with pytest.raises(NstError) as caught:
+        inputs.read_inputs(lone(**changes))
+    assert phrase in str(caught.value)
+
+
+def test_works_are_read_as_their_stand_ins(folder):
+    found = inputs.read_inputs(lone(content="work:neckarfront", style="art.png", size=20))
+    assert found.content.rgb.shape == (13, 20, 3)
+    (note,) = found.notes
+    assert "sample:coffee stands in for work:neckarfront" in note
+
+
+def test_copies_of_the_style_are_turned_and_scaled():
+    chosen = config.load(base={"patch": {"rotations": [-7.5, 7.5], "scales": [0.9]}})
+    copies = inputs.options(chosen)["patch_copies"]
+    assert copies == ((0.0, 0.9), (-7.5, 1.0), (-7.5, 0.9), (7.5, 1.0), (7.5, 0.9))

@@ -1,0 +1,182 @@
+import json
+import math
+import platform
+from importlib.metadata import version
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from test_run import start, world  # noqa: F401 (a fixture)
+
+from nst_jax import config, images
+from nst_jax.errors import ConfigError
+from nst_jax.runs import records
+
+ENCODER = {"name": "vgg19", "source": "my.h5", "digest": "e1"}
+PHOTO, ART = {"content": "photo.png"}, {"style": "art.png"}
+
+
+def made(folder, name="out.png", *, encoder="vgg19", **changes):
+    """Put a picture with its record into a folder; return where it is."""
+    settings = config.load(base={**PHOTO, **ART, **changes})
+    record = records.record(settings, ENCODER | {"name": encoder}, {"content": "c1", "style": "s1"})
+    text = json.dumps(records.plain(record))
+    images.write(folder / name, np.zeros((2, 2, 3)), text={"nst_jax": text})
+    if not name.lower().endswith(".png"):
+        (folder / name).with_suffix(".json").write_text(text)
+    return folder / name
+
+
+def damaged(folder, record):
+    images.write(folder / "out.png", np.zeros((2, 2, 3)), text={"nst_jax": record})
+    return folder / "out.png"
+
+
+@pytest.mark.parametrize("name", ["out.png", "OUT.PNG", "out.jpg", "out.tif"])
+def test_settings_come_back_from_the_picture_or_the_file_beside_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    changes = {
+        "seed": 7,
+        "init": {"content": 1, "noise": 3},
+        "style": {"image": "art.png", "layers": {"conv1_1": 2}},
+    }
+    settings, record = records.replayed(made(tmp_path, name, **changes))
+    assert config.load(base=settings) == config.load(base=PHOTO | changes)
+    assert (tmp_path / "out.json").exists() == (name in ("out.jpg", "out.tif"))
+    assert record["encoder"] == ENCODER
+    assert record["inputs"] == {"content": "c1", "style": "s1"}
+
+
+def test_a_record_names_versions_and_device():
+    record = records.record(config.Config(), ENCODER, {})
+    assert record["versions"]["python"] == platform.python_version()
+    assert record["versions"]["jax"] == jax.__version__
+    assert record["versions"]["pillow"] == version("pillow")
+    assert record["device"] == jax.devices()[0].device_kind
+    assert json.loads(records.to_json(record)) == json.loads(json.dumps(record))
+
+
+def test_replay_from_another_folder_finds_the_images_beside_the_picture(world, monkeypatch):  # noqa: F811
+    start()
+    (world / "elsewhere").mkdir()
+    monkeypatch.chdir(world / "elsewhere")
+    base, _ = records.replayed(world / "out.png")
+    assert base["content"]["image"] == str(world / "photo.png")
+
+
+def test_images_are_looked_for_here_then_beside_the_picture(tmp_path, monkeypatch):
+    beside, here = tmp_path / "beside", tmp_path / "here"
+    for name in (beside / "photo.png", beside / "first.png", beside / "noise", here / "photo.png"):
+        name.parent.mkdir(exist_ok=True)
+        name.touch()
+    monkeypatch.chdir(here)
+    found, _ = records.replayed(made(beside, init="first.png"))
+    assert found["content"]["image"] == "photo.png"
+    assert found["style"]["image"] == "art.png"  # nowhere: the message should name what was given
+    assert found["init"] == str(beside / "first.png")
+    found, _ = records.replayed(made(beside, content="sample:coffee", init="noise"))
+    assert (found["content"]["image"], found["init"]) == ("sample:coffee", "noise")
+
+
+def test_a_run_without_vgg_is_repeated_without_it(tmp_path):
+    assert records.replayed(made(tmp_path, encoder="dictionary"))[0]["weights"] == "dictionary"
+    assert records.replayed(made(tmp_path, weights="my.h5"))[0]["weights"] == "my.h5"
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
+def test_replay_of_any_other_picture(tmp_path, name):
+    images.write(tmp_path / name, np.zeros((4, 4, 3), np.float32))
+    with pytest.raises(ConfigError, match="no record of a run"):
+        records.replayed(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "record", ["", "mine", "3", "[1]", "{}", '{"config": {}}', '{"config": {}, "encoder": 3}']
+)
+def test_text_of_others_is_no_record(tmp_path, record):
+    with pytest.raises(ConfigError, match="no record of a run in it"):
+        records.replayed(damaged(tmp_path, record))
+
+
+@pytest.mark.parametrize("settings", ["{}", "null", '{"content": {}, "style": {}, "init": "noise"}'])
+def test_a_record_without_settings_is_no_record(tmp_path, settings):
+    with pytest.raises(ConfigError, match="no record of a run in it"):
+        records.replayed(damaged(tmp_path, f'{{"config": {settings}, "encoder": {{"name": "vgg19"}}}}'))
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"[", b"{}"])
+def test_files_of_others_beside_a_picture_are_no_record(tmp_path, text):
+    images.write(tmp_path / "out.jpg", np.zeros((2, 2, 3)))
+    (tmp_path / "out.json").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"no record of a run in out\.json beside it"):
+        records.replayed(tmp_path / "out.jpg")
+
+
+NOW = {
+    "versions": {"jax": "2", "numpy": "5"},
+    "inputs": {"content": "c1", "style": "s1"},
+    "encoder": {"source": "my.h5", "digest": "e1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("then", "wanted"),
+    [
+        (NOW, []),
+        ({}, []),
+        ({"versions": {"jax": "1", "numpy": "5"}}, ["jax is 2, was 1"]),
+        ({"versions": {"scipy": "1"}}, ["scipy is None, was 1"]),
+        ({"inputs": {"content": "c2", "style": "s1"}}, ["the content image has other pixels"]),
+        ({"inputs": {"content": "c1", "init": "i1"}}, []),
+        ({"encoder": {"source": "old.h5", "digest": "e2"}}, ["the network's weights are my.h5, were old.h5"]),
+        ({"encoder": {"source": "moved.h5", "digest": "e1"}}, []),
+        (
+            {
+                "versions": {"jax": "1", "numpy": "4"},
+                "inputs": {"content": "c2", "style": "s2"},
+                "encoder": {"source": "old.h5", "digest": "e2"},
+            },
+            [
+                *("jax is 2, was 1", "numpy is 5, was 4"),
+                *("the content image has other pixels", "the style image has other pixels"),
+                "the network's weights are my.h5, were old.h5",
+            ],
+        ),
+    ],
+)
+def test_differences(then, wanted):
+    assert records.differences(NOW, then) == wanted
+
+
+def test_numbers_that_are_not_finite_are_null_at_any_depth():
+    nan, inf = float("nan"), float("inf")
+    odd = {"a": nan, "b": [1.5, -inf, (inf, {"c": np.float64(nan)})], "d": (True, None, "nan")}
+    assert records.plain(odd) == {"a": None, "b": [1.5, None, [None, {"c": None}]], "d": [True, None, "nan"]}
+    assert math.isnan(odd["a"])  # what was given is as it was
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), ANY, max_size=4))
+@examples(max_examples=50)
+def test_any_record_is_json_and_keeps_its_finite_values(record):
+    def wrong(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    text = records.to_json(record).decode()
+    nulls = json.loads(json.dumps(record), parse_constant=lambda constant: None)
+    assert json.loads(text, parse_constant=wrong) == nulls == records.plain(record)
+    assert text.endswith("\n")
+
+
+def test_terms_are_summed_over_layers():
+    terms = {"content/conv4_2": 1.0, "style/conv1_1": 2.0, "style/conv2_1": 0.5}
+    assert records.by_kind(terms) == {"content": 1.0, "style": 2.5, "total_variation": 0.0}

@@ -1,0 +1,336 @@
+import errno
+import functools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from conftest import NARROW
+
+from nst_jax import config, images
+from nst_jax import files as nst_files
+from nst_jax.errors import ConfigError, ImageError, NstError, OutputError
+from nst_jax.pretrained import files as weights
+from nst_jax.runs import records
+from nst_jax.runs import single as run
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch, narrow, random):
+    """A folder with two pictures and a narrow network, in which runs take a moment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))
+    weights.write(tmp_path / "narrow.h5", narrow, source="test", sha256="", licence="CC0")
+    monkeypatch.setenv("NST_JAX_WEIGHTS", str(tmp_path / "narrow.h5"))
+    images.write(tmp_path / "photo.png", np.float32(random.uniform(size=(30, 40, 3))))
+    images.write(tmp_path / "art.png", np.float32(random.uniform(size=(25, 25, 3))))
+    return tmp_path
+
+
+def settings(**changes):
+    data = {"content": "photo.png", "style": "art.png", "output": "out.png", "size": 24}
+    data |= {"solver": {"evaluations": 6}, "network": {"normalised": False}}
+    return config.load(base=data | changes)
+
+
+def start(**changes):
+    return run.run(settings(**changes), say=lambda line: None)
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_run_leaves_a_picture_and_its_folder(world):
+    outcome = start(output={"image": "out.png", "save_every": 2})
+    assert outcome.status == "finished"
+    assert images.read("out.png").rgb.shape == (18, 24, 3)
+    assert names(world / "out.run") == [
+        *("config.yaml", "loss.svg", "metrics.jsonl", "picture.png", "result.json"),
+        *("step_000002.png", "step_000004.png", "step_000006.png", "steps.png"),
+    ]
+    assert (world / "out.png").read_bytes() == (world / "out.run" / "picture.png").read_bytes()
+    lines = [json.loads(line) for line in (world / "out.run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["evaluations"] == 6
+    assert lines[-1]["loss"] == pytest.approx(outcome.loss)
+    assert yaml.safe_load((world / "out.run" / "config.yaml").read_text())["size"] == 24
+    assert json.loads((world / "out.run" / "result.json").read_text())["result"]["status"] == "finished"
+    assert not list(world.glob("*.partial"))
+
+
+def test_the_strip_shows_the_steps_in_their_order(world):
+    start(output={"image": "out.png", "save_every": 2})
+    strip = images.read(world / "out.run" / "steps.png").rgb
+    last = images.resize(images.read(world / "out.run" / "step_000006.png").rgb, (192, 256))
+    right = strip[:, -320:]  # the last of three, somewhere in the right part of the strip
+    best = min(
+        np.abs(right[top : top + 192, left : left + 256] - last).mean()
+        for top in range(right.shape[0] - 192)
+        for left in range(0, 64)
+    )
+    assert best < 0.02
+    start(output={"image": "out.png", "save_every": 1}, solver={"evaluations": 30})
+    rows = images.read(world / "out.run" / "steps.png").rgb
+    assert rows.shape[0] > strip.shape[0]
+    start()
+    assert not (world / "out.run" / "steps.png").exists()
+
+
+def test_the_picture_carries_its_record(world):
+    start(seed=7)
+    record = json.loads(images.read_text("out.png")["nst_jax"])
+    assert record["config"]["seed"] == 7
+    assert {"jax", "jaxopt", "nst_jax", "python"} <= set(record["versions"])
+    assert record["encoder"]["licence"] == "CC0"
+    assert len(record["encoder"]["digest"]) == 64
+
+
+def test_two_runs_are_the_same_bytes(world):
+    start(init="noise")
+    first = (world / "out.png").read_bytes()
+    start(init="noise")
+    assert (world / "out.png").read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg"])
+def test_replay_gives_the_same_picture(world, name):
+    start(output=name, init={"content": 0.5, "noise": 0.5}, seed=3)
+    base, record = records.replayed(name)
+    base["output"]["image"] = "again.png" if name == "out.png" else "again.jpg"
+    again = config.load(base=base)
+    said = []
+    run.run(again, say=said.append, earlier=record)
+    assert said == []
+    np.testing.assert_array_equal(images.read(name).rgb, images.read(base["output"]["image"]).rgb)
+
+
+def test_a_second_run_replaces_its_own_record(world):
+    start(output="out.jpg")
+    start(output="out.jpg", seed=4)
+    assert records.replayed("out.jpg")[0]["seed"] == 4
+
+
+def test_replay_notices_what_has_changed(world):
+    start()
+    shutil.copy("art.png", "photo.png")
+    base, record = records.replayed("out.png")
+    record["versions"]["jax"] = "0.0.1"
+    record["encoder"] |= {"digest": "0", "source": "other.h5"}
+    base["output"]["image"] = "again.png"
+    found = []
+    run.run(config.load(base=base), say=found.append, earlier=record)
+    assert any("jax is" in line and "was 0.0.1" in line for line in found)
+    assert any("the content image has other pixels" in line for line in found)
+    assert any("the network's weights are test, were other.h5" in line for line in found)
+
+
+def test_alpha_is_put_back(world, random):
+    alpha = np.zeros((30, 40), np.float32)
+    alpha[:, 20:] = 1
+    images.write(world / "photo.png", np.float32(random.uniform(size=(30, 40, 3))), alpha=alpha)
+    start(size=40)
+    np.testing.assert_array_equal(images.read("out.png").alpha, alpha)
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tif"])
+def test_sixteen_bits(world, name):
+    start(output={"image": name, "bits": 16})
+    values = images.read(name).rgb.astype(np.float64) * 65535
+    np.testing.assert_allclose(values, values.round(), atol=0.01)
+    assert (values.round() % 257 != 0).any()
+
+
+def test_an_initial_image_from_a_file(world):
+    images.write(world / "first.png", np.ones((10, 10, 3), np.float32))
+    start(init="first.png", solver={"evaluations": 1})
+    np.testing.assert_allclose(images.read("out.png").rgb, 1, atol=1 / 255)
+
+
+def test_samples_by_name(world):
+    start(content="sample:coffee", style="sample:stained_glass", size=32)
+    assert images.read("out.png").rgb.shape == (21, 32, 3)
+
+
+def test_an_interrupted_run_saves_what_there_is(world):
+    outcome = run.run(settings(), callback=lambda p: True, say=lambda line: None)
+    assert outcome.status == "interrupted"
+    assert images.read("out.png").rgb.shape == (18, 24, 3)
+
+
+def test_a_shorter_run_leaves_no_steps_of_a_longer_one(world):
+    start(output={"image": "out.png", "save_every": 2})
+    start(output={"image": "out.png", "save_every": 3})
+    assert [n for n in names(world / "out.run") if n.startswith("step_")] == [
+        "step_000003.png",
+        "step_000006.png",
+    ]
+
+
+def test_files_of_the_user_in_the_folder_stay(world):
+    start()
+    (world / "out.run" / "notes.txt").write_text("mine")
+    start(seed=1)
+    assert (world / "out.run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_failing_run_destroys_nothing(world, monkeypatch):
+    start(output={"image": "out.png", "save_every": 2})
+    before = {p: p.read_bytes() for p in [world / "out.png", *(world / "out.run").iterdir()]}
+
+    def boom(progress):
+        if progress.evaluations >= 4:
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError):
+        run.run(
+            settings(seed=9, output={"image": "out.png", "save_every": 2}),
+            callback=boom,
+            say=lambda line: None,
+        )
+    assert {p: p.read_bytes() for p in before} == before
+    start(seed=9)  # what the failed run left is no hindrance
+    assert not list(world.glob("*.partial"))
+
+
+def test_no_space_left_in_the_middle(world, monkeypatch):
+    start()
+    before = (world / "out.png").read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nst_files.os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        start(seed=2)
+    assert (world / "out.png").read_bytes() == before
+
+
+def test_no_space_left_from_the_start(world, monkeypatch):
+    usage = type(shutil.disk_usage("."))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
+    with pytest.raises(OutputError, match="no space left"):
+        start(size=500)
+    assert not (world / "out.png").exists()
+    assert not (world / "out.run.partial").exists()
+
+
+def test_a_nan_keeps_the_first_image(world, narrow, monkeypatch):
+    monkeypatch.setattr("nst_jax.transfer.objective.content_loss", lambda F, P: F.sum() * np.nan)
+    outcome = start(seed=11, max_pixels=12345, size=23)  # settings of its own: a program compiled anew
+    assert outcome.status == "not finite"
+    assert "NaN" not in (world / "out.run" / "result.json").read_text()
+    assert "Infinity" not in (world / "out.run" / "metrics.jsonl").read_text()
+    assert images.read("out.png").rgb.shape[1] == 23
+
+
+def overwrite(world):
+    shutil.copy("photo.png", "out.png")
+    return {"content": "out.png"}
+
+
+def foreign(world):
+    (world / "out.run").mkdir()
+    (world / "out.run" / "diary.txt").write_text("dear diary")
+    return {}
+
+
+def foreign_json(world):
+    (world / "out.json").write_text('{"mine": 1}')
+    return {"output": "out.jpg"}
+
+
+def overwrite_init(world):
+    shutil.copy("photo.png", "out.png")
+    return {"init": "out.png"}
+
+
+MISTAKES = {
+    "missing": (ImageError, "gone.png", lambda w: {"content": "gone.png"}),
+    "folder as image": (ImageError, "w: is a folder", lambda w: (w / "w").mkdir() or {"style": "w"}),
+    "empty": (ImageError, "e.png", lambda w: (w / "e.png").write_bytes(b"") * 0 or {"style": "e.png"}),
+    "text": (ImageError, "t.png", lambda w: (w / "t.png").write_text("hello") * 0 or {"style": "t.png"}),
+    "init file": (ImageError, "gone.png", lambda w: {"init": "gone.png"}),
+    "bomb": (ImageError, "1,?200 pixels.*max_pixels", lambda w: {"max_pixels": 1000}),
+    "too small": (ImageError, "conv5_1 needs at least 16", lambda w: {"size": 10}),
+    "sample": (ImageError, "coffee", lambda w: {"content": "sample:cofee"}),
+    "no content": (ConfigError, "content.image: no content image", lambda w: {"content": {}}),
+    "zero": (NstError, "all weights are zero", lambda w: {"content": {"image": "photo.png", "weight": 0},
+                                                         "style": {"image": "art.png", "weight": 0}}),
+    "suffix": (ImageError, "gif", lambda w: {"output": "out.gif"}),
+    "bits": (ImageError, "16", lambda w: {"output": {"image": "out.jpg", "bits": 16}}),
+    "no folder": (OutputError, "the folder nowhere does not exist", lambda w: {"output": "nowhere/out.png"}),
+    "output is folder": (OutputError, "is a folder", lambda w: (w / "d.png").mkdir() or {"output": "d.png"}),
+    "weights": (NstError, "gone.h5", lambda w: {"weights": "gone.h5"}),
+    "overwrite": (OutputError, "is an input", overwrite),
+    "overwrite init": (OutputError, "is an input", overwrite_init),
+    "foreign json": (OutputError, "out.json: is not of an earlier run", foreign_json),
+    "foreign": (OutputError, "is not the folder of an earlier run", foreign),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_wrong_input_is_one_line_and_writes_nothing(world, mistake):
+    kind, phrase, make = MISTAKES[mistake]
+    changes = make(world)
+    before = {p: p.read_bytes() for p in world.rglob("*") if p.is_file()}
+    with pytest.raises(kind, match=phrase) as caught:
+        start(**changes)
+    assert "\n" not in str(caught.value)
+    assert {p: p.read_bytes() for p in world.rglob("*") if p.is_file()} == before
+    assert not list(world.glob("*.partial"))
+
+
+def test_folder_not_writable(world, monkeypatch):
+    monkeypatch.setattr(run.os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(OutputError, match="is not writable"):
+        start()
+
+
+# --- Patches and maps -----------------------------------------------------------------------------
+
+
+def drawn(name, height, width):
+    """Write a map of two labels, the upper half and the lower."""
+    colours = np.zeros((height, width, 3), np.float32)
+    colours[: height // 2] = (1, 0, 0)
+    images.write(name, colours)
+
+
+def patched(**changes):
+    style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]} | changes.pop("style", {})
+    changes = {"pyramid": {"levels": 2}} | changes
+    return settings(style=style, loss={"convention": "champandard2016"}, **changes)
+
+
+def test_a_run_on_patches_with_maps_and_its_replay(world):
+    drawn("photo_sem.png", 30, 40)
+    drawn("art_sem.png", 25, 25)
+    run.run(patched(), say=lambda line: None)
+    assert images.read("out.png").rgb.shape == (18, 24, 3)
+    lines = [json.loads(line) for line in (world / "out.run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["level"] for line in lines] == sorted(line["level"] for line in lines)
+    assert lines[-1]["evaluations"] == 12
+    base, record = records.replayed("out.png")
+    assert {"content_map", "style_map"} <= set(record["inputs"])
+    base["output"]["image"] = "again.png"
+    run.run(config.load(base=base), say=lambda line: None, earlier=record)
+    np.testing.assert_array_equal(images.read("out.png").rgb, images.read("again.png").rgb)
+
+
+def test_a_doodle_needs_no_content(world):
+    drawn("doodle.png", 20, 32)
+    drawn("art_sem.png", 25, 25)
+    said = []
+    config_ = patched(content={"map": "doodle.png"}, size=None, pyramid={"levels": 1})
+    outcome = run.run(config_, say=said.append)
+    assert outcome.status == "finished"
+    assert images.read("out.png").rgb.shape == (20, 32, 3)
+    assert said == []
+
+
+def test_a_map_is_not_overwritten(world):
+    drawn("photo_sem.png", 30, 40)
+    drawn("art_sem.png", 25, 25)
+    with pytest.raises(OutputError, match="is an input of this run"):
+        run.run(patched(output="photo_sem.png"))  # found beside photo.png

@@ -1,0 +1,272 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from nst_jax.errors import ConfigError
+from nst_jax.losses import patches
+from nst_jax.losses.conventions import CONVENTIONS
+from nst_jax.networks import vgg
+from nst_jax.transfer import objective
+
+CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1")
+SIZE = (24, 32, 3)
+
+
+@pytest.fixture
+def setting(narrow, random):
+    x, content, style = np.float32(random.normal(0, 60, (3, *SIZE)))
+    targets = objective.make_targets(narrow, content, style, content_layers=CONTENT, style_layers=STYLE)
+    features = [reference.vgg(narrow, image) for image in (x, content, style)]
+    return narrow, x, targets, features
+
+
+def pieces(features):
+    """C, S_l, N_l M_l and N_l of the papers for every layer, from plain NumPy."""
+    F, P, A = features
+    C = {n: np.mean((F[n] - P[n]) ** 2) for n in CONTENT}
+    M = {n: F[n].shape[0] * F[n].shape[1] for n in F}
+    S = {n: np.mean(((reference.gram(F[n]) - reference.gram(A[n])) / M[n]) ** 2) for n in STYLE}
+    N = {n: F[n].shape[2] for n in F}
+    return C, S, N, M
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_conventions_are_those_of_the_conversion_table(setting, name):
+    params, x, targets, features = setting
+    weights = objective.make_weights(
+        convention=name,
+        content=3.0,
+        style=7.0,
+        total_variation=0.0,
+        content_layers=CONTENT,
+        style_layers=STYLE,
+    )
+    value, terms = objective.loss(x, params, targets, weights, convention=name)
+    C, S, N, M = pieces(features)
+    c = "conv4_2"
+    content = {"gatys2016": 15 * C[c], "literal": N[c] * M[c] * C[c] / 2}.get(name, C[c])
+    share = 1 / 3 if name in ("gatys2016", "literal") else 1.0
+    plain = {"gatys2016": 0.25, "literal": 0.25, "champandard2016": 1.0}
+    factor = {n: plain.get(name, 1 / N[n] ** 2) for n in STYLE}
+    style = sum(share * factor[n] * S[n] for n in STYLE)
+    np.testing.assert_allclose(value, 3 * content + 7 * style, rtol=1e-4)
+    np.testing.assert_allclose(sum(terms.values()), value, rtol=1e-5)
+
+
+def test_literal_is_equations_1_4_5_and_7_as_printed(setting):
+    params, x, targets, (F, P, A) = setting
+    weights = objective.make_weights(
+        convention="literal",
+        content=2.0,
+        style=5.0,
+        content_layers=CONTENT,
+        style_layers=dict.fromkeys(STYLE, 0.2),
+    )
+    value, _ = objective.loss(x, params, targets, weights, convention="literal")
+    printed = 2 * reference.content_equation(F["conv4_2"], P["conv4_2"])
+    printed += 5 * sum(0.2 * reference.style_equation(F[n], A[n]) for n in STYLE)
+    np.testing.assert_allclose(value, printed, rtol=1e-4)
+
+
+def test_johnsons_smoothness_is_half_the_sum_and_others_the_mean(setting):
+    params, x, targets, _ = setting
+    total = np.sum((x[1:] - x[:-1]) ** 2.0) + np.sum((x[:, 1:] - x[:, :-1]) ** 2.0)
+    for name, wanted in (("johnson", 1e-3 * total / 2), ("gatys2016", 1e-3 * total / x.size)):
+        weights = objective.make_weights(
+            convention=name,
+            content=0.0,
+            style=0.0,
+            total_variation=1e-3,
+            content_layers=CONTENT,
+            style_layers=STYLE,
+        )
+        value, _ = objective.loss(x, params, targets, weights, convention=name)
+        np.testing.assert_allclose(value, wanted, rtol=1e-4)
+
+
+def test_defaults_are_the_published_ones():
+    weights = objective.make_weights()
+    assert weights.content / weights.style == pytest.approx(1e-3)  # Fig. 3
+    assert weights.total_variation == 0
+    assert weights.style_layers == dict.fromkeys(["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"], 0.2)
+    johnson = objective.make_weights(convention="johnson")
+    assert (johnson.content, johnson.style, johnson.total_variation) == (5.0, 100.0, 1e-3)
+    assert set(johnson.style_layers.values()) == {1.0}
+
+
+def test_images_of_other_sizes_can_be_the_style(narrow, random):
+    content, style = np.float32(random.normal(size=(24, 24, 3))), np.float32(random.normal(size=(40, 17, 3)))
+    targets = objective.make_targets(narrow, content, style, content_layers=CONTENT, style_layers=STYLE)
+    value, _ = objective.loss(
+        content,
+        narrow,
+        targets,
+        objective.make_weights(content_layers=CONTENT, style_layers=STYLE),
+    )
+    assert np.isfinite(value)
+
+
+def test_gradient_of_the_image_agrees_with_finite_differences(narrow, random):
+    x, content, style, direction = random.normal(0, 60, (4, *SIZE))
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
+        targets = objective.make_targets(params, content, style, content_layers=CONTENT, style_layers=STYLE)
+        weights = objective.make_weights(total_variation=0.1, content_layers=CONTENT, style_layers=STYLE)
+        f = lambda x: objective.loss(jnp.asarray(x), params, targets, weights)[0]
+        step = 1e-6
+        numeric = (f(x + step * direction) - f(x - step * direction)) / (2 * step)
+        slope = jnp.vdot(jax.grad(f)(jnp.asarray(x)), direction)
+        np.testing.assert_allclose(slope, numeric, rtol=1e-5)
+
+
+def test_weights_are_leaves_and_do_not_compile_again(setting):
+    params, x, targets, _ = setting
+    traces = []
+
+    @jax.jit
+    def f(weights):
+        traces.append(1)
+        return objective.loss(x, params, targets, weights)[0]
+
+    layers = {"content_layers": CONTENT, "style_layers": STYLE}
+    values = [f(objective.make_weights(content=c, style=s, **layers)) for c, s in ((1.0, 2.0), (3.0, 4.0))]
+    assert len(traces) == 1
+    assert values[0] != values[1]
+    leaves, tree = jax.tree.flatten(objective.make_weights(**layers))
+    assert len(leaves) == 4 + len(CONTENT) + len(STYLE)
+    assert jax.tree.unflatten(tree, leaves) == objective.make_weights(**layers)
+
+
+def test_a_sweep_over_weights_equals_a_loop(setting):
+    params, x, targets, _ = setting
+    layers = {"content_layers": CONTENT, "style_layers": STYLE}
+    lanes = [objective.make_weights(style=s, **layers) for s in (0.0, 1.0, 1e3)]
+    stacked = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *[jax.tree.map(jnp.float32, lane) for lane in lanes]
+    )
+    swept = jax.vmap(lambda w: objective.loss(x, params, targets, w)[0])(stacked)
+    np.testing.assert_allclose(swept, [objective.loss(x, params, targets, w)[0] for w in lanes], rtol=1e-5)
+
+
+def test_unknown_layer():
+    with pytest.raises(ConfigError, match="conv9_1"):
+        objective.make_weights(style_layers=["conv9_1"])
+
+
+@pytest.mark.parametrize(
+    ("recompute", "pool", "size"),
+    [(1, "avg", (64, 16)), (2, "max", (67, 21))],
+)
+def test_features_computed_again_give_the_same_loss_and_gradient(
+    narrow, random, monkeypatch, recompute, pool, size
+):
+    monkeypatch.setattr(objective, "STRIP_POSITIONS", 1)  # the shortest strips
+    x, content, style = random.normal(0, 60, (3, *size, 3))
+    layers = {"content_layers": CONTENT, "style_layers": ("conv1_1", "conv1_2", "conv2_1", "conv4_1")}
+    weights = objective.make_weights(**layers)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
+        x, content, style = map(jnp.asarray, (x, content, style))
+        targets = objective.make_targets(params, content, style, pool=pool, **layers)
+        run = lambda x, recompute: objective.loss(
+            x, params, targets, weights, pool=pool, recompute=recompute
+        )[0]
+        wanted, slope = jax.value_and_grad(run)(x, 0)
+        found, again = jax.value_and_grad(run)(x, recompute)
+        np.testing.assert_allclose(found, wanted, rtol=1e-10)
+        np.testing.assert_allclose(again, slope, rtol=1e-8, atol=1e-12 * float(abs(slope).max()))
+
+
+def test_blocks_in_strips_keep_nothing_of_their_size(narrow):
+    """The first block's features, at full resolution, are not among what the gradient needs."""
+    weights = objective.make_weights(content_layers=CONTENT, style_layers=STYLE)
+    x = jnp.zeros((128, 64, 3))
+    targets = objective.make_targets(narrow, x, x, content_layers=CONTENT, style_layers=STYLE)
+
+    def largest(recompute):
+        f = lambda x: objective.loss(x, narrow, targets, weights, recompute=recompute)[0]
+        _, pull = jax.vjp(f, x)
+        return max(leaf.size for leaf in jax.tree.leaves(pull))
+
+    assert largest(0) >= 128 * 64 * 4
+    assert largest(2) == x.size
+
+
+def test_narrow_features_have_wide_sums(narrow, random):
+    """bfloat16: targets and loss are float32, and the loss is that of float32 but for its few bits."""
+    x, content, style = np.float32(random.normal(0, 60, (3, *SIZE)))
+    layers = {"content_layers": CONTENT, "style_layers": STYLE}
+    weights = objective.make_weights(**layers)
+    values = {}
+    for dtype in (None, jnp.bfloat16):
+        params = vgg.prepared(narrow, deepest="conv4_2", dtype=dtype)
+        targets = objective.make_targets(params, content, style, dtype=dtype, **layers)
+        assert {leaf.dtype for leaf in jax.tree.leaves(targets)} == {np.dtype("float32")}
+        (values[dtype], _), grad = jax.value_and_grad(objective.loss, has_aux=True)(
+            x, params, targets, weights, dtype=dtype
+        )
+        assert grad.dtype == np.float32
+    np.testing.assert_allclose(values[jnp.bfloat16], values[None], rtol=0.03)
+
+
+def test_lanes_in_strips_equal_single_runs(narrow, random, monkeypatch):
+    monkeypatch.setattr(objective, "STRIP_POSITIONS", 1)
+    xs, content = (
+        np.float32(random.normal(0, 60, (3, 64, 20, 3))),
+        np.float32(random.normal(0, 60, (64, 20, 3))),
+    )
+    weights = objective.make_weights(content_layers=CONTENT, style_layers=STYLE)
+    targets = objective.make_targets(
+        narrow, content, content[::-1], content_layers=CONTENT, style_layers=STYLE
+    )
+    slope = jax.grad(lambda x: objective.loss(x, narrow, targets, weights, recompute=2)[0])
+    wanted = jnp.stack([slope(x) for x in xs])
+    np.testing.assert_allclose(jax.vmap(slope)(xs), wanted, rtol=1e-3, atol=1e-4 * float(abs(wanted).max()))
+
+
+def test_a_guided_gram_matrix_is_that_of_the_region_alone(setting, random):
+    params, x, targets, (F, _, A) = setting
+    guides = np.zeros((24, 32, 3), np.float32)
+    guides[:8, :, 0] = guides[8:, :, 1] = 1  # and a region that is nowhere
+    weights = objective.make_weights(content=0.0, style=7.0, content_layers=(), style_layers=("conv1_1",))
+    style = {"conv1_1": A["conv1_1"]}
+    found = objective.guided_targets(style, guides, guides)
+    np.testing.assert_allclose(found["conv1_1"].shares, [0.5, 0.5, 0])
+    guided = objective.Targets({}, found)
+    value, _ = objective.loss(x, params, guided, weights, kind="guided_gram")
+    rows = [slice(0, 8), slice(8, 24)]
+    parts = [
+        np.mean(np.square(reference.gram(F["conv1_1"][r]) - reference.gram(A["conv1_1"][r])))
+        / (len(F["conv1_1"][r]) * 32) ** 2
+        for r in rows
+    ]
+    np.testing.assert_allclose(value, 7 * 0.25 * np.mean(parts), rtol=1e-4)
+    whole = objective.guided_targets(style, guides[..., :1] * 0 + 1, guides[..., :1] * 0 + 1)
+    one, _ = objective.loss(x, params, objective.Targets({}, whole), weights, kind="guided_gram")
+    plain = objective.Targets({}, {"conv1_1": targets.style["conv1_1"]})
+    np.testing.assert_allclose(one, objective.loss(x, params, plain, weights)[0], rtol=1e-4)
+
+
+def test_patch_terms_are_those_of_the_layers_features(setting, random):
+    params, x, _, (F, _, A) = setting
+    maps = np.float32(random.random((2, 24, 32, 2)))
+    layers = ("conv2_1", "conv3_1")
+    style = objective.patch_targets([{name: A[name] for name in layers}], maps[:1], maps[1])
+    weights = objective.make_weights(
+        convention="champandard2016",
+        content_layers=(),
+        style_layers=dict(zip(layers, (1.0, 0.5), strict=True)),
+    )
+    targets = objective.Targets({}, style)
+    value, terms = objective.loss(x, params, targets, weights, convention="champandard2016", kind="patch")
+    for name, weight in zip(layers, (50.0, 25.0), strict=True):
+        small = maps[0]
+        for _ in range(int(name[4]) - 1):
+            small = small.reshape(len(small) // 2, 2, -1, 2, 2).mean((1, 3))
+        balance = np.sqrt(np.sum(A[name] ** 2) / np.sum(small**2)) / 50
+        np.testing.assert_allclose(style[name].sources[0].map, balance * small, rtol=1e-4)
+        wanted = patches.patch_loss(F[name], style[name], 50.0)
+        np.testing.assert_allclose(terms[f"style/{name}"], weight * wanted, rtol=1e-3)
+    np.testing.assert_allclose(value, sum(terms.values()), rtol=1e-5)
