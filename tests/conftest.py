@@ -1,17 +1,18 @@
+import functools
 import os
 
 import jax
 import numpy as np
 import pytest
 from hypothesis import settings
+from makers import NARROW
 
+from nst_jax import images
 from nst_jax.networks import vgg
+from nst_jax.pretrained import files as weights
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
-
-NARROW = ((2, 4), (2, 4), (4, 6), (4, 6), (4, 6))
-"""VGG-19's names with a handful of channels."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +38,15 @@ def real_weights():
     if not path or not os.path.exists(path):
         pytest.skip("needs real VGG-19 weights in $NST_JAX_WEIGHTS")
     return path
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch, narrow, random):
+    """A folder with two pictures and a narrow network, in which runs take a moment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))
+    weights.write(tmp_path / "narrow.h5", narrow, source="test", sha256="", licence="CC0")
+    monkeypatch.setenv("NST_JAX_WEIGHTS", str(tmp_path / "narrow.h5"))
+    images.write(tmp_path / "photo.png", np.float32(random.uniform(size=(30, 40, 3))))
+    images.write(tmp_path / "art.png", np.float32(random.uniform(size=(25, 25, 3))))
+    return tmp_path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_caffe import model_bytes, random_layers
+from weight_files import model_bytes, random_layers
 
 from nst_jax.networks.layers import kernel_shapes
 from nst_jax.pretrained import files as weights

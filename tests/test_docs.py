@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import NARROW
+from makers import NARROW
 
 from nst_jax import config
 from nst_jax.pretrained import builtin as dictionary

@@ -3,8 +3,7 @@ import re
 import signal
 
 import pytest
-from test_cli import nst
-from test_run import world  # noqa: F401 (a fixture)
+from makers import nst
 
 from nst_jax import cli, config
 from nst_jax.cli import sweep as command
@@ -16,7 +15,7 @@ ARGUMENTS += ["--set", "network.normalised=false"]
 AXES = ["--axis", "style.weight=[1e1, 1e3]", "--axis", "seed={linspace: [0, 2, 3]}", "--init", "noise"]
 
 
-def test_a_sweep_without_any_yaml(world, capsys):  # noqa: F811
+def test_a_sweep_without_any_yaml(world, capsys):
     assert cli.run([*ARGUMENTS, *AXES, "--output", "mine"]) == 0
     out, err = capsys.readouterr()
     assert re.fullmatch(
@@ -28,7 +27,7 @@ def test_a_sweep_without_any_yaml(world, capsys):  # noqa: F811
     assert (world / "mine" / "index.html").exists()
 
 
-def test_shards_and_collecting(world, capsys):  # noqa: F811
+def test_shards_and_collecting(world, capsys):
     assert cli.run([*ARGUMENTS, *AXES, "--shard", "1/2"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("sweep: 3 of 6 cells done")
@@ -41,7 +40,7 @@ def test_shards_and_collecting(world, capsys):  # noqa: F811
     assert capsys.readouterr().err == ""
 
 
-def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):  # noqa: F811
+def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):
     before = sorted(world.iterdir())
     assert cli.run([*ARGUMENTS, "--axis", "size=[24, 32]", "--axis", "seed=[1, 2, 3]", "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -51,7 +50,7 @@ def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):  #
     assert sorted(world.iterdir()) == before
 
 
-def test_a_config_with_flags_over_it(world, capsys):  # noqa: F811
+def test_a_config_with_flags_over_it(world, capsys):
     text = "content: photo.png\nstyle: art.png\nsize: 24\nsweep: {axes: {seed: [1, 2]}, folder: a}\n"
     (world / "my.yaml").write_text(text)
     flags = ["--output", "b", "--max-parallel", "3", "--axis", "size=[20, 22, 24]", "--print-config"]
@@ -115,7 +114,7 @@ def test_ctrl_c_and_going_on(capsys, monkeypatch):
         (["sweep", "--save-every", "3"], "nst-jax sweep --help"),
     ],
 )  # fmt: skip
-def test_wrong_input_is_one_line(world, capsys, arguments, phrase):  # noqa: F811
+def test_wrong_input_is_one_line(world, capsys, arguments, phrase):
     (world / "foreign").mkdir()
     (world / "foreign" / "letter.txt").write_text("dear")
     before = sorted(world.rglob("*"))

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from test_run import world  # noqa: F401 (a fixture)
+from makers import nst
 
 from nst_jax import cli, config, images
 from nst_jax.__main__ import main
@@ -19,12 +19,7 @@ ARGUMENTS = ["--content", "photo.png", "--style", "art.png", "--size", "24", "--
 ARGUMENTS += ["--set", "network.normalised=false"]
 
 
-def nst(*arguments, **options):
-    command = [sys.executable, "-m", "nst_jax", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
-
-
-def test_a_picture_without_any_yaml(world, capsys):  # noqa: F811
+def test_a_picture_without_any_yaml(world, capsys):
     assert cli.run([*ARGUMENTS, "--output", "mine.png"]) == 0
     out, err = capsys.readouterr()
     assert re.fullmatch(
@@ -34,7 +29,7 @@ def test_a_picture_without_any_yaml(world, capsys):  # noqa: F811
     assert images.read("mine.png").rgb.shape == (18, 24, 3)
 
 
-def test_flags_and_assignments_over_a_config(world, capsys):  # noqa: F811
+def test_flags_and_assignments_over_a_config(world, capsys):
     (world / "my.yaml").write_text("content: nowhere.png\nstyle: {image: art.png, weight: 5}\nsize: 99\n")
     flags = ["--content-weight", "1e-2", "--init", "{content: 1, noise: 3}", "--set", "solver.kind=adam"]
     assert cli.run(["--config", "my.yaml", "--content", "a.png", *flags, "--print-config"]) == 0
@@ -46,7 +41,7 @@ def test_flags_and_assignments_over_a_config(world, capsys):  # noqa: F811
     assert (found.init, found.solver.kind) == ({"content": 0.25, "noise": 0.75}, "adam")
 
 
-def test_replay_repeats_and_does_not_overwrite(world, capsys):  # noqa: F811
+def test_replay_repeats_and_does_not_overwrite(world, capsys):
     assert cli.run([*ARGUMENTS, "--init", "noise", "--seed", "5"]) == 0
     before = (world / "out.png").read_bytes()
     assert cli.run(["--replay", "out.png"]) == 0
@@ -57,7 +52,7 @@ def test_replay_repeats_and_does_not_overwrite(world, capsys):  # noqa: F811
     assert "more.png: finished after 6" in capsys.readouterr().out
 
 
-def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch):  # noqa: F811
+def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch):
     real = transfer.run_progress
 
     def impatient(budget):
@@ -75,7 +70,7 @@ def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch):  # no
     assert (world / "out_more.png").exists()
 
 
-def test_stdout_is_for_results_and_the_terminal_for_progress(world, monkeypatch, capsys):  # noqa: F811
+def test_stdout_is_for_results_and_the_terminal_for_progress(world, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert cli.run(ARGUMENTS) == 0
@@ -85,13 +80,13 @@ def test_stdout_is_for_results_and_the_terminal_for_progress(world, monkeypatch,
     assert "content" in err
 
 
-def test_a_loss_that_is_not_finite_is_exit_code_1(world, monkeypatch):  # noqa: F811
+def test_a_loss_that_is_not_finite_is_exit_code_1(world, monkeypatch):
     monkeypatch.setattr("nst_jax.transfer.objective.content_loss", lambda F, P: F.sum() * np.nan)
     assert cli.run([*ARGUMENTS, "--size", "22"]) == 1
     assert (world / "out.png").exists()
 
 
-def test_bugs_keep_their_traceback(world, monkeypatch):  # noqa: F811
+def test_bugs_keep_their_traceback(world, monkeypatch):
     monkeypatch.setattr("nst_jax.runs.inputs.read_inputs", lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.run(ARGUMENTS)
@@ -173,7 +168,7 @@ def test_print_config_into_a_closed_pipe():
     assert "Traceback" not in shown.stderr
 
 
-def test_weights_show_and_verify(world, capsys, monkeypatch):  # noqa: F811
+def test_weights_show_and_verify(world, capsys, monkeypatch):
     for module, name in ((weights, "describe"), (downloads, "verify")):
         monkeypatch.setattr(module, name, lambda path, name=name: f"{name} {path}")
     assert cli.run(["weights", "show"]) == 0
@@ -210,7 +205,7 @@ def test_the_real_network_end_to_end(real_weights, tmp_path):
     assert share < 20, (done.stdout, time.time() - begun)
 
 
-def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):  # noqa: F811
+def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):
     before = sorted(world.iterdir())
     assert cli.run([*ARGUMENTS, "--dry-run"]) == 0
     said = capsys.readouterr().out

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from test_config import errors, load_text
+from makers import errors, load_text
 
 from nst_jax import config
 from nst_jax.errors import ConfigError

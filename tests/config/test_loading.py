@@ -5,23 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from makers import errors, load_text
 
 from nst_jax import config
 from nst_jax.errors import ConfigError
 
-ROOT = Path(__file__).parent.parent
-
-
-def load_text(tmp_path, text, **options):
-    file = tmp_path / "my.yaml"
-    file.write_text(text)
-    return config.load(file, **options)
-
-
-def errors(tmp_path, text, **options):
-    with pytest.raises(ConfigError) as caught:
-        load_text(tmp_path, text, **options)
-    return [line.replace(f"{tmp_path}/", "") for line in str(caught.value).splitlines()]
+ROOT = Path(__file__).parents[2]
 
 
 def test_no_config_is_the_defaults(tmp_path):

@@ -259,5 +259,5 @@ def test_a_style_moves_into_the_content(params):
 
 
 def test_import_reads_no_pictures():
-    code = "import sys, nst_jax.dictionary; sys.exit('skimage' in sys.modules)"
+    code = "import sys, nst_jax.pretrained.builtin; sys.exit('skimage' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

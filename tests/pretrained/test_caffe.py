@@ -1,113 +1,13 @@
 """Caffe models, against the protobuf package with a schema built at run time as the independent writer."""
 
-import functools
-
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from weight_files import model_bytes, net_parameter, random_layers
 
 from nst_jax.errors import WeightsError
 from nst_jax.pretrained.caffe import read_caffemodel
-
-Field = descriptor_pb2.FieldDescriptorProto
-
-SCHEMA = {
-    "BlobShape": [("dim", 1, "INT64", "packed")],
-    "BlobProto": [
-        ("num", 1, "INT32", ""),
-        ("channels", 2, "INT32", ""),
-        ("height", 3, "INT32", ""),
-        ("width", 4, "INT32", ""),
-        ("data", 5, "FLOAT", "packed"),
-        ("diff", 6, "FLOAT", "packed"),
-        ("shape", 7, "BlobShape", ""),
-        ("double_data", 8, "DOUBLE", "packed"),
-    ],
-    "V1LayerParameter": [
-        ("bottom", 2, "STRING", "repeated"),
-        ("top", 3, "STRING", "repeated"),
-        ("name", 4, "STRING", ""),
-        ("type", 5, "UINT32", ""),
-        ("blobs", 6, "BlobProto", "repeated"),
-        ("blobs_lr", 7, "FLOAT", "repeated"),
-    ],
-    "LayerParameter": [
-        ("name", 1, "STRING", ""),
-        ("type", 2, "STRING", ""),
-        ("bottom", 3, "STRING", "repeated"),
-        ("top", 4, "STRING", "repeated"),
-        ("blobs", 7, "BlobProto", "repeated"),
-    ],
-    "NetParameter": [
-        ("name", 1, "STRING", ""),
-        ("layers", 2, "V1LayerParameter", "repeated"),
-        ("input", 3, "STRING", "repeated"),
-        ("input_dim", 4, "INT32", "repeated"),
-        ("layer", 100, "LayerParameter", "repeated"),
-    ],
-}
-TYPES = {"V1": {"Convolution": 4, "InnerProduct": 14, "ReLU": 18}, "V2": None}
-
-
-@functools.cache
-def net_parameter(*, packed=True):
-    file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
-    for message, fields in SCHEMA.items():
-        added = file.message_type.add(name=message)
-        for name, number, kind, label in fields:
-            field = added.field.add(name=name, number=number)
-            field.label = Field.LABEL_REPEATED if label else Field.LABEL_OPTIONAL
-            if kind in SCHEMA:
-                field.type, field.type_name = Field.TYPE_MESSAGE, f".caffe.{kind}"
-            else:
-                field.type = Field.Type.Value(f"TYPE_{kind}")
-            if label == "packed":
-                field.options.packed = packed
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
-
-
-def random_layers(blocks, *, seed=0):
-    """Return kernels in Caffe's order, (out, in, 3, 3), and biases."""
-    random = np.random.default_rng(seed)
-    layers, before = {}, 3
-    for block, (convs, channels) in enumerate(blocks, 1):
-        for index in range(1, convs + 1):
-            kernel = random.standard_normal((channels, before, 3, 3)).astype(np.float32)
-            layers[f"conv{block}_{index}"] = kernel, random.standard_normal(channels).astype(np.float32)
-            before = channels
-    return layers
-
-
-def model_bytes(layers, *, generation="V1", legacy=True, packed=True, double=False, dense=True):
-    """Return a Caffe model with a ReLU after each convolution and a fully connected layer at the end."""
-    net = net_parameter(packed=packed)(name="VGG", input=["data"], input_dim=[10, 3, 224, 224])
-    for name, arrays in layers.items():
-        add_layer(net, name, "Convolution", arrays, generation, legacy, double)
-        add_layer(net, name.replace("conv", "relu"), "ReLU", (), generation, legacy, double)
-    if dense:
-        arrays = np.ones((5, 7), np.float32), np.ones(5, np.float32)
-        add_layer(net, "fc6", "InnerProduct", arrays, generation, legacy, double)
-    return net.SerializeToString()
-
-
-def add_layer(net, name, kind, arrays, generation, legacy, double):
-    layer = net.layers.add() if generation == "V1" else net.layer.add()
-    layer.name, layer.type = name, TYPES["V1"][kind] if generation == "V1" else kind
-    layer.bottom.append("before")
-    layer.top.append(name)
-    if generation == "V1":
-        layer.blobs_lr.extend([1.0, 2.0])
-    for array in arrays:
-        blob = layer.blobs.add()
-        if legacy:
-            blob.num, blob.channels, blob.height, blob.width = (1,) * (4 - array.ndim) + array.shape
-        else:
-            blob.shape.dim.extend(array.shape)
-        (blob.double_data if double else blob.data).extend(array.ravel().tolist())
 
 
 def assert_equal(found, layers):

@@ -12,8 +12,7 @@ import time
 import warnings
 
 import pytest
-from test_caffe import model_bytes
-from test_weights import BLOCKS, DIGEST, LAYERS, assert_params, keras_bytes
+from weight_files import BLOCKS, DIGEST, LAYERS, assert_params, keras_bytes, model_bytes
 
 from nst_jax.errors import WeightsError
 from nst_jax.networks import layers
@@ -293,6 +292,6 @@ def test_verify(tmp_path, monkeypatch):
 
 
 def test_importing_does_not_load_what_only_downloads_need():
-    program = "import sys, nst_jax.downloads; print({'pooch', 'requests'} & set(sys.modules))"
+    program = "import sys, nst_jax.pretrained.downloads; print({'pooch', 'requests'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

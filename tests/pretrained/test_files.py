@@ -14,48 +14,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
-from test_caffe import model_bytes, random_layers
+from weight_files import BLOCKS, DIGEST, LAYERS, PARAMS, assert_params, keras_bytes, model_bytes
 
 from nst_jax.errors import OutputError, WeightsError
 from nst_jax.networks import layers, vgg
 from nst_jax.pretrained import files as weights
 
 REAL = os.environ.get("NST_JAX_WEIGHTS")
-BLOCKS = ((2, 3), (1, 4))
-LAYERS = random_layers(BLOCKS)  # in Caffe's and torch's order, (out, in, 3, 3)
-PARAMS = {n: {"kernel": k.transpose(2, 3, 1, 0), "bias": b} for n, (k, b) in LAYERS.items()}
-DIGEST = hashlib.sha256(
-    b"".join(np.ascontiguousarray(a).tobytes() for layer in PARAMS.values() for a in layer.values())
-).hexdigest()
-
-
-def keras_bytes(layers=PARAMS, *, style="1.2", root="", dense=True, **options):
-    """Return an HDF5 file as Keras writes it, with input and pooling layers."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        top = file.create_group(root) if root else file
-        names = []
-        for name, layer in layers.items():
-            block, index = name.removeprefix("conv").split("_")
-            keras = f"block{block}_conv{index}" if "_" in name and name.startswith("conv") else name
-            names.append(keras)
-            pattern = f"{keras}_{{}}_1:0" if style == "1.2" else f"{keras}/{{}}:0"
-            parts = dict(
-                zip(("W", "b") if style == "1.2" else ("kernel", "bias"), layer.values(), strict=True)
-            )
-            group = top.create_group(keras)
-            group.attrs["weight_names"] = [pattern.format(part).encode() for part in parts]
-            for part, array in parts.items():
-                group.create_dataset(pattern.format(part), data=array, **(options if array.ndim == 4 else {}))
-        empty = ["input_1", "block1_pool"]
-        for name in empty:
-            top.create_group(name).attrs["weight_names"] = np.empty(0, "S1")
-        if dense:
-            names.append("fc1")
-            top.create_group("fc1").attrs["weight_names"] = [b"fc1/kernel:0", b"fc1/bias:0"]
-            top["fc1"]["fc1/kernel:0"], top["fc1"]["fc1/bias:0"] = np.ones((4, 5)), np.ones(5)
-        top.attrs["layer_names"] = [name.encode() for name in [empty[0], *names, empty[1]]]
-    return buffer.getvalue()
 
 
 def torch_state(stems, *, dense=True):
@@ -89,15 +54,6 @@ CONTAINERS = {
     "caffe V1": ("caffe", model_bytes(LAYERS)),
     "caffe V2": ("caffe", model_bytes(LAYERS, generation="V2", legacy=False)),
 }
-
-
-def assert_params(params):
-    assert list(params) == list(PARAMS)
-    for name, layer in PARAMS.items():
-        assert params[name].keys() == layer.keys()
-        for part, array in layer.items():
-            np.testing.assert_array_equal(params[name][part], array)
-            assert params[name][part].dtype == np.float32
 
 
 @pytest.mark.parametrize("container", CONTAINERS)

@@ -3,7 +3,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from conftest import NARROW
+from makers import NARROW
 
 from nst_jax.errors import WeightsError
 from nst_jax.networks import vgg

@@ -9,7 +9,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import reference
-from conftest import NARROW
+from makers import NARROW
 from PIL import Image
 
 from nst_jax import cli

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_run import world  # noqa: F401 (a fixture)
 
 from nst_jax import cli, config, images
 from nst_jax.errors import ConfigError, OutputError
@@ -13,7 +12,7 @@ from nst_jax.samples import works
 
 pytestmark = pytest.mark.usefixtures("world")
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "papers"
+CONFIGS = Path(__file__).parents[2] / "configs" / "papers"
 QUICK = {"size": ("--size", 32), "solver.evaluations": ("--evaluations", 2)}
 PAIR = ("gatys2016_fig4", "gatys2016_fig5")
 
@@ -22,9 +21,7 @@ PAIR = ("gatys2016_fig4", "gatys2016_fig5")
 def _painted(monkeypatch, random):
     """Small samples instead of those that take seconds to paint."""
     small = np.float32(random.uniform(size=(30, 40, 3)))
-    monkeypatch.setattr(
-        "nst_jax.samples.catalogue.load", lambda name: small if "sem" not in name else np.round(small)
-    )
+    monkeypatch.setattr("nst_jax.samples.load", lambda name: small if "sem" not in name else np.round(small))
     monkeypatch.setenv("NST_JAX_CACHE", "cache")
 
 
@@ -80,7 +77,7 @@ def test_the_order_of_the_page():
     assert figures.described().count("\n") == len(names) - 1
 
 
-def test_figures_and_their_page(world):  # noqa: F811
+def test_figures_and_their_page(world):
     outcome, said = render(*PAIR)
     assert (outcome.figures, outcome.done, outcome.interrupted) == (2, 2, False)
     text = outcome.page.read_text()
@@ -100,7 +97,7 @@ def test_figures_and_their_page(world):  # noqa: F811
     assert not any("work:" in line for line in said)
 
 
-def test_the_users_pictures_are_taken(world, random):  # noqa: F811
+def test_the_users_pictures_are_taken(world, random):
     for name in ("neckarfront.png", "jesuiten_iii.png"):
         images.write(world / name, np.float32(random.uniform(size=(20, 30, 3))))
     outcome, said = render(PAIR[1], flags={"images": ("--images", str(world))})
@@ -143,7 +140,7 @@ def test_mistakes_are_one_line(names, flags, kind, phrase):
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_of_other_settings_is_left_alone(world):  # noqa: F811
+def test_a_folder_of_other_settings_is_left_alone(world):
     outcome, _ = render(PAIR[1])
     before = outcome.page.read_bytes()
     with pytest.raises(OutputError, match=f"{PAIR[1]}: .*other settings: size is 24, was 32"):
@@ -151,7 +148,7 @@ def test_a_folder_of_other_settings_is_left_alone(world):  # noqa: F811
     assert outcome.page.read_bytes() == before
 
 
-def test_the_command(world, capsys):  # noqa: F811
+def test_the_command(world, capsys):
     line = [PAIR[1], "--size", "32", "--evaluations", "1", "--set", "network.normalised=false"]
     assert cli.run(["figures", *line]) == 0
     assert "figures-32/index.html: 1 of 1 figures" in capsys.readouterr().out

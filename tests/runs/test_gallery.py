@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_run import world  # noqa: F401 (a fixture)
-from test_sweep import paint, settings
+from makers import paint_sweep, sweep_settings
 
 from nst_jax import config, images
 from nst_jax.errors import OutputError
@@ -21,9 +20,9 @@ def shown(folder):
     return json.loads(data)
 
 
-def test_the_page_holds_every_cell(world):  # noqa: F811
+def test_the_page_holds_every_cell(world):
     axes = [{"style.weight": [10.0, 1e-5], "title": "β"}, {"seed": [3, 4], "labels": ["one", "two"]}]
-    outcome, _ = paint(settings(axes=axes, init="noise"))
+    outcome, _ = paint_sweep(sweep_settings(axes=axes, init="noise"))
     data = shown(world / "grid")
     assert data["title"] == "photo × art"
     assert data["axes"] == [
@@ -46,15 +45,15 @@ def test_the_page_holds_every_cell(world):  # noqa: F811
     assert outcome.collection.best.endswith(("seed 3", "seed 4"))
 
 
-def test_what_is_swept_is_no_fact_and_no_title(world):  # noqa: F811
-    paint(settings(axes={"style": ["art.png", "photo.png"]}))
+def test_what_is_swept_is_no_fact_and_no_title(world):
+    paint_sweep(sweep_settings(axes={"style": ["art.png", "photo.png"]}))
     data = shown(world / "grid")
     assert data["title"] == "photo × several styles"
     assert "style" not in data["facts"]
 
 
-def test_collecting_needs_the_folder_only(world):  # noqa: F811
-    paint(settings())
+def test_collecting_needs_the_folder_only(world):
+    paint_sweep(sweep_settings())
     before = {name: (world / "grid" / name).read_bytes() for name in ("sheet.png", "index.html")}
     for name in (*before, "../photo.png", "../art.png", "../narrow.h5"):
         (world / "grid" / name).unlink()
@@ -63,8 +62,8 @@ def test_collecting_needs_the_folder_only(world):  # noqa: F811
     assert (world / "grid" / "sheet.png").read_bytes() == before["sheet.png"]
 
 
-def test_missing_damaged_and_failed_cells(world):  # noqa: F811
-    paint(settings(axes={"style.weight": [1.0, 3e38, 2.0, 3.0]}))
+def test_missing_damaged_and_failed_cells(world):
+    paint_sweep(sweep_settings(axes={"style.weight": [1.0, 3e38, 2.0, 3.0]}))
     (world / "grid" / "cells" / "0002.png").write_bytes(b"no picture")
     (world / "grid" / "cells" / "0003.json").unlink()
     found = gallery.collect(world / "grid")
@@ -77,9 +76,9 @@ def test_missing_damaged_and_failed_cells(world):  # noqa: F811
     ]
 
 
-def test_the_sheet_shows_the_pictures_where_they_belong(world, random):  # noqa: F811
+def test_the_sheet_shows_the_pictures_where_they_belong(world, random):
     """Cells of one colour each, found again on the sheet in the order of the axes."""
-    paint(settings())
+    paint_sweep(sweep_settings())
     colours = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]])
     for index, colour in enumerate(colours):
         images.write(world / "grid" / "cells" / f"{index:04d}.png", np.ones((18, 24, 3), np.float32) * colour)
@@ -93,7 +92,7 @@ def test_the_sheet_shows_the_pictures_where_they_belong(world, random):  # noqa:
     assert columns[0, 0] < columns[0, 1] < columns[0, 2]
 
 
-def test_folders_of_something_else(world):  # noqa: F811
+def test_folders_of_something_else(world):
     for name, text in (
         ("a", None), ("b", "{}"), ("c", "no json"), ("d", '{"kind": "sweep"}'),
         ("e", '{"kind": "sweep", "config": 5, "encoder": {}, "inputs": {}, "versions": {}}'), ("f", "[]"),
@@ -107,8 +106,8 @@ def test_folders_of_something_else(world):  # noqa: F811
         gallery.collect(world / "nowhere")
 
 
-def test_a_folder_of_settings_unknown_here_is_said(world):  # noqa: F811
-    paint(settings(), shard=(1, 6))
+def test_a_folder_of_settings_unknown_here_is_said(world):
+    paint_sweep(sweep_settings(), shard=(1, 6))
     path = world / "grid" / "sweep.json"
     record = json.loads(path.read_text())
     record["config"]["brushes"] = 7
@@ -117,11 +116,11 @@ def test_a_folder_of_settings_unknown_here_is_said(world):  # noqa: F811
         gallery.collect(world / "grid")
 
 
-def test_the_page_is_smaller_for_a_large_grid(world, monkeypatch):  # noqa: F811
+def test_the_page_is_smaller_for_a_large_grid(world, monkeypatch):
     sides = []
     watched = vars(images) | {"bounded": lambda rgb, side: sides.append(side) or images.bounded(rgb, side)}
     monkeypatch.setattr(gallery, "images", SimpleNamespace(**watched))
-    paint(settings(axes={"seed": [0, 1]}))
+    paint_sweep(sweep_settings(axes={"seed": [0, 1]}))
     monkeypatch.setattr(gallery, "_LARGE_GRID", 1)
     gallery.collect(world / "grid")
     assert set(sides) == {gallery.CELL, gallery.CELL // 2, gallery.SHOWN, gallery.SHOWN // 2}
@@ -129,7 +128,7 @@ def test_the_page_is_smaller_for_a_large_grid(world, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.parametrize("text", ["5", "[]", '{"curve": []}', '{"curve": [], "result": 3}', "", "null"])
-def test_a_record_of_something_else_is_no_cell(world, text):  # noqa: F811
-    paint(settings(axes={"seed": [1, 2]}))
+def test_a_record_of_something_else_is_no_cell(world, text):
+    paint_sweep(sweep_settings(axes={"seed": [1, 2]}))
     (world / "grid" / "cells" / "0001.json").write_text(text)
     assert gallery.collect(world / "grid").missing == (1,)

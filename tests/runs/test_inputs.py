@@ -210,7 +210,7 @@ def test_the_network_is_the_conventions_unless_told_otherwise(monkeypatch, conve
 
 
 def test_mistakes_need_not_wait_for_jax():
-    code = "import sys, nst_jax.inputs; assert 'jax' not in sys.modules"
+    code = "import sys, nst_jax.runs.inputs; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

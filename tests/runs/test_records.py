@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from test_run import start, world  # noqa: F401 (a fixture)
+from makers import paint
 
 from nst_jax import config, images
 from nst_jax.errors import ConfigError
@@ -59,8 +59,8 @@ def test_a_record_names_versions_and_device():
     assert json.loads(records.to_json(record)) == json.loads(json.dumps(record))
 
 
-def test_replay_from_another_folder_finds_the_images_beside_the_picture(world, monkeypatch):  # noqa: F811
-    start()
+def test_replay_from_another_folder_finds_the_images_beside_the_picture(world, monkeypatch):
+    paint()
     (world / "elsewhere").mkdir()
     monkeypatch.chdir(world / "elsewhere")
     base, _ = records.replayed(world / "out.png")

@@ -1,41 +1,17 @@
 import errno
-import functools
 import json
 import shutil
 
 import numpy as np
 import pytest
 import yaml
-from conftest import NARROW
+from makers import paint, run_settings
 
 from nst_jax import config, images
 from nst_jax import files as nst_files
 from nst_jax.errors import ConfigError, ImageError, NstError, OutputError
-from nst_jax.pretrained import files as weights
 from nst_jax.runs import records
 from nst_jax.runs import single as run
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch, narrow, random):
-    """A folder with two pictures and a narrow network, in which runs take a moment."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))
-    weights.write(tmp_path / "narrow.h5", narrow, source="test", sha256="", licence="CC0")
-    monkeypatch.setenv("NST_JAX_WEIGHTS", str(tmp_path / "narrow.h5"))
-    images.write(tmp_path / "photo.png", np.float32(random.uniform(size=(30, 40, 3))))
-    images.write(tmp_path / "art.png", np.float32(random.uniform(size=(25, 25, 3))))
-    return tmp_path
-
-
-def settings(**changes):
-    data = {"content": "photo.png", "style": "art.png", "output": "out.png", "size": 24}
-    data |= {"solver": {"evaluations": 6}, "network": {"normalised": False}}
-    return config.load(base=data | changes)
-
-
-def start(**changes):
-    return run.run(settings(**changes), say=lambda line: None)
 
 
 def names(folder):
@@ -43,7 +19,7 @@ def names(folder):
 
 
 def test_a_run_leaves_a_picture_and_its_folder(world):
-    outcome = start(output={"image": "out.png", "save_every": 2})
+    outcome = paint(output={"image": "out.png", "save_every": 2})
     assert outcome.status == "finished"
     assert images.read("out.png").rgb.shape == (18, 24, 3)
     assert names(world / "out.run") == [
@@ -60,7 +36,7 @@ def test_a_run_leaves_a_picture_and_its_folder(world):
 
 
 def test_the_strip_shows_the_steps_in_their_order(world):
-    start(output={"image": "out.png", "save_every": 2})
+    paint(output={"image": "out.png", "save_every": 2})
     strip = images.read(world / "out.run" / "steps.png").rgb
     last = images.resize(images.read(world / "out.run" / "step_000006.png").rgb, (192, 256))
     right = strip[:, -320:]  # the last of three, somewhere in the right part of the strip
@@ -70,15 +46,15 @@ def test_the_strip_shows_the_steps_in_their_order(world):
         for left in range(0, 64)
     )
     assert best < 0.02
-    start(output={"image": "out.png", "save_every": 1}, solver={"evaluations": 30})
+    paint(output={"image": "out.png", "save_every": 1}, solver={"evaluations": 30})
     rows = images.read(world / "out.run" / "steps.png").rgb
     assert rows.shape[0] > strip.shape[0]
-    start()
+    paint()
     assert not (world / "out.run" / "steps.png").exists()
 
 
 def test_the_picture_carries_its_record(world):
-    start(seed=7)
+    paint(seed=7)
     record = json.loads(images.read_text("out.png")["nst_jax"])
     assert record["config"]["seed"] == 7
     assert {"jax", "jaxopt", "nst_jax", "python"} <= set(record["versions"])
@@ -87,15 +63,15 @@ def test_the_picture_carries_its_record(world):
 
 
 def test_two_runs_are_the_same_bytes(world):
-    start(init="noise")
+    paint(init="noise")
     first = (world / "out.png").read_bytes()
-    start(init="noise")
+    paint(init="noise")
     assert (world / "out.png").read_bytes() == first
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg"])
 def test_replay_gives_the_same_picture(world, name):
-    start(output=name, init={"content": 0.5, "noise": 0.5}, seed=3)
+    paint(output=name, init={"content": 0.5, "noise": 0.5}, seed=3)
     base, record = records.replayed(name)
     base["output"]["image"] = "again.png" if name == "out.png" else "again.jpg"
     again = config.load(base=base)
@@ -106,13 +82,13 @@ def test_replay_gives_the_same_picture(world, name):
 
 
 def test_a_second_run_replaces_its_own_record(world):
-    start(output="out.jpg")
-    start(output="out.jpg", seed=4)
+    paint(output="out.jpg")
+    paint(output="out.jpg", seed=4)
     assert records.replayed("out.jpg")[0]["seed"] == 4
 
 
 def test_replay_notices_what_has_changed(world):
-    start()
+    paint()
     shutil.copy("art.png", "photo.png")
     base, record = records.replayed("out.png")
     record["versions"]["jax"] = "0.0.1"
@@ -129,13 +105,13 @@ def test_alpha_is_put_back(world, random):
     alpha = np.zeros((30, 40), np.float32)
     alpha[:, 20:] = 1
     images.write(world / "photo.png", np.float32(random.uniform(size=(30, 40, 3))), alpha=alpha)
-    start(size=40)
+    paint(size=40)
     np.testing.assert_array_equal(images.read("out.png").alpha, alpha)
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])
 def test_sixteen_bits(world, name):
-    start(output={"image": name, "bits": 16})
+    paint(output={"image": name, "bits": 16})
     values = images.read(name).rgb.astype(np.float64) * 65535
     np.testing.assert_allclose(values, values.round(), atol=0.01)
     assert (values.round() % 257 != 0).any()
@@ -143,24 +119,24 @@ def test_sixteen_bits(world, name):
 
 def test_an_initial_image_from_a_file(world):
     images.write(world / "first.png", np.ones((10, 10, 3), np.float32))
-    start(init="first.png", solver={"evaluations": 1})
+    paint(init="first.png", solver={"evaluations": 1})
     np.testing.assert_allclose(images.read("out.png").rgb, 1, atol=1 / 255)
 
 
 def test_samples_by_name(world):
-    start(content="sample:coffee", style="sample:stained_glass", size=32)
+    paint(content="sample:coffee", style="sample:stained_glass", size=32)
     assert images.read("out.png").rgb.shape == (21, 32, 3)
 
 
 def test_an_interrupted_run_saves_what_there_is(world):
-    outcome = run.run(settings(), callback=lambda p: True, say=lambda line: None)
+    outcome = run.run(run_settings(), callback=lambda p: True, say=lambda line: None)
     assert outcome.status == "interrupted"
     assert images.read("out.png").rgb.shape == (18, 24, 3)
 
 
 def test_a_shorter_run_leaves_no_steps_of_a_longer_one(world):
-    start(output={"image": "out.png", "save_every": 2})
-    start(output={"image": "out.png", "save_every": 3})
+    paint(output={"image": "out.png", "save_every": 2})
+    paint(output={"image": "out.png", "save_every": 3})
     assert [n for n in names(world / "out.run") if n.startswith("step_")] == [
         "step_000003.png",
         "step_000006.png",
@@ -168,14 +144,14 @@ def test_a_shorter_run_leaves_no_steps_of_a_longer_one(world):
 
 
 def test_files_of_the_user_in_the_folder_stay(world):
-    start()
+    paint()
     (world / "out.run" / "notes.txt").write_text("mine")
-    start(seed=1)
+    paint(seed=1)
     assert (world / "out.run" / "notes.txt").read_text() == "mine"
 
 
 def test_a_failing_run_destroys_nothing(world, monkeypatch):
-    start(output={"image": "out.png", "save_every": 2})
+    paint(output={"image": "out.png", "save_every": 2})
     before = {p: p.read_bytes() for p in [world / "out.png", *(world / "out.run").iterdir()]}
 
     def boom(progress):
@@ -184,17 +160,17 @@ def test_a_failing_run_destroys_nothing(world, monkeypatch):
 
     with pytest.raises(RuntimeError):
         run.run(
-            settings(seed=9, output={"image": "out.png", "save_every": 2}),
+            run_settings(seed=9, output={"image": "out.png", "save_every": 2}),
             callback=boom,
             say=lambda line: None,
         )
     assert {p: p.read_bytes() for p in before} == before
-    start(seed=9)  # what the failed run left is no hindrance
+    paint(seed=9)  # what the failed run left is no hindrance
     assert not list(world.glob("*.partial"))
 
 
 def test_no_space_left_in_the_middle(world, monkeypatch):
-    start()
+    paint()
     before = (world / "out.png").read_bytes()
 
     def full(descriptor):
@@ -202,7 +178,7 @@ def test_no_space_left_in_the_middle(world, monkeypatch):
 
     monkeypatch.setattr(nst_files.os, "fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        start(seed=2)
+        paint(seed=2)
     assert (world / "out.png").read_bytes() == before
 
 
@@ -210,14 +186,14 @@ def test_no_space_left_from_the_start(world, monkeypatch):
     usage = type(shutil.disk_usage("."))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
     with pytest.raises(OutputError, match="no space left"):
-        start(size=500)
+        paint(size=500)
     assert not (world / "out.png").exists()
     assert not (world / "out.run.partial").exists()
 
 
 def test_a_nan_keeps_the_first_image(world, narrow, monkeypatch):
     monkeypatch.setattr("nst_jax.transfer.objective.content_loss", lambda F, P: F.sum() * np.nan)
-    outcome = start(seed=11, max_pixels=12345, size=23)  # settings of its own: a program compiled anew
+    outcome = paint(seed=11, max_pixels=12345, size=23)  # settings of its own: a program compiled anew
     assert outcome.status == "not finite"
     assert "NaN" not in (world / "out.run" / "result.json").read_text()
     assert "Infinity" not in (world / "out.run" / "metrics.jsonl").read_text()
@@ -275,7 +251,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(world, mistake):
     changes = make(world)
     before = {p: p.read_bytes() for p in world.rglob("*") if p.is_file()}
     with pytest.raises(kind, match=phrase) as caught:
-        start(**changes)
+        paint(**changes)
     assert "\n" not in str(caught.value)
     assert {p: p.read_bytes() for p in world.rglob("*") if p.is_file()} == before
     assert not list(world.glob("*.partial"))
@@ -284,7 +260,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(world, mistake):
 def test_folder_not_writable(world, monkeypatch):
     monkeypatch.setattr(run.os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(OutputError, match="is not writable"):
-        start()
+        paint()
 
 
 # --- Patches and maps -----------------------------------------------------------------------------
@@ -300,7 +276,7 @@ def drawn(name, height, width):
 def patched(**changes):
     style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]} | changes.pop("style", {})
     changes = {"pyramid": {"levels": 2}} | changes
-    return settings(style=style, loss={"convention": "champandard2016"}, **changes)
+    return run_settings(style=style, loss={"convention": "champandard2016"}, **changes)
 
 
 def test_a_run_on_patches_with_maps_and_its_replay(world):

@@ -3,9 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import NARROW  # noqa: F401 (for the jobs)
-from test_run import world  # noqa: F401 (a fixture)
-from test_sweep import settings
+from makers import sweep_settings
 
 from nst_jax.errors import ConfigError, ImageError, OutputError
 from nst_jax.runs import gallery, slurm, sweep
@@ -13,11 +11,13 @@ from nst_jax.runs import gallery, slurm, sweep
 pytestmark = pytest.mark.usefixtures("world")
 
 
-def test_shards_as_jobs_on_this_machine(world, monkeypatch):  # noqa: F811
+def test_shards_as_jobs_on_this_machine(world, monkeypatch):
     """submitit's local executor starts a process for each; the last to end writes the page."""
     pytest.importorskip("submitit")
     # The jobs are processes of their own, with the whole network: the built-in encoder is made for it.
-    config = settings(axes={"seed": [1, 2, 3]}, init="noise", weights="dictionary", solver={"evaluations": 2})
+    config = sweep_settings(
+        axes={"seed": [1, 2, 3]}, init="noise", weights="dictionary", solver={"evaluations": 2}
+    )
     jobs = slurm.submit(config, 2, {"cluster": "local", "timeout_min": 5})
     done = [job.result() for job in jobs]
     assert max(done) == 3
@@ -33,15 +33,15 @@ def test_a_job_that_is_preempted_is_queued_again():
     assert again.function == shard
 
 
-def test_mistakes_come_before_any_job(world):  # noqa: F811
+def test_mistakes_come_before_any_job(world):
     with pytest.raises(ImageError, match=r"gone\.png"):
-        slurm.submit(settings(content="gone.png"), 2, {"cluster": "local"})
+        slurm.submit(sweep_settings(content="gone.png"), 2, {"cluster": "local"})
     with pytest.raises(ConfigError, match=r"--slurm: .*timeout_minn"):
-        slurm.submit(settings(), 2, {"cluster": "local", "timeout_minn": 5})
+        slurm.submit(sweep_settings(), 2, {"cluster": "local", "timeout_minn": 5})
     with pytest.raises(ConfigError, match=r"--slurm: .*moon"):
-        slurm.submit(settings(), 2, {"cluster": "moon"})
+        slurm.submit(sweep_settings(), 2, {"cluster": "moon"})
     with pytest.raises(ConfigError, match=r"--slurm: .*(sbatch|srun|slurm)"):
-        slurm.submit(settings(), 2)
+        slurm.submit(sweep_settings(), 2)
 
 
 def test_without_submitit(monkeypatch):
@@ -54,19 +54,19 @@ def test_without_submitit(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(ConfigError, match=r"pip install 'nst_jax\[slurm\]'"):
-        slurm.submit(settings(), 2)
+        slurm.submit(sweep_settings(), 2)
 
 
 def test_submitit_is_not_imported_unless_asked_for():
-    code = "import sys, nst_jax.slurm; assert 'submitit' not in sys.modules"
+    code = "import sys, nst_jax.runs.slurm; assert 'submitit' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_folder_of_other_settings_gets_no_jobs(world):  # noqa: F811
-    sweep.run(settings(axes={"seed": [1]}), say=lambda line: None)
+def test_a_folder_of_other_settings_gets_no_jobs(world):
+    sweep.run(sweep_settings(axes={"seed": [1]}), say=lambda line: None)
     before = sorted(world.rglob("*"))
     with pytest.raises(OutputError, match="holds a sweep with other settings"):
-        slurm.submit(settings(axes={"seed": [2]}), 2, {"cluster": "local"})
+        slurm.submit(sweep_settings(axes={"seed": [2]}), 2, {"cluster": "local"})
     with pytest.raises(ConfigError, match="--slurm: "):
-        slurm.submit(settings(axes={"seed": [1]}), 2, {"cluster": "local", "timeout_min": "abc"})
+        slurm.submit(sweep_settings(axes={"seed": [1]}), 2, {"cluster": "local", "timeout_min": "abc"})
     assert sorted(world.rglob("*")) == before

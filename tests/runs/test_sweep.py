@@ -4,12 +4,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import filelock
 import numpy as np
 import pytest
-from conftest import NARROW  # noqa: F401 (for the processes started here)
-from test_run import world  # noqa: F401 (a fixture)
+from makers import AXES, paint_sweep, sweep_settings
 
 from nst_jax import config, images
 from nst_jax.errors import ConfigError, ImageError, OutputError
@@ -20,27 +20,14 @@ from nst_jax.transfer.lanes import work
 
 pytestmark = pytest.mark.usefixtures("world")
 
-AXES = [{"style.weight": [10.0, 1000.0]}, {"content.weight": [0.1, 1.0, 10.0]}]
-
-
-def settings(axes=AXES, folder="grid", **changes):
-    data = {"content": "photo.png", "style": "art.png", "size": 24, "network": {"normalised": False}}
-    data |= {"solver": {"evaluations": 6}, "sweep": {"axes": axes, "folder": folder}}
-    return config.load(base=data | changes)
-
-
-def paint(config, **options):
-    said = []
-    return sweep.run(config, say=said.append, **options), said
-
 
 def tree(folder):
     """Return the bytes of every file, but of the timeless ones' times there are none."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_sweep_leaves_pictures_sheet_and_page(world):  # noqa: F811
-    outcome, said = paint(settings())
+def test_a_sweep_leaves_pictures_sheet_and_page(world):
+    outcome, said = paint_sweep(sweep_settings())
     assert (outcome.cells, outcome.done, outcome.interrupted, said) == (6, 6, False, [])
     folder = world / "grid"
     assert sorted(tree(folder)) == [
@@ -49,7 +36,7 @@ def test_a_sweep_leaves_pictures_sheet_and_page(world):  # noqa: F811
     ]
     assert images.read(folder / "cells" / "0000.png").rgb.shape == (18, 24, 3)
     assert images.read(folder / "sheet.png").rgb.shape[1] > 3 * 256
-    assert config.load(folder / "config.yaml") == settings()
+    assert config.load(folder / "config.yaml") == sweep_settings()
     record = json.loads((folder / "cells" / "0005.json").read_text())
     assert record["settings"] == {"style.weight": "1000", "content.weight": "10"}
     assert record["result"]["status"] == "finished"
@@ -57,7 +44,7 @@ def test_a_sweep_leaves_pictures_sheet_and_page(world):  # noqa: F811
 
 
 def test_a_cell_is_the_run_alone_and_can_be_repeated():
-    paint(settings())
+    paint_sweep(sweep_settings())
     picture = "grid/cells/0004.png"
     base, _ = records.replayed(picture)
     assert (base["style"]["weight"], base["content"]["weight"], base["sweep"]["axes"]) == (1000.0, 1.0, [])
@@ -65,44 +52,44 @@ def test_a_cell_is_the_run_alone_and_can_be_repeated():
     np.testing.assert_array_equal(images.read("alone.png").rgb, images.read(picture).rgb)
 
 
-def test_what_is_done_is_not_done_again(world, monkeypatch):  # noqa: F811
-    paint(settings())
+def test_what_is_done_is_not_done_again(world, monkeypatch):
+    paint_sweep(sweep_settings())
     before = tree(world / "grid")
     monkeypatch.setattr(work, "_solve", lambda *a: pytest.fail("painted again"))
-    outcome, _ = paint(settings())
+    outcome, _ = paint_sweep(sweep_settings())
     assert (outcome.done, tree(world / "grid")) == (6, before)
 
 
-def test_shards_in_any_order_make_the_same_folder(world):  # noqa: F811
-    paint(settings())
+def test_shards_in_any_order_make_the_same_folder(world):
+    paint_sweep(sweep_settings())
     folder = world / "grid"
     whole = tree(folder)
     os.rename(folder, world / "kept")
-    first, _ = paint(settings(), shard=(2, 2))
+    first, _ = paint_sweep(sweep_settings(), shard=(2, 2))
     assert (first.done, first.collection) == (3, None)
     assert not (folder / "index.html").exists()
     partly = gallery.collect(folder)
     assert partly.missing == (0, 2, 4)
     assert "not done yet" in (folder / "index.html").read_text()
-    paint(settings(), shard=(2, 2))  # started twice by mistake
-    last, _ = paint(settings(), shard=(1, 2))
+    paint_sweep(sweep_settings(), shard=(2, 2))  # started twice by mistake
+    last, _ = paint_sweep(sweep_settings(), shard=(1, 2))
     assert last.collection.missing == ()
     assert tree(folder) == whole
 
 
-def test_a_shard_at_work_is_not_started_again(world):  # noqa: F811
-    paint(settings(), shard=(1, 3))
+def test_a_shard_at_work_is_not_started_again(world):
+    paint_sweep(sweep_settings(), shard=(1, 3))
     (world / "grid" / ".state").mkdir()
     with filelock.FileLock(world / "grid" / ".state" / "2-of-3.lock"):
         with pytest.raises(OutputError, match="shard 2-of-3 is being painted by another process"):
-            paint(settings(), shard=(2, 3))
-        assert paint(settings(), shard=(3, 3))[0].done == 4
-    assert paint(settings(), shard=(2, 3))[0].done == 6
+            paint_sweep(sweep_settings(), shard=(2, 3))
+        assert paint_sweep(sweep_settings(), shard=(3, 3))[0].done == 4
+    assert paint_sweep(sweep_settings(), shard=(2, 3))[0].done == 6
 
 
-def test_two_processes_with_the_same_shard_do_no_harm(world, monkeypatch):  # noqa: F811
+def test_two_processes_with_the_same_shard_do_no_harm(world, monkeypatch):
     """As if locks did not work, which is so on some network drives."""
-    paint(settings())
+    paint_sweep(sweep_settings())
     whole = tree(world / "grid")
     os.rename(world / "grid", world / "kept")
     real, inner = work._solve, []
@@ -112,11 +99,11 @@ def test_two_processes_with_the_same_shard_do_no_harm(world, monkeypatch):  # no
             inner.append(True)
             monkeypatch.setattr(sweep.filelock.FileLock, "acquire", lambda self, timeout: None)
             monkeypatch.setattr(sweep.filelock.FileLock, "release", lambda self: None)
-            paint(settings())
+            paint_sweep(sweep_settings())
         return real(grid, job)
 
     monkeypatch.setattr(work, "_solve", twice)
-    paint(settings(axes=AXES), shard=(1, 1))
+    paint_sweep(sweep_settings(axes=AXES), shard=(1, 1))
     assert inner
     assert tree(world / "grid") == whole
 
@@ -124,7 +111,7 @@ def test_two_processes_with_the_same_shard_do_no_harm(world, monkeypatch):  # no
 INTERRUPTED = """
 import functools, os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from conftest import NARROW
+from makers import NARROW
 from nst_jax import config
 from nst_jax.pretrained import files as weights
 from nst_jax.runs import sweep
@@ -142,15 +129,15 @@ sweep.run(config.load(sys.argv[2]), callback=watch)
 
 
 @pytest.mark.parametrize("mode", ["threads", "vmap"])
-def test_killed_work_goes_on_and_ends_with_the_same_bytes(world, mode):  # noqa: F811
-    one = settings(folder="one", solver={"evaluations": 300}, init="noise")
+def test_killed_work_goes_on_and_ends_with_the_same_bytes(world, mode):
+    one = sweep_settings(folder="one", solver={"evaluations": 300}, init="noise")
     text = config.to_yaml(one).replace("lanes: auto", f"lanes: {mode}")
     (world / "one.yaml").write_text(text)
     (world / "two.yaml").write_text(text.replace("folder: one", "folder: two"))
 
     def begin(name, goal):
         """Start a process that kills itself at so many evaluations; return its exit code and first count."""
-        command = [sys.executable, "-c", INTERRUPTED, os.path.dirname(__file__), name, str(goal)]
+        command = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parents[1]), name, str(goal)]
         known = os.environ | {"JAX_COMPILATION_CACHE_DIR": "programs"}
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, env=known)
         return done.returncode, int(done.stdout.split()[0])
@@ -169,11 +156,11 @@ def test_killed_work_goes_on_and_ends_with_the_same_bytes(world, mode):  # noqa:
     assert two["index.html"].replace(b"two/cells", b"one/cells") == one["index.html"]
 
 
-def test_ctrl_c_keeps_what_is_there(world):  # noqa: F811
-    outcome, _ = paint(settings(), callback=lambda progress: progress.done >= 2)
+def test_ctrl_c_keeps_what_is_there(world):
+    outcome, _ = paint_sweep(sweep_settings(), callback=lambda progress: progress.done >= 2)
     assert outcome.interrupted
     assert 2 <= outcome.done < 6
-    assert paint(settings())[0].done == 6
+    assert paint_sweep(sweep_settings())[0].done == 6
 
 
 @pytest.mark.parametrize(
@@ -189,73 +176,73 @@ def test_ctrl_c_keeps_what_is_there(world):  # noqa: F811
         ({"output": "x.jpg"}, 'output.image is "x.jpg"'),
     ],
 )
-def test_a_changed_config_does_not_mix_with_old_cells(world, changes, phrase):  # noqa: F811
-    paint(settings(axes=AXES), shard=(1, 6))
+def test_a_changed_config_does_not_mix_with_old_cells(world, changes, phrase):
+    paint_sweep(sweep_settings(axes=AXES), shard=(1, 6))
     before = tree(world / "grid")
     with pytest.raises(OutputError) as caught:
-        paint(settings(**changes))
+        paint_sweep(sweep_settings(**changes))
     assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
     assert tree(world / "grid") == before
 
 
-def test_other_pixels_or_weights_do_not_mix_either(world, random, narrow):  # noqa: F811
+def test_other_pixels_or_weights_do_not_mix_either(world, random, narrow):
     from nst_jax.pretrained import files as weights
 
-    paint(settings(), shard=(1, 6))
+    paint_sweep(sweep_settings(), shard=(1, 6))
     kept = (world / "art.png").read_bytes()
     images.write(world / "art.png", np.float32(random.uniform(size=(25, 25, 3))))
     with pytest.raises(OutputError, match=r"style art\.png has other pixels"):
-        paint(settings())
+        paint_sweep(sweep_settings())
     (world / "art.png").write_bytes(kept)
     other = {name: {k: v * 2 for k, v in layer.items()} for name, layer in narrow.items()}
     weights.write(world / "narrow.h5", other, source="test", sha256="", licence="CC0")
     with pytest.raises(OutputError, match="the network is"):
-        paint(settings())
+        paint_sweep(sweep_settings())
 
 
 def test_how_the_work_is_done_may_change():
-    paint(settings(), shard=(1, 2))
+    paint_sweep(sweep_settings(), shard=(1, 2))
     changed = config.load(
-        base=settings().model_dump()
+        base=sweep_settings().model_dump()
         | {"sweep": {"axes": AXES, "folder": "grid", "lanes": "vmap", "max_parallel": 2, "max_cells": 7}}
     )
-    assert paint(changed)[0].done == 6
+    assert paint_sweep(changed)[0].done == 6
 
 
-def test_a_foreign_folder_is_left_alone(world):  # noqa: F811
+def test_a_foreign_folder_is_left_alone(world):
     foreign = world / "holiday"
     foreign.mkdir()
     (foreign / "sweep.json").write_text('{"brooms": 3}')
     (foreign / "photo.jpg").write_bytes(b"dear")
     before = tree(foreign)
     with pytest.raises(OutputError, match="holiday: is not the folder of a sweep"):
-        paint(settings(folder="holiday"))
+        paint_sweep(sweep_settings(folder="holiday"))
     assert tree(foreign) == before
     (world / "file").write_text("")
     with pytest.raises(OutputError, match="file: is a file"):
-        paint(settings(folder="file"))
+        paint_sweep(sweep_settings(folder="file"))
     with pytest.raises(OutputError, match="there is no folder gone"):
-        paint(settings(folder="gone/grid"))
+        paint_sweep(sweep_settings(folder="gone/grid"))
     (world / "empty").mkdir()
-    assert paint(settings(folder="empty"))[0].done == 6
+    assert paint_sweep(sweep_settings(folder="empty"))[0].done == 6
 
 
-def test_a_broken_cell_is_painted_again(world):  # noqa: F811
-    paint(settings())
+def test_a_broken_cell_is_painted_again(world):
+    paint_sweep(sweep_settings())
     before = tree(world / "grid")
     (world / "grid" / "cells" / "0001.json").write_text('{"half": ')
     (world / "grid" / "cells" / "0003.png").unlink()
     (world / "grid" / "index.html").unlink()
-    paint(settings())
+    paint_sweep(sweep_settings())
     assert tree(world / "grid") == before
 
 
-def test_pictures_of_several_shapes_styles_and_kinds(world, random):  # noqa: F811
+def test_pictures_of_several_shapes_styles_and_kinds(world, random):
     images.write(world / "tall.png", np.float32(random.uniform(size=(40, 30, 3))))
     images.write(world / "other.png", np.float32(random.uniform(size=(30, 20, 3))))
     axes = [{"content": ["photo.png", "tall.png"]}, {"style": ["art.png", "other.png"]}]
-    outcome, _ = paint(settings(axes=axes, style={"fit": "aspect", "scale": 1.5}, output="x.jpg"))
+    outcome, _ = paint_sweep(sweep_settings(axes=axes, style={"fit": "aspect", "scale": 1.5}, output="x.jpg"))
     assert outcome.done == 4
     shapes = [images.read(f"grid/cells/{i:04d}.jpg").rgb.shape for i in range(4)]
     assert shapes == [(18, 24, 3)] * 2 + [(24, 18, 3)] * 2
@@ -282,7 +269,7 @@ def test_every_kind_of_axis_changes_the_picture():
         kind = "adam" if key == "solver.learning_rate" else "lbfgs"
         changes = {"init": {"content": 1, "noise": 1}, "solver": {"evaluations": 4, "kind": kind}}
         name = key.replace(".", "_")
-        paint(settings(axes={key: values}, folder=name, **changes))
+        paint_sweep(sweep_settings(axes={key: values}, folder=name, **changes))
         found = [images.read(f"{name}/cells/{i:04d}.png").rgb for i in range(len(values))]
         for i, a in enumerate(found):
             for b in found[:i]:
@@ -290,20 +277,20 @@ def test_every_kind_of_axis_changes_the_picture():
 
 
 def test_seeds_that_change_nothing_are_said():
-    _, said = paint(settings(axes={"seed": [1, 2]}))
+    _, said = paint_sweep(sweep_settings(axes={"seed": [1, 2]}))
     assert "no cell begins with noise" in said[0]
-    _, said = paint(settings(axes={"seed": [1, 2]}, init="noise", folder="other"))
+    _, said = paint_sweep(sweep_settings(axes={"seed": [1, 2]}, init="noise", folder="other"))
     assert said == []
 
 
-def test_an_image_with_alpha_keeps_it(world, random):  # noqa: F811
+def test_an_image_with_alpha_keeps_it(world, random):
     from nst_jax.images import Picture
 
     alpha = np.float32(np.linspace(0, 1, 40)[None, :, None] * np.ones((30, 1, 1)))
     rgb = np.float32(random.uniform(size=(30, 40, 3)))
     images.write(world / "photo.png", rgb, alpha=alpha[..., 0])
     assert isinstance(images.read(world / "photo.png"), Picture)
-    paint(settings(axes={"seed": [1]}))
+    paint_sweep(sweep_settings(axes={"seed": [1]}))
     assert images.read("grid/cells/0000.png").alpha is not None
 
 
@@ -321,10 +308,10 @@ def test_an_image_with_alpha_keeps_it(world, random):  # noqa: F811
         ({"content": {"image": None}}, ConfigError, "no content image given"),
     ],
 )  # fmt: skip
-def test_mistakes_cost_nothing(world, changes, error, phrase):  # noqa: F811
+def test_mistakes_cost_nothing(world, changes, error, phrase):
     before = tree(world)
     with pytest.raises(error, match=phrase):
-        paint(settings(**changes))
+        paint_sweep(sweep_settings(**changes))
     assert tree(world) == before
 
 
@@ -334,102 +321,102 @@ def test_wrong_shards(text):
         sweep.parse_shard(text)
 
 
-def test_shards_divide_the_cells(world):  # noqa: F811
+def test_shards_divide_the_cells(world):
     assert sweep.parse_shard("2/3") == (2, 3)
     for i in (1, 2, 3, 4, 5, 6, 7):
-        outcome, _ = paint(settings(), shard=(i, 7))
+        outcome, _ = paint_sweep(sweep_settings(), shard=(i, 7))
         assert outcome.done == min(i, 6)
     assert outcome.collection is not None
 
 
 def test_a_run_with_axes_is_sent_to_the_sweep():
     with pytest.raises(ConfigError, match="nst-jax sweep"):
-        run.run(settings(), say=lambda line: None)
+        run.run(sweep_settings(), say=lambda line: None)
 
 
 def test_progress_tells_the_cells_of_a_shard():
     seen = []
-    paint(settings(), shard=(1, 2), callback=seen.append)
+    paint_sweep(sweep_settings(), shard=(1, 2), callback=seen.append)
     assert isinstance(seen[0], lanes.GridProgress)
     assert (seen[-1].cells, seen[-1].done, seen[-1].evaluations) == (3, 3, 18)
 
 
-def test_a_sweep_of_another_version_says_so(world):  # noqa: F811
-    paint(settings(), shard=(1, 2))
+def test_a_sweep_of_another_version_says_so(world):
+    paint_sweep(sweep_settings(), shard=(1, 2))
     path = world / "grid" / "sweep.json"
     path.write_text(path.read_text().replace('"jax": "', '"jax": "0.0.'))
-    _, said = paint(settings())
+    _, said = paint_sweep(sweep_settings())
     assert any("cells already there may differ in the last digits: jax is" in line for line in said)
     assert not any("pixels" in line for line in said)
 
 
-def test_states_are_not_left_behind(world):  # noqa: F811
-    paint(settings(), callback=lambda progress: progress.evaluations >= 3)
+def test_states_are_not_left_behind(world):
+    paint_sweep(sweep_settings(), callback=lambda progress: progress.evaluations >= 3)
     assert list((world / "grid" / ".state").rglob("*.npz"))
-    paint(settings())
+    paint_sweep(sweep_settings())
     assert not (world / "grid" / ".state").exists()
 
 
-def test_the_time_that_a_lock_is_waited_for_is_short(world):  # noqa: F811
-    paint(settings(), shard=(1, 6))
+def test_the_time_that_a_lock_is_waited_for_is_short(world):
+    paint_sweep(sweep_settings(), shard=(1, 6))
     (world / "grid" / ".state").mkdir()
     with filelock.FileLock(world / "grid" / ".state" / "1-of-1.lock"):
         begun = time.perf_counter()
         with pytest.raises(OutputError):
-            paint(settings())
+            paint_sweep(sweep_settings())
         assert time.perf_counter() - begun < 30
 
 
-def test_exchanged_pictures_are_noticed(world):  # noqa: F811
-    config = settings(axes={"style": ["art.png", "photo.png"]})
-    paint(config)
+def test_exchanged_pictures_are_noticed(world):
+    config = sweep_settings(axes={"style": ["art.png", "photo.png"]})
+    paint_sweep(config)
     a, b = (world / "art.png").read_bytes(), (world / "photo.png").read_bytes()
     (world / "art.png").write_bytes(b)
     (world / "photo.png").write_bytes(a)
     with pytest.raises(OutputError, match="has other pixels"):
-        paint(config)
+        paint_sweep(config)
 
 
-def test_a_picture_that_cannot_be_read_is_painted_again(world):  # noqa: F811
-    paint(settings())
+def test_a_picture_that_cannot_be_read_is_painted_again(world):
+    paint_sweep(sweep_settings())
     before = tree(world / "grid")
     (world / "grid" / "cells" / "0001.png").write_bytes(b"")
-    paint(settings())
+    paint_sweep(sweep_settings())
     assert tree(world / "grid") == before
 
 
 @pytest.mark.parametrize(
     "left", [["cells"], [".state"], ["cells", ".state/1-of-1"], [".sweep.json.abc.partial"]]
 )
-def test_a_folder_of_work_that_was_killed_at_once_is_gone_on_with(world, left):  # noqa: F811
+def test_a_folder_of_work_that_was_killed_at_once_is_gone_on_with(world, left):
     for name in left:
         (world / "grid" / name).mkdir(parents=True)
-    assert paint(settings(axes={"seed": [1]}))[0].done == 1
+    assert paint_sweep(sweep_settings(axes={"seed": [1]}))[0].done == 1
 
 
-def test_words_may_change_and_are_shown(world):  # noqa: F811
-    paint(settings(axes=[{"seed": [1, 2]}]))
-    paint(settings(axes=[{"seed": [1, 2], "title": "luck", "labels": ["good", "bad"]}]))
+def test_words_may_change_and_are_shown(world):
+    paint_sweep(sweep_settings(axes=[{"seed": [1, 2]}]))
+    paint_sweep(sweep_settings(axes=[{"seed": [1, 2], "title": "luck", "labels": ["good", "bad"]}]))
     assert "luck" in (world / "grid" / "index.html").read_text()
     assert "luck" in (world / "grid" / "config.yaml").read_text()
 
 
-def test_a_cell_too_small_for_the_layers_of_another_is_no_worse_for_it(world):  # noqa: F811
+def test_a_cell_too_small_for_the_layers_of_another_is_no_worse_for_it(world):
     axes = [{"size": [22, 12], "style.layers": [["conv5_1"], ["conv1_1"]]}, {"seed": [1]}]
-    outcome, _ = paint(settings(axes=axes, content={"image": "photo.png", "layers": ["conv1_1"]}))
+    outcome, _ = paint_sweep(sweep_settings(axes=axes, content={"image": "photo.png", "layers": ["conv1_1"]}))
     assert outcome.collection.not_finite == ()
     axes = [{"style.scale": [1, 0.5], "style.layers": [["conv5_1"], ["conv1_1"]]}]
-    outcome, _ = paint(settings(axes=axes, folder="scaled"))
+    outcome, _ = paint_sweep(sweep_settings(axes=axes, folder="scaled"))
     assert outcome.collection.not_finite == ()
 
 
 def test_stopping_at_the_very_end_is_no_interruption():
-    outcome, _ = paint(settings(), callback=lambda progress: progress.done == 6)
+    outcome, _ = paint_sweep(sweep_settings(), callback=lambda progress: progress.done == 6)
     assert not outcome.interrupted
     assert outcome.collection is not None
 
 
-def test_each_picture_is_read_once_and_kept_small(world, random, monkeypatch):  # noqa: F811
+def test_each_picture_is_read_once_and_kept_small(world, random, monkeypatch):
     from nst_jax.runs import inputs
 
     names = [f"{i}.png" for i in range(6)]
@@ -438,16 +425,16 @@ def test_each_picture_is_read_once_and_kept_small(world, random, monkeypatch):  
     reads = []
     real = inputs.read_picture
     monkeypatch.setattr(inputs, "read_picture", lambda name, most: reads.append(name) or real(name, most))
-    cells, pictures = sweep.check(settings(axes={"content": names[:3], "style": names[3:]}))
+    cells, pictures = sweep.check(sweep_settings(axes={"content": names[:3], "style": names[3:]}))
     assert sorted(reads) == names
     assert {picture.rgb.shape for picture in pictures.contents.values()} == {(18, 24, 3)}
-    ready = sweep._prepared(cells, pictures, inputs.encoder(settings()))
+    ready = sweep._prepared(cells, pictures, inputs.encoder(sweep_settings()))
     assert len(reads) == 6 + 3  # styles once more
     assert len({id(task.content) for task in ready.values()}) == 3
     assert len({id(task.style) for task in ready.values()}) == 3
 
 
-def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):  # noqa: F811
+def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):
     colours = np.zeros((24, 32, 3), np.float32)
     colours[:12] = 1
     images.write("doodle.png", colours)
@@ -457,7 +444,7 @@ def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):  # noqa: F811
     changes = {"style": style, "content": {"map": "doodle.png"}, "pyramid": {"levels": 2}}
     changes |= {"loss": {"convention": "champandard2016"}, "size": None}
     axes = [{"style.weight": [25.0, 250.0]}, {"semantic.weight": [0.0, 50.0]}]
-    outcome, said = paint(settings(axes=axes, **changes))
+    outcome, said = paint_sweep(sweep_settings(axes=axes, **changes))
     assert (outcome.cells, outcome.done, said) == (4, 4, [])
     one = config.load(base=records.replayed("grid/cells/0003.png")[0])
     run.run(one.model_copy(update={"output": one.output.model_copy(update={"image": "alone.png"})}))
@@ -465,30 +452,32 @@ def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):  # noqa: F811
 
 
 @pytest.mark.parametrize("mode", ["threads", "vmap"])
-def test_a_sweep_on_patches_interrupted_between_levels_goes_on(world, mode):  # noqa: F811
+def test_a_sweep_on_patches_interrupted_between_levels_goes_on(world, mode):
     style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]}
     changes = {"style": style, "loss": {"convention": "champandard2016"}, "solver": {"evaluations": 10}}
     changes |= {"pyramid": {"levels": 2}, "patch": {"rematch": 4}}
 
     def chosen(folder):
-        found = settings(axes=[{"style.weight": [25.0, 250.0]}], folder=folder, **changes)
+        found = sweep_settings(axes=[{"style.weight": [25.0, 250.0]}], folder=folder, **changes)
         return found.model_copy(update={"sweep": found.sweep.model_copy(update={"lanes": mode})})
 
-    paint(chosen("one"))
+    paint_sweep(chosen("one"))
     evaluations = 13 if mode == "threads" else 26
-    stop = paint(chosen("two"), callback=lambda p: p.evaluations >= evaluations)[0]
+    stop = paint_sweep(chosen("two"), callback=lambda p: p.evaluations >= evaluations)[0]
     assert stop.interrupted
     assert list((world / "two" / ".state").rglob("*.npz"))
-    assert paint(chosen("two"))[0].done == 2
+    assert paint_sweep(chosen("two"))[0].done == 2
     for name in ("0000.png", "0001.png"):
         one, two = (images.read(f"{folder}/cells/{name}").rgb for folder in ("one", "two"))
         np.testing.assert_array_equal(one, two)
 
 
-def test_matches_held_in_some_cells_only(world):  # noqa: F811
+def test_matches_held_in_some_cells_only(world):
     style = {"image": "art.png", "kind": "patch", "layers": ["conv2_1"]}
     changes = {"style": style, "loss": {"convention": "champandard2016"}, "pyramid": {"levels": 1}}
-    outcome, _ = paint(settings(axes=[{"patch.rematch": [3, 1]}, {"patch.size": [3, 2]}], **changes))
+    outcome, _ = paint_sweep(
+        sweep_settings(axes=[{"patch.rematch": [3, 1]}, {"patch.size": [3, 2]}], **changes)
+    )
     assert outcome.done == 4
     base, _ = records.replayed("grid/cells/0003.png")
     base["output"]["image"] = "alone.png"
@@ -496,14 +485,16 @@ def test_matches_held_in_some_cells_only(world):  # noqa: F811
     np.testing.assert_array_equal(images.read("alone.png").rgb, images.read("grid/cells/0003.png").rgb)
 
 
-def test_a_sweep_of_textures_and_one_of_reconstructions(world):  # noqa: F811
+def test_a_sweep_of_textures_and_one_of_reconstructions(world):
     texture = {"content": {"weight": 0.0}, "size": [30, 20], "init": "noise"}
     axes = [{"style.layers": [["conv1_1"], ["conv1_1", "conv2_1"]]}, {"style.crop": [None, [0, 0, 1, 0.8]]}]
-    outcome, _ = paint(settings(axes, folder="textures", **texture))
+    outcome, _ = paint_sweep(sweep_settings(axes, folder="textures", **texture))
     assert outcome.done == 4
     assert images.read("textures/cells/0003.png").rgb.shape == (20, 30, 3)
     reconstruction = {"style": {"weight": 0.0}}
-    outcome, _ = paint(settings([{"content.layers": [["conv1_2"], ["conv2_2"]]}], "found", **reconstruction))
+    outcome, _ = paint_sweep(
+        sweep_settings([{"content.layers": [["conv1_2"], ["conv2_2"]]}], "found", **reconstruction)
+    )
     assert outcome.done == 2
     for picture in ("textures/cells/0003.png", "found/cells/0001.png"):
         base, _ = records.replayed(picture)
@@ -514,11 +505,11 @@ def test_a_sweep_of_textures_and_one_of_reconstructions(world):  # noqa: F811
     assert "art" in page
 
 
-def test_stand_ins_are_marked(world, monkeypatch, random):  # noqa: F811
+def test_stand_ins_are_marked(world, monkeypatch, random):
     small = np.float32(random.uniform(size=(20, 30, 3)))
-    monkeypatch.setattr("nst_jax.samples.catalogue.load", lambda name: small)
+    monkeypatch.setattr("nst_jax.samples.load", lambda name: small)
     axes = [{"style": ["work:the_scream", "art.png"]}]
-    _, said = paint(settings(axes, content="work:neckarfront", images=None))
+    _, said = paint_sweep(sweep_settings(axes, content="work:neckarfront", images=None))
     assert [line.split(" (")[0] for line in said] == [
         "sample:coffee stands in for work:neckarfront",
         "sample:burning_sky stands in for work:the_scream",
@@ -528,4 +519,4 @@ def test_stand_ins_are_marked(world, monkeypatch, random):  # noqa: F811
     images.write(world / "the_scream.png", small)
     monkeypatch.setenv("NST_JAX_IMAGES", str(world))
     with pytest.raises(OutputError, match="other settings"):
-        paint(settings(axes, content="work:neckarfront"))
+        paint_sweep(sweep_settings(axes, content="work:neckarfront"))

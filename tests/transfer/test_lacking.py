@@ -1,19 +1,13 @@
 import numpy as np
 import pytest
-from conftest import NARROW  # noqa: F401 (the encoder's)
 
-from nst_jax import Encoder, stylize, stylize_grid
+from nst_jax import stylize, stylize_grid
 from nst_jax.errors import NstError
 from nst_jax.losses import formulas as losses
 from nst_jax.networks import vgg
 from nst_jax.runs import inputs
 from nst_jax.transfer import lacking
 from nst_jax.transfer import problem as tasks
-
-
-@pytest.fixture(scope="module")
-def encoder(narrow):
-    return Encoder(narrow, "narrow", "", "", "")
 
 
 @pytest.fixture

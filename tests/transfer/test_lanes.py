@@ -6,50 +6,20 @@ import sys
 import textwrap
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from grids import WEIGHTS, grid, options, prepare, solve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst_jax import Encoder, config, stylize, stylize_grid
+from nst_jax import Encoder, stylize, stylize_grid
 from nst_jax.errors import NstError, OutputError
-from nst_jax.runs import inputs
 from nst_jax.transfer import checkpoints, fitting, lanes, memory
 from nst_jax.transfer import problem as tasks
 from nst_jax.transfer.lanes import plan, programs, work
-
-WEIGHTS = (10.0, 100.0, 1000.0, 3000.0, 1e4)
-
-
-@pytest.fixture
-def pair(random):
-    return np.float32(random.uniform(size=(24, 32, 3))), np.float32(random.uniform(size=(40, 28, 3)) ** 3)
-
-
-def options(**changes):
-    return (
-        inputs.options(config.load(base={"content": "a.png", "style": "b.png"}))
-        | {"evaluations": 12}
-        | changes
-    )
-
-
-def prepare(pair, narrow, *, init="content", **changes):
-    fitted = tasks.fitted(*pair)
-    return tasks.prepare(*fitted, params=narrow, init=init, **options(**changes))
-
-
-def grid(pair, narrow, *, weights=WEIGHTS, **changes):
-    return dict(enumerate(lanes.align([prepare(pair, narrow, style_weight=w, **changes) for w in weights])))
-
-
-def solve(ready, **changes):
-    """Return results and curves by number, and whether all was done."""
-    found = {}
-    whole = lanes.run(ready, done=lambda index, *result: found.__setitem__(index, result), **changes)
-    return found, whole
 
 
 def alone(pair, narrow, weight, **changes):
@@ -343,8 +313,8 @@ def test_several_devices_share_the_lanes(narrow, tmp_path):
         """
         import sys, jax, numpy as np
         sys.path.insert(0, sys.argv[1])
-        import test_lanes as t
-        from conftest import NARROW
+        import grids
+        from makers import NARROW
         from nst_jax.networks import vgg
         from nst_jax.transfer.lanes import plan, programs
         narrow = vgg.random_params(jax.random.key(1), blocks=NARROW)
@@ -352,15 +322,15 @@ def test_several_devices_share_the_lanes(narrow, tmp_path):
         pair = np.float32(random.uniform(size=(24, 32, 3))), np.float32(random.uniform(size=(40, 28, 3)))
         devices = tuple(jax.local_devices())
         assert len(devices) == 8
-        ready = t.grid(pair, narrow, weights=[10.0 * n for n in range(1, 12)])
+        ready = grids.grid(pair, narrow, weights=[10.0 * n for n in range(1, 12)])
         job = next(plan.jobs(ready, finished=(), mode="auto", max_parallel=None, keep=None, stamp=""))
         assert (job.lanes, len(job.devices)) == (16, 8), job
         step = programs.compiled(ready[0].program, job.shapes, job.lanes, job.devices)
         assert "all-reduce" not in step.as_text() and "all-gather" not in step.as_text()
-        many, _ = t.solve(ready)
-        few, _ = t.solve({i: ready[i] for i in range(3)})
+        many, _ = grids.solve(ready)
+        few, _ = grids.solve({i: ready[i] for i in range(3)})
         plan.jax.local_devices = lambda: devices[:1]
-        one, _ = t.solve(ready, mode="vmap")
+        one, _ = grids.solve(ready, mode="vmap")
         for i in range(11):
             np.testing.assert_allclose(many[i][0].loss, one[i][0].loss, rtol=1e-3)
             np.testing.assert_allclose(many[i][0].image, one[i][0].image, atol=2e-3)
@@ -372,7 +342,7 @@ def test_several_devices_share_the_lanes(narrow, tmp_path):
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
     }
-    command = [sys.executable, "-c", code, os.path.dirname(__file__)]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NARROW
+from makers import NARROW
 from scipy import ndimage
 
 from nst_jax import Encoder, stylize
@@ -16,16 +16,6 @@ PATCHES = {
     "levels": 1,
     "convention": "champandard2016",
 }
-
-
-@pytest.fixture(scope="module")
-def encoder(narrow):
-    return Encoder(narrow, "narrow", "", "", "")
-
-
-@pytest.fixture
-def pair(random):
-    return np.float32(random.uniform(size=(24, 32, 3))), np.float32(random.uniform(size=(40, 28, 3)) ** 3)
 
 
 def quick(pair, encoder, **options):

@@ -2,7 +2,6 @@ from inspect import signature
 
 import numpy as np
 import pytest
-from test_transfer import encoder  # noqa: F401 (a fixture)
 
 from nst_jax import Encoder, images, stylize
 from nst_jax.errors import ImageError
@@ -78,7 +77,7 @@ def test_levels_that_are_too_small_are_named(pictures, narrow):
         )
 
 
-def test_a_run_goes_through_its_levels(pictures, encoder):  # noqa: F811
+def test_a_run_goes_through_its_levels(pictures, encoder):
     seen, shapes = [], set()
 
     def watch(progress):
@@ -97,12 +96,12 @@ def test_a_run_goes_through_its_levels(pictures, encoder):  # noqa: F811
     assert shapes == {(16, 24, 3), (32, 48, 3), (64, 96, 3)}
 
 
-def test_an_interrupted_run_has_its_full_size(pictures, encoder):  # noqa: F811
+def test_an_interrupted_run_has_its_full_size(pictures, encoder):
     result = stylize(*pictures, encoder=encoder, evaluations=5, callback=lambda p: True, **OPTIONS)
     assert (result.status, result.image.shape) == ("interrupted", (64, 96, 3))
 
 
-def test_levels_are_for_every_kind_of_run(pictures, encoder):  # noqa: F811
+def test_levels_are_for_every_kind_of_run(pictures, encoder):
     single = stylize(*pictures, encoder=encoder, evaluations=6)
     several = stylize(*pictures, encoder=encoder, evaluations=3, levels=2)
     assert several.evaluations == 6

@@ -1,0 +1,54 @@
+"""Small networks, settings and calls that tests of several rooms share."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nst_jax import config
+from nst_jax.errors import ConfigError
+from nst_jax.runs import single, sweep
+
+NARROW = ((2, 4), (2, 4), (4, 6), (4, 6), (4, 6))
+"""VGG-19's names with a handful of channels."""
+
+AXES = [{"style.weight": [10.0, 1000.0]}, {"content.weight": [0.1, 1.0, 10.0]}]
+"""Six cells."""
+
+
+def load_text(tmp_path, text, **options):
+    file = tmp_path / "my.yaml"
+    file.write_text(text)
+    return config.load(file, **options)
+
+
+def errors(tmp_path, text, **options):
+    with pytest.raises(ConfigError) as caught:
+        load_text(tmp_path, text, **options)
+    return [line.replace(f"{tmp_path}/", "") for line in str(caught.value).splitlines()]
+
+
+def run_settings(**changes):
+    data = {"content": "photo.png", "style": "art.png", "output": "out.png", "size": 24}
+    data |= {"solver": {"evaluations": 6}, "network": {"normalised": False}}
+    return config.load(base=data | changes)
+
+
+def paint(**changes):
+    return single.run(run_settings(**changes), say=lambda line: None)
+
+
+def sweep_settings(axes=AXES, folder="grid", **changes):
+    data = {"content": "photo.png", "style": "art.png", "size": 24, "network": {"normalised": False}}
+    data |= {"solver": {"evaluations": 6}, "sweep": {"axes": axes, "folder": folder}}
+    return config.load(base=data | changes)
+
+
+def paint_sweep(config, **options):
+    said = []
+    return sweep.run(config, say=said.append, **options), said
+
+
+def nst(*arguments, **options):
+    command = [sys.executable, "-m", "nst_jax", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
