@@ -79,6 +79,7 @@ TESTED_ELSEWHERE = {
     "images/labels.py": "images/test_maps.py",
     "images/lettering.py": "images/test_sheet.py",
     "images/pictures.py": "images/test_reading.py",
+    "networks/layers.py": "networks/test_architecture.py",
 }
 """Every other file has its test at the same place under tests; the files of a folder in a room share one."""
 

@@ -25,7 +25,7 @@ from nst_jax.losses.formulas import (
 from nst_jax.losses.patches import BLOCK_BYTES, GAMMA, PatchStyle, Source, balance, nearest, patch_loss
 from nst_jax.networks import strips, vgg
 from nst_jax.networks.convolution import Engine, Padding
-from nst_jax.networks.layers import block_and_index, canonical_layers, layer_names
+from nst_jax.networks.layers import block_and_index, canonical_layers
 from nst_jax.networks.vgg import Params, Pool
 
 Terms = dict[str, Array]
@@ -235,8 +235,8 @@ def representations(
     """
     kind, x = x.dtype, x if dtype is None else x.astype(dtype)
     blocks = vgg.blocks_of(params)
-    known = layer_names(blocks)
-    content, style = (canonical_layers(layers, known=known) for layers in (content_layers, style_layers))
+    known = vgg.architecture_of(params)
+    content, style = (canonical_layers(layers, known) for layers in (content_layers, style_layers))
     deepest = max((block_and_index(name)[0] for name in (*content, *style)), default=0)
     F: dict[str, Array] = {}
     G: dict[str, Array] = {}
