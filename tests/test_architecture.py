@@ -49,7 +49,7 @@ OWNERS = {
     "argparse": "cli/",
     "filelock": "runs/sweep.py",
     "flax": "networks/vgg.py",
-    "h5py": "pretrained/files.py",
+    "h5py": "pretrained/",
     "jaxopt": "solvers/",
     "optax": "solvers/",
     "platformdirs": "files.py",
@@ -57,7 +57,7 @@ OWNERS = {
     "psutil": "transfer/memory.py",
     "pydantic": "config/",
     "rich": "cli/terminal.py",
-    "safetensors": "pretrained/files.py",
+    "safetensors": "pretrained/containers.py",
     "scipy": "solvers/scipy_lbfgsb.py",
     "skimage": "samples/",
     "submitit": "runs/slurm.py",
@@ -80,6 +80,7 @@ TESTED_ELSEWHERE = {
     "images/lettering.py": "images/test_sheet.py",
     "images/pictures.py": "images/test_reading.py",
     "networks/layers.py": "networks/test_architecture.py",
+    "pretrained/containers.py": "pretrained/test_files.py",
 }
 """Every other file has its test at the same place under tests; the files of a folder in a room share one."""
 
