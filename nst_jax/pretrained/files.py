@@ -1,11 +1,11 @@
 """VGG parameters on disk: read, checked and written.
 
 What `containers` can read is checked against the architectures that are known: the layers of a file tell
-which one it holds. Files are written as HDF5 in the layout of Keras, with their origin and a digest as further
-attributes, and with those of `Normalisation` if they hold the normalised network.
+which one it holds. Files are written as HDF5 in the layout of Keras, with their origin and a digest as
+further attributes, and with those of `Normalisation` if they hold the normalised network.
 
-Kernels are float32 ``(3, 3, in, out)``, for images in the architecture's input space: BGR, 0 to 255, minus the
-mean colour.
+Kernels are float32 ``(3, 3, in, out)``, for images in the architecture's input space: BGR, 0 to 255, minus
+the mean colour.
 
 Reference for the weights: Simonyan & Zisserman (2015), licensed CC BY 4.0 by the Visual Geometry Group.
 """
