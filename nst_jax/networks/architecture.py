@@ -54,10 +54,10 @@ ARCHITECTURES = {known.name: known for known in (VGG19, VGG16)}
 
 
 def of_blocks(blocks: Blocks) -> Architecture:
-    """Return the architecture of a layer table: a known one, if need be with other channels."""
+    """Return the architecture of a layer table: a known one, perhaps cut short or with other channels."""
     table = tuple((convs, channels) for convs, channels in blocks)
     for known in ARCHITECTURES.values():
-        if layer_names(known.blocks) == layer_names(table):
+        if known.layers[: len(layer_names(table))] == layer_names(table):
             return replace(known, blocks=table)
     title = f"a network of {sum(convs for convs, _ in table)} convolutions"
     return Architecture("other", title, table)

@@ -417,7 +417,7 @@ def test_examination(tmp_path):
     path.write_bytes(keras_bytes())
     lines = weights.examine(path, blocks=BLOCKS).splitlines()
     assert lines[0] == f"{path}: good"
-    assert lines[1].startswith("3 layers with the shapes of a network of 3 convolutions")
+    assert lines[1].startswith("3 layers with the shapes of VGG-19")
     assert lines[2] == f"digest {DIGEST}"
     path.write_bytes(keras_bytes()[:-3000])
     with pytest.raises(WeightsError):
