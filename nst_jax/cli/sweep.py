@@ -4,14 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nst_jax.cli.arguments import FLAGS, pairs, parser_for, settings_of
-from nst_jax.cli.terminal import Download, grid_progress, interruptible, remember_programs, say
+from nst_jax.cli.arguments import SWEEP, pairs, parser_for, settings_of
+from nst_jax.cli.terminal import Download, grid_progress, interruptible, prepare_process, say
 from nst_jax.errors import ConfigError
-
-_FLAGS = {flag: entry for flag, entry in FLAGS.items() if flag not in ("output", "save-every")} | {
-    "output": ("sweep.folder", str, "the folder for pictures, sheet.png and index.html (default: sweep)"),
-    "max-parallel": ("sweep.max_parallel", int, "cells at once (default: what fits in memory)"),
-}
 
 _EXAMPLES = """\
 examples:
@@ -29,7 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run ``nst-jax sweep`` and return the exit code."""
     parser = parser_for(
         "nst-jax sweep",
-        _FLAGS,
+        SWEEP,
         description="Paint a grid of settings and show all pictures on one sheet and page.",
         epilog=_EXAMPLES,
     )
@@ -55,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from nst_jax import config as configs
 
-    flags = settings_of(options, _FLAGS)
+    flags = settings_of(options, SWEEP)
     if options["axis"]:
         flags["sweep.axes"] = ("--axis", [{key: values} for key, values in pairs("--axis", options["axis"])])
     config = configs.load(options["config"], flags=flags, assignments=options["set"])
@@ -67,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     if options["dry_run"]:
         from nst_jax.runs import sweep as sweeps
 
-        remember_programs()
+        prepare_process()
         print(sweeps.plan(config, say=say, download=Download()))
         return 0
     if options["slurm"] is not None:
@@ -85,7 +80,7 @@ def _paint(config: Any, shard: str | None) -> int:
             show(progress)
             return bool(interrupted)
 
-        remember_programs()
+        prepare_process()
         outcome = sweeps.run(config, shard=part, callback=watch, say=say, download=Download())
     if outcome.interrupted:
         say(f"{outcome.done} of {outcome.cells} cells are done; the same command goes on from here")
@@ -132,7 +127,7 @@ def _submit(config: Any, options: dict[str, Any]) -> int:
 
     from nst_jax.runs import slurm
 
-    remember_programs()
+    prepare_process()
     jobs = slurm.submit(config, int(options["slurm"]), dict(pairs("--slurm-option", options["slurm_option"])))
     folder = config.sweep.folder
     print(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nst_jax.cli.arguments import FLAGS, Parser, parser_for, settings_of
-from nst_jax.cli.terminal import Download, interruptible, remember_programs, run_progress, say
+from nst_jax.cli.arguments import RUN, Parser, parser_for, settings_of
+from nst_jax.cli.terminal import Download, interruptible, prepare_process, run_progress, say
 from nst_jax.errors import ConfigError
 
 _EXAMPLES = """\
@@ -18,7 +18,8 @@ examples:
   nst-jax --print-config                                 every setting with its default and meaning
   nst-jax sweep --config sweep_tradeoff                  a grid of settings: see nst-jax sweep --help
   nst-jax samples                                        the example images
-  nst-jax weights show|fetch|verify [FILE]               VGG-19's weights
+  nst-jax figures                                        the papers' figures: see nst-jax figures --help
+  nst-jax weights show|fetch|verify|normalise            VGG-19's weights
 """
 
 
@@ -38,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
         base, record = replayed(options["replay"])
         picture = Path(options["replay"])
         base["output"]["image"] = str(picture.with_name(f"{picture.stem}_replay{picture.suffix}"))
-    flags = settings_of(options, FLAGS)
+    flags = settings_of(options, RUN)
     config = configs.load(options["config"], base=base, flags=flags, assignments=options["set"])
     if options["print_config"]:
         print(configs.to_yaml(config), end="")
@@ -48,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     if options["dry_run"]:
         from nst_jax.runs import single as runs
 
-        remember_programs()
+        prepare_process()
         print(runs.plan(config, say=say, download=Download()))
         return 0
     return _paint(config, record)
@@ -59,7 +60,7 @@ def _parser() -> Parser:
 
     parser = parser_for(
         "nst-jax",
-        FLAGS,
+        RUN,
         description="Neural style transfer: paint a photograph in the style of a painting.",
         epilog=_EXAMPLES,
     )
@@ -80,7 +81,7 @@ def _paint(config: Any, record: dict[str, Any]) -> int:
             show(progress)
             return bool(interrupted)
 
-        remember_programs()
+        prepare_process()
         outcome = runs.run(config, callback=watch, say=say, earlier=record, download=Download())
     share = f", {outcome.loss / outcome.initial_loss:.1%} of the first" if outcome.initial_loss else ""
     print(f"{outcome.output}: {outcome.sentence}, {outcome.seconds:.1f} s, loss {outcome.loss:.4g}{share}")

@@ -10,14 +10,15 @@ layer, with no labels at all where there is no map.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-GAMMA = 50.0
-"""The semantic weight at which maps count as much as features in the match (Champandard 2016)."""
+from nst_jax.losses.terms import Guides, StyleTerm
+from nst_jax.settings import GAMMA, Settings
 
 _LAST = 2**31 - 1
 
@@ -46,9 +47,77 @@ class PatchStyle:
     sources: tuple[Source, ...]
     """The style image, and perhaps turned or scaled copies of it."""
     map: Array
-    """Of the picture to be made, ``(height, width, labels)``, scaled by `balance` as those of the sources."""
+    """Of the picture to be made, ``(height, width, labels)``, scaled as those of the sources."""
     held: tuple[Array, Array] | None = None
     """Matches, from `nearest`, to go on with; None: they are found in every evaluation."""
+
+
+@dataclass(frozen=True)
+class Patches(StyleTerm):
+    """Each patch is like the patch of the style that it is most like: equation (4) of Champandard (2016)."""
+
+    layers = ("conv3_1", "conv4_1")
+    maps = "optional"
+    levels = 3
+    is_smooth = False  # it jumps where a match changes
+
+    size: int = 3
+    """k"""
+    block_bytes: int = BLOCK_BYTES
+    """See `nearest`."""
+    variety: float = 0.0
+    """Likewise."""
+    rematch: int = 1
+    """Evaluations with the same matches."""
+    turns: tuple[tuple[float, float], ...] = ()
+    """Degrees and scale of copies of the style whose patches may be taken too."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the term that settings describe."""
+        patch = settings.patch
+        turns = [(turn, scale) for turn in (0.0, *patch.rotations) for scale in (1.0, *patch.scales)]
+        return cls(patch.size, patch.memory, patch.variety, patch.rematch, tuple(turns[1:]))
+
+    @property
+    def extent(self) -> int:
+        """A patch."""
+        return self.size
+
+    @property
+    def room(self) -> int:
+        """Two patches side by side: of fewer, each would be most of the style, whatever the maps."""
+        return 2 * self.size
+
+    @property
+    def copies(self) -> tuple[tuple[float, float], ...]:
+        """See ``turns``."""
+        return self.turns
+
+    @property
+    def renew_every(self) -> int:
+        """See ``rematch``."""
+        return self.rematch
+
+    def targets(self, features: Sequence[Array], guides: Guides) -> PatchStyle:
+        """Return the style's features with their maps, each map balanced against the features."""
+        factor = balance(features[0], guides.style[0])
+        pairs = zip(features, guides.style, strict=True)
+        sources = tuple(Source(F, guides.weight * (factor * map_)) for F, map_ in pairs)
+        style = PatchStyle(sources, guides.weight * (factor * guides.content))
+        if self.rematch == 1:
+            return style
+        none = jnp.zeros([n - self.size + 1 for n in guides.content.shape[:2]], jnp.int32)
+        return replace(style, held=(none, none))  # until the first evaluation finds them
+
+    def loss(self, F: Array, target: PatchStyle) -> Array:
+        """Return `patch_loss`."""
+        return patch_loss(F, target, size=self.size, block_bytes=self.block_bytes, variety=self.variety)
+
+    def renewed(self, F: Array, target: PatchStyle) -> PatchStyle:
+        """Return the target with the matches of now."""
+        found = nearest(F, target, size=self.size, block_bytes=self.block_bytes, variety=self.variety)
+        return replace(target, held=found)
 
 
 def balance(features: Array, map_: Array) -> Array:
@@ -64,16 +133,15 @@ def balance(features: Array, map_: Array) -> Array:
     return jnp.where(energy > 0, jnp.sqrt(of_features / jnp.where(energy > 0, energy, 1.0)) / GAMMA, 0.0)
 
 
-def joined(features: Array, map_: Array, semantic: Array | float) -> Array:
-    """Return features and gamma times the map as channels of one array: s of equation (2)."""
+def joined(features: Array, map_: Array) -> Array:
+    """Return features and map, times gamma already, as channels of one array: s of equation (2)."""
     features = jnp.asarray(features)
-    return jnp.concatenate([features, (semantic * map_).astype(features.dtype)], -1)
+    return jnp.concatenate([features, map_.astype(features.dtype)], -1)
 
 
 def nearest(
     F: Array,
     style: PatchStyle,
-    semantic: Array | float,
     *,
     size: int = 3,
     block_bytes: int = BLOCK_BYTES,
@@ -92,7 +160,6 @@ def nearest(
     Args:
         F: features of the image, ``(height, width, channels)``.
         style: what to search.
-        semantic: gamma.
         size: k.
         block_bytes: of the scores that exist at a time; there are as many as pairs of patches.
         variety: v, from 0 to 1.
@@ -103,7 +170,7 @@ def nearest(
     """
     F = jax.lax.stop_gradient(F)
     pairs = [
-        tuple(joined(*pair, semantic) for pair in ((F, style.map), (source.features, source.map)))
+        tuple(joined(*pair) for pair in ((F, style.map), (source.features, source.map)))
         for source in style.sources
     ]
     lengths = [_lengths(s, size) for _, s in pairs]
@@ -207,7 +274,6 @@ def _windowed(x: Array, size: int) -> Array:
 def patch_loss(
     F: Array,
     style: PatchStyle,
-    semantic: Array | float,
     *,
     size: int = 3,
     block_bytes: int = BLOCK_BYTES,
@@ -223,14 +289,11 @@ def patch_loss(
     Args:
         F: features of the image, ``(height, width, channels)``.
         style: what they are compared with.
-        semantic: gamma, see `balance`.
         size: k.
         block_bytes: see `nearest`.
         variety: likewise.
     """
-    begins, apart = style.held or nearest(
-        F, style, semantic, size=size, block_bytes=block_bytes, variety=variety
-    )
+    begins, apart = style.held or nearest(F, style, size=size, block_bytes=block_bytes, variety=variety)
     height, width = begins.shape
     table = jnp.concatenate([source.features.reshape(-1, F.shape[-1]) for source in style.sources])
 

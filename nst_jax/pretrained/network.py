@@ -11,11 +11,12 @@ import numpy as np
 
 from nst_jax.errors import OutputError, WeightsError
 from nst_jax.files import cache_folder, write_atomically
-from nst_jax.losses.conventions import CONVENTIONS, ConventionName
+from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.networks import vgg
 from nst_jax.pretrained import builtin as dictionary
 from nst_jax.pretrained import downloads, normalisation
 from nst_jax.pretrained import files as weights
+from nst_jax.settings import ConventionName
 
 _SIDE = 256
 """Of the photographs over which another network's activations are measured, in pixels."""

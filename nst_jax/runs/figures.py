@@ -12,12 +12,13 @@ from typing import Any
 
 from nst_jax import config as configs
 from nst_jax import images
-from nst_jax.config import Cell, Config
+from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError, did_you_mean
 from nst_jax.files import write_atomically
 from nst_jax.runs import gallery, inputs, records, sweep
 from nst_jax.runs.report import figures_page
 from nst_jax.samples import works
+from nst_jax.settings import Settings
 
 SIZE = 128
 """Longer side of a panel unless told otherwise."""
@@ -63,7 +64,7 @@ def header(name: str) -> dict[str, str]:
     return dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True))
 
 
-def config_of(name: str, folder: Path, flags: Mapping[str, tuple[str, Any]] = {}) -> Config:
+def config_of(name: str, folder: Path, flags: Mapping[str, tuple[str, Any]] = {}) -> Settings:
     """Return the config of a figure to be painted within ``folder``; for the flags see `config.load`."""
     given = {"size": ("--size", SIZE)} | dict(flags) | {"sweep.folder": ("--output", str(folder / name))}
     return configs.load(f"papers/{name}", flags=given)
@@ -182,7 +183,7 @@ def _entry(folder: Path, name: str, thumbnail: Callable[[str, int], bytes | None
     }
 
 
-def _facts(config: Config, record: Mapping[str, Any]) -> str:
+def _facts(config: Settings, record: Mapping[str, Any]) -> str:
     swept = {key for axis in config.sweep.axes for key in axis}
     facts = [
         f"{config.written_size()} pixels",
@@ -195,7 +196,7 @@ def _facts(config: Config, record: Mapping[str, Any]) -> str:
     return ", ".join(facts)
 
 
-def _command(name: str, config: Config) -> str:
+def _command(name: str, config: Settings) -> str:
     command = f"nst-jax figures {name} --size {config.written_size()}"
     return command + (" --images DIR" if config.images else "")
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from nst_jax import config as configs
 from nst_jax import images
-from nst_jax.config import Axis, Cell, Config
+from nst_jax.config import Axis, Cell
 from nst_jax.errors import ConfigError, ImageError, OutputError
 from nst_jax.files import write_atomically
 from nst_jax.runs.report import page
 from nst_jax.samples import works
+from nst_jax.settings import Settings
 
 CELL = 256
 """Longer side of a picture on the sheet, in pixels; half of it for a large grid."""
@@ -180,7 +181,7 @@ def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _title(config: Config) -> str:
+def _title(config: Settings) -> str:
     swept = {key for axis in config.sweep.axes for key in axis}
 
     def name(section: str, image: str | None) -> str:
@@ -195,7 +196,7 @@ def _title(config: Config) -> str:
     return " × ".join(names) + (", with stand-ins" if absent and swept & {"content", "style"} else "")
 
 
-def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[str, str]:
+def _facts(config: Settings, axes: list[Axis], record: Mapping[str, Any]) -> dict[str, str]:
     facts = {
         "content": config.content.image,
         "content.weight": config.content.weight,

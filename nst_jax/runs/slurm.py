@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nst_jax import config as configs
-from nst_jax.config import Config
 from nst_jax.errors import ConfigError
 from nst_jax.runs import sweep
+from nst_jax.settings import Settings, as_dict
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Shard:
         return DelayedSubmission(self)
 
 
-def submit(config: Config, shards: int, options: Mapping[str, Any] | None = None) -> list[Any]:
+def submit(config: Settings, shards: int, options: Mapping[str, Any] | None = None) -> list[Any]:
     """Submit the shards of a sweep, and return submitit's jobs.
 
     Args:
@@ -54,7 +54,7 @@ def submit(config: Config, shards: int, options: Mapping[str, Any] | None = None
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**{"name": "nst-jax"} | parameters)
         folder.mkdir(parents=True, exist_ok=True)
-        settings = config.model_dump(mode="json")
+        settings = as_dict(config)
         tasks = [Shard(settings, (i + 1, shards)) for i in range(shards)]
         with executor.batch():
             jobs = [executor.submit(task) for task in tasks]
