@@ -75,9 +75,12 @@ TESTED_ELSEWHERE = {
     "config/text.py": "config/test_loading.py",
     "config/values.py": "config/test_loading.py",
     "errors.py": "config/test_loading.py",
+    "images/decoding.py": "images/test_reading.py",
+    "images/deep.py": "images/test_reading.py",
     "images/labels.py": "images/test_maps.py",
     "images/lettering.py": "images/test_sheet.py",
     "images/pictures.py": "images/test_reading.py",
+    "images/profiles.py": "images/test_reading.py",
 }
 """Every other file has its test at the same place under tests; the files of a folder in a room share one."""
 

@@ -4,13 +4,13 @@ A map is an array (height, width, channels) in [0, 1] over its image, at any res
 they are, or its colours are labels, and each label becomes a channel.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax.errors import ImageError
-from nst_jax.images import FloatArray
+from nst_jax.images.pictures import FloatArray
 
 Kind = Literal["channels", "colours"]
 
@@ -30,7 +30,7 @@ _MANY_COLOURS, _MANY_CENTRES = 65536, 256
 _LISTED = 8
 
 
-def check_shape(map: NDArray[Any], image_shape: tuple[int, int], name: str) -> None:
+def check_shape(map: FloatArray, image_shape: tuple[int, int], name: str) -> None:
     """Check that a map has the aspect ratio of its image, to 2 % or to a pixel of the map.
 
     Args:
@@ -52,7 +52,7 @@ def check_shape(map: NDArray[Any], image_shape: tuple[int, int], name: str) -> N
 
 
 def encoded(
-    content: NDArray[Any], style: NDArray[Any], *, kind: Kind
+    content: FloatArray, style: FloatArray, *, kind: Kind
 ) -> tuple[FloatArray, FloatArray, list[str]]:
     """Return both maps with channels that mean the same in both, and warnings, each of one line.
 
@@ -100,7 +100,7 @@ def encoded(
     return *maps, [*warnings, *(f"the {name} map is of one colour: it guides nothing" for name in names)]
 
 
-def check_channels(content: NDArray[Any], style: NDArray[Any]) -> None:
+def check_channels(content: FloatArray, style: FloatArray) -> None:
     """Raise ImageError if two maps, ``(height, width, channels)``, differ in their number of channels."""
     counts = content.shape[2], style.shape[2]
     if counts[0] != counts[1]:
@@ -112,7 +112,7 @@ def check_channels(content: NDArray[Any], style: NDArray[Any]) -> None:
         )
 
 
-def _distinct(map: NDArray[Any]) -> tuple[FloatArray, NDArray[np.intp], NDArray[np.intp]]:
+def _distinct(map: FloatArray) -> tuple[FloatArray, NDArray[np.intp], NDArray[np.intp]]:
     """Return a map's colours (count, channels), which of them each pixel has, and how many pixels each has.
 
     Four channels at a time are packed into an integer, as sorting rows takes far longer.

@@ -55,7 +55,7 @@ def contact_sheet(
         title: stands above the sheet.
         notes: short texts by position, written below the picture.
         cell: pixels on the longer side of a picture, at least 16. It is made smaller where the sheet would
-            exceed 16 000 pixels on a side or 120 megapixels.
+            exceed 16 000 pixels on a side or 50 megapixels.
 
     Returns:
         The sheet, (height, width, 3) float32 in [0, 1].
