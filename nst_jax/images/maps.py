@@ -1,7 +1,7 @@
-"""Semantic maps (Champandard 2016): what a content and a style map say, as channels of equal meaning.
+"""Semantic maps (Champandard 2016): a content and a style map as channels that mean the same in both.
 
-A map is an array (height, width, channels) in [0, 1] over its image, at any resolution. Its channels guide as
-they are, or its colours are labels, and each label becomes a channel.
+A map is an array (height, width, channels) in [0, 1] over its image, at any resolution. Either its channels
+guide as they are, or its colours are labels, each of which becomes a channel.
 """
 
 from typing import Literal
@@ -16,10 +16,10 @@ Kind = Literal["channels", "colours"]
 
 MAX_LABELS = 64
 _NEAR = 0.12
-"""Colours at no more than this (root mean square over channels) pass for one label."""
+"""Colours no further apart than this (root mean square over channels) pass for one label."""
 
 _SMALL, _LARGE = 0.002, 0.05
-"""Shares of a map's pixels: a smaller colour is no label, a larger one always is."""
+"""Shares of a map's pixels: a rarer colour is no label, a more frequent one always is."""
 
 _INSIDE = 0.2
 """The share of a label's pixels that have only their own colour around them; blends at edges have few."""
@@ -97,7 +97,7 @@ def encoded(
         )
         constant = [len(content_main) == 1, len(style_main) == 1]
     names = [name for name, is_constant in zip(("content", "style"), constant, strict=True) if is_constant]
-    return *maps, [*warnings, *(f"the {name} map is of one colour: it guides nothing" for name in names)]
+    return *maps, [*warnings, *(f"the {name} map has one colour only: it guides nothing" for name in names)]
 
 
 def check_channels(content: FloatArray, style: FloatArray) -> None:

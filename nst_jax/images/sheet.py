@@ -44,7 +44,7 @@ def contact_sheet(
     """Draw the pictures of a sweep on one white sheet, in a labelled grid as in Gatys et al. (2015), Fig. 3.
 
     The last axis makes the columns and the one before it the rows; each combination of any further ones makes
-    a block with a heading, one under another. A single axis makes one row, or several where it has more than
+    a block with a heading, one under another. A single axis makes one row, or several if it has more than
     8 values. Each picture is scaled to ``cell`` pixels on its longer side, a smaller one up, and stands in
     the middle of its place; values that are not numbers become grey. Places without a picture are marked as
     missing. Labels are wrapped; what is still too long loses its middle. The same input gives the same sheet.
