@@ -129,7 +129,7 @@ def test_interrupted_work_goes_on(monkeypatch):
     [
         (["gatys2016_fig8"], {}, ConfigError, "is no figure of the papers (did you mean 'gatys2016_fig"),
         ([PAIR[0]], {"size": ("--size", 0)}, ConfigError, "--size: size: should be a number"),
-        ([PAIR[0]], {"images": ("--images", "no")}, ConfigError, "images: no: is no folder"),
+        ([PAIR[0]], {"images": ("--images", "no")}, ConfigError, "images: no: is not a folder"),
         ([PAIR[0]], {"size": ("--size", 8)}, Exception, f"{PAIR[0]}: cell 0"),
     ],
 )

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-
-from nst_jax.samples import brush
+from painters import brush
 
 
 def test_gradient_meets_its_colours():

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from nst_jax.samples import brush
-from nst_jax.samples.brush import HEIGHT, WIDTH, Array, Canvas
+from painters import brush
+from painters.brush import HEIGHT, WIDTH, Array, Canvas
 
 __all__ = ["HEIGHT", "PAINTINGS", "WIDTH", "burning_sky", "stained_glass", "starry_swirls"]
 

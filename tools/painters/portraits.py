@@ -9,8 +9,8 @@ left border to 1 at the right one, and y from the top to the bottom.
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_jax.samples import brush
-from nst_jax.samples.brush import Array
+from painters import brush
+from painters.brush import Array
 
 LABELS = {
     "background": "2040d8",

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from nst_jax.samples import brush
-from nst_jax.samples.brush import Array, Canvas
+from painters import brush
+from painters.brush import Array, Canvas
 
 LABELS = {"sky": "5fa8ff", "hills": "b070d0", "trees": "207030", "meadow": "d8d840", "river": "1030a0"}
 """The parts of the landscape, and the colour of each in a map, as rrggbb."""
