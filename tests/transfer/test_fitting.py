@@ -6,6 +6,7 @@ import pytest
 
 from nst_jax import config
 from nst_jax.errors import NstError
+from nst_jax.networks import vgg
 from nst_jax.runs import inputs
 from nst_jax.transfer import fitting, memory, objective
 from nst_jax.transfer import loop as transfer
@@ -29,20 +30,29 @@ def limited(monkeypatch, nbytes):
 
 
 def test_an_estimate_is_what_the_run_takes(task):
+    """Of the arrays of a run, added up here."""
     found = fitting.estimate(task)
     pair = 2 * task.content.nbytes
     assert 100 * pair < found.optimiser < 104 * pair
-    assert found.network >= fitting.nbytes(task.network()) - fitting.nbytes(
-        [layer["kernel"] for layer in task.network().values()]
-    )
-    assert found.features > task.content.nbytes
+    network = task.network()
+    args = jax.tree.leaves((network, tasks.targets(task, network)))
+    assert found.network == pytest.approx(sum(array.nbytes for array in args), rel=0.01)
+    features = vgg.features(network, vgg.to_input(task.content), layers=list(network))
+    kept = sum(array.nbytes for array in features.values())
+    assert kept < found.features < 4 * kept
     assert found.total == found.network + found.optimiser + found.features
-    assert found.usable == pytest.approx(memory.usable(jax.local_devices()[:1]), rel=0.2)
+
+
+def test_an_estimate_fits_in_what_is_usable_or_not(task, monkeypatch):
+    total = fitting.estimate(task).total
+    for usable in (total - 1, total):
+        limited(monkeypatch, usable)
+        found = fitting.estimate(task)
+        assert (found.usable, found.fits) == (usable, usable == total)
 
 
 def test_what_fits_is_left_alone(task, monkeypatch):
     limited(monkeypatch, 2**40)
-    assert fitting.fit(task)[0] is not None
     assert fitting.fit(task)[0].program == task.program
 
 

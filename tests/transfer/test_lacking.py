@@ -5,7 +5,6 @@ from nst_jax import stylize, stylize_grid
 from nst_jax.errors import NstError
 from nst_jax.losses import formulas as losses
 from nst_jax.networks import vgg
-from nst_jax.runs import inputs
 from nst_jax.transfer import lacking
 from nst_jax.transfer import problem as tasks
 
@@ -100,7 +99,3 @@ def test_a_grid_of_reconstructions_is_that_of_single_ones(picture, encoder):
         np.testing.assert_array_equal(found.image, alone.image)
     sizes = stylize_grid(None, picture, {"size": [(16, 20), (24, 16)]}, **common)
     assert [found.image.shape[:2] for found in sizes.values()] == [(16, 20), (24, 16)]
-
-
-def test_inputs_do_not_wait_for_jax_because_of_it():
-    assert inputs.lacking is lacking
