@@ -85,13 +85,13 @@ def lanes(options):
     """Return evaluations a second of batches and threads against single runs."""
     import jax
     import numpy as np
+    from nst_jax.transfer.lanes import plan, programs
 
     from nst_jax import config, images, load_encoder, samples, stylize
     from nst_jax.runs import inputs
     from nst_jax.transfer import lanes as many
     from nst_jax.transfer import memory
     from nst_jax.transfer import problem as tasks
-    from nst_jax.transfer.lanes import plan, programs
 
     size, evaluations = options.size or 256, options.evaluations or 60
     encoder = load_encoder("auto")

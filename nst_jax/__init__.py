@@ -9,7 +9,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nst_jax.pretrained.network import Network, load_network
+    from nst_jax.pretrained.network import Encoder as Network
+    from nst_jax.pretrained.network import load_encoder as load_network
     from nst_jax.settings import Settings
     from nst_jax.transfer.batch import How
     from nst_jax.transfer.loop import Result

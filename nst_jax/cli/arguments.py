@@ -3,12 +3,12 @@
 import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import Field
-from typing import Any
 
 from nst_jax.errors import ConfigError
 from nst_jax.settings import Number, Settings, checks, every_setting
+from nst_jax.typing import Json
 
-Flags = Mapping[str, tuple[str, Field[Any]]]
+Flags = Mapping[str, tuple[str, Field[Json]]]
 """For each flag, the dotted key of the setting that it stands for, and the setting."""
 
 
@@ -28,12 +28,12 @@ SWEEP = flags_of(without=("output",))
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are ours."""
 
-    def error(self, message: str) -> Any:
+    def error(self, message: str) -> Json:
         """Raise a ConfigError."""
         raise ConfigError(f"{message}; '{self.prog} --help' lists what there is")
 
 
-def parser_for(program: str, flags: Flags, **options: Any) -> Parser:
+def parser_for(program: str, flags: Flags, **options: Json) -> Parser:
     """Return a parser of flags that stand for settings, ``--config``, ``--set`` and ``--print-config``."""
     parser = Parser(
         prog=program, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
@@ -57,12 +57,12 @@ def add_flags(parser: argparse.ArgumentParser, flags: Flags, defaults: Mapping[s
         parser.add_argument(f"--{flag}", metavar=_metavar(each), help=text.replace("%", "%%"))
 
 
-def _metavar(each: Field[Any]) -> str:
+def _metavar(each: Field[Json]) -> str:
     check = each.metadata["check"]
     return ("N" if check.is_whole else "X") if isinstance(check, Number) else "TEXT"
 
 
-def settings_of(options: Mapping[str, Any], flags: Flags) -> dict[str, tuple[str, Any]]:
+def settings_of(options: Mapping[str, Json], flags: Flags) -> dict[str, tuple[str, Json]]:
     """Return the flags that were given as `config.load` takes them."""
     given = {flag: options[flag.replace("-", "_")] for flag in flags}
     return {
@@ -72,14 +72,14 @@ def settings_of(options: Mapping[str, Any], flags: Flags) -> dict[str, tuple[str
     }
 
 
-def _is_text(each: Field[Any], text: str) -> bool:
+def _is_text(each: Field[Json], text: str) -> bool:
     """Tell whether a flag's text is the value: not where it is a number, or a blend of first images."""
     if isinstance(each.default, str):
         return each.name != "init" or not text.lstrip().startswith("{")
     return each.metadata["check"] in (checks.any_text, checks.text)
 
 
-def value(flag: str, text: str, *, is_text: bool = False) -> Any:
+def value(flag: str, text: str, *, is_text: bool = False) -> Json:
     """Return a flag's text as a value: as it is, or as in YAML."""
     if is_text:
         return text
@@ -93,7 +93,7 @@ def value(flag: str, text: str, *, is_text: bool = False) -> Any:
     return parsed
 
 
-def pairs(flag: str, texts: Iterable[str]) -> list[tuple[str, Any]]:
+def pairs(flag: str, texts: Iterable[str]) -> list[tuple[str, Json]]:
     """Return the keys and values of texts such as ``style.weight=[1e2, 1e3]``."""
     found = []
     for text in texts:

@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from nst_jax.cli.arguments import RUN, Parser, add_flags, pairs, settings_of
 from nst_jax.cli.terminal import Download, grid_progress, interruptible, prepare_process, say
 from nst_jax.errors import ConfigError
+from nst_jax.typing import Json
 
 _FLAGS = {name: RUN[name] for name in ("images", "size", "evaluations", "weights")}
 
@@ -49,14 +49,14 @@ def run(arguments: Sequence[str]) -> int:
     return _paint(options["names"], folder, flags)
 
 
-def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Any]]) -> int:
+def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Json]]) -> int:
     from nst_jax.runs import figures
 
     if any(key.split(".")[0] in ("sweep", "output") for key in flags):
         raise ConfigError("--set of figures is for settings of the pictures; for the place see --output")
     with interruptible("what is done") as interrupted, grid_progress() as show:
 
-        def watch(name: str, progress: Any) -> bool:
+        def watch(name: str, progress: Json) -> bool:
             show(progress, f"{name}  ")
             return bool(interrupted)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from nst_jax.cli.arguments import SWEEP, pairs, parser_for, settings_of
 from nst_jax.cli.terminal import Download, grid_progress, interruptible, prepare_process, say
 from nst_jax.errors import ConfigError
+from nst_jax.typing import Json
 
 _EXAMPLES = """\
 examples:
@@ -70,13 +70,13 @@ def run(arguments: Sequence[str]) -> int:
     return _paint(config, options["shard"])
 
 
-def _paint(config: Any, shard: str | None) -> int:
+def _paint(config: Json, shard: str | None) -> int:
     from nst_jax.runs import sweep as sweeps
 
     part = (1, 1) if shard is None else sweeps.parse_shard(shard)
     with interruptible("what is done") as interrupted, grid_progress() as show:
 
-        def watch(progress: Any) -> bool:
+        def watch(progress: Json) -> bool:
             show(progress)
             return bool(interrupted)
 
@@ -92,7 +92,7 @@ def _paint(config: Any, shard: str | None) -> int:
     return _told(outcome.collection, f", {outcome.seconds:.1f} s")
 
 
-def _collect(options: dict[str, Any]) -> int:
+def _collect(options: dict[str, Json]) -> int:
     others = [name for name, given in options.items() if name != "collect" and given not in (None, False, [])]
     if others:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
@@ -103,7 +103,7 @@ def _collect(options: dict[str, Any]) -> int:
     return _told(collect(Path(options["collect"])), "")
 
 
-def _told(found: Any, seconds: str) -> int:
+def _told(found: Json, seconds: str) -> int:
     best = f"; lowest: {found.best}" if found.best else ""
     done = found.cells - len(found.missing)
     print(f"{found.folder}/index.html, sheet.png: {done} of {found.cells} cells{seconds}{best}")
@@ -119,7 +119,7 @@ def _listed(numbers: Sequence[int]) -> str:
     return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown
 
 
-def _submit(config: Any, options: dict[str, Any]) -> int:
+def _submit(config: Json, options: dict[str, Json]) -> int:
     if options["shard"] is not None:
         raise ConfigError("--slurm submits every shard itself; leave out --shard")
     if not options["slurm"].isdecimal() or int(options["slurm"]) < 1:

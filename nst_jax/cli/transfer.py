@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from nst_jax.cli.arguments import RUN, Parser, parser_for, settings_of
 from nst_jax.cli.terminal import Download, interruptible, prepare_process, run_progress, say
 from nst_jax.errors import ConfigError
+from nst_jax.typing import Json
 
 _EXAMPLES = """\
 examples:
@@ -31,8 +31,8 @@ def run(arguments: Sequence[str]) -> int:
 
     from nst_jax import config as configs
 
-    record: dict[str, Any] = {}
-    base: dict[str, Any] = {}
+    record: dict[str, Json] = {}
+    base: dict[str, Json] = {}
     if options["replay"]:
         from nst_jax.runs.records import replayed
 
@@ -72,12 +72,12 @@ def _parser() -> Parser:
     return parser
 
 
-def _paint(config: Any, record: dict[str, Any]) -> int:
+def _paint(config: Json, record: dict[str, Json]) -> int:
     from nst_jax.runs import single as runs
 
     with interruptible("the picture") as interrupted, run_progress(config.solver.evaluations) as show:
 
-        def watch(progress: Any) -> bool:
+        def watch(progress: Json) -> bool:
             show(progress)
             return bool(interrupted)
 

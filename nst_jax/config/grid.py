@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 from nst_jax.config.values import TITLES, full
 from nst_jax.errors import ConfigError, SettingError, did_you_mean
@@ -15,6 +14,7 @@ from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.networks.layers import canonical_layers
 from nst_jax.samples import works
 from nst_jax.settings import Number, Settings, Sweep, every_setting
+from nst_jax.typing import Json
 
 _PICTURES = ("content.image", "style.image")
 _LAYERS = ("content.layers", "style.layers")
@@ -112,7 +112,7 @@ def problems(config: Settings) -> list[tuple[str, str]]:
 def _cells(config: Settings) -> Iterator[Cell]:
     steps = [list(zip(_points(axis), _rows(axis), strict=True)) for axis in config.sweep.axes]
     for index, position in enumerate(itertools.product(*(range(len(step)) for step in steps))):
-        point: dict[str, Any] = {}
+        point: dict[str, Json] = {}
         words: dict[str, str] = {}
         for step, i in zip(steps, position, strict=True):
             point |= step[i][0]
@@ -123,19 +123,19 @@ def _cells(config: Settings) -> Iterator[Cell]:
             raise ConfigError(f"sweep: at {in_words(words)}: {_message(error)}") from None
 
 
-def _points(axis: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _points(axis: Mapping[str, Json]) -> list[dict[str, Json]]:
     """Return the settings of each step along an axis."""
     settings = {_full(key): values for key, values in axis.items() if key not in TITLES}
     return [dict(zip(settings, values, strict=True)) for values in zip(*settings.values(), strict=True)]
 
 
-def _rows(axis: Mapping[str, Any]) -> list[dict[str, str]]:
+def _rows(axis: Mapping[str, Json]) -> list[dict[str, str]]:
     """Return the same as words."""
     words = _words(axis)
     return [dict(zip(words, values, strict=True)) for values in zip(*words.values(), strict=True)]
 
 
-def _words(axis: Mapping[str, Any]) -> dict[str, list[str]]:
+def _words(axis: Mapping[str, Json]) -> dict[str, list[str]]:
     found = {}
     for key, values in axis.items():
         if key not in TITLES:
@@ -180,9 +180,9 @@ def _is_swept(name: str) -> bool:
     return (isinstance(check, Number) and name.split(".")[0] not in _UNSWEPT) or name in _SIZES
 
 
-def _at(config: Settings, point: Mapping[str, Any]) -> Settings:
+def _at(config: Settings, point: Mapping[str, Json]) -> Settings:
     """Return settings with some of them changed, as a run of its own."""
-    values: dict[str, Any] = {"sweep": Sweep()}
+    values: dict[str, Json] = {"sweep": Sweep()}
     for key, value in point.items():
         outer, _, name = key.rpartition(".")
         plain = dict(value) if isinstance(value, Mapping) else value
@@ -220,7 +220,7 @@ def picture_name(value: str) -> str:
     return PurePath(value.removeprefix("sample:")).stem
 
 
-def _word(key: str, value: Any) -> str:
+def _word(key: str, value: Json) -> str:
     """Return a value as a reader would write it."""
     if isinstance(value, float):
         text = f"{value:g}" if float(f"{value:g}") == value else repr(value)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from nst_jax.config.grid import problems as grid_problems
 from nst_jax.config.text import Key, parse
@@ -13,14 +12,15 @@ from nst_jax.errors import ConfigError, SettingError, did_you_mean
 from nst_jax.samples import works
 from nst_jax.settings import SHORT, Settings, from_dict
 from nst_jax.settings.section import Problem
+from nst_jax.typing import Json
 
 
 def load(
     path: str | Path | None = None,
     *,
-    base: Mapping[str, Any] | None = None,
+    base: Mapping[str, Json] | None = None,
     assignments: Sequence[str] = (),
-    flags: Mapping[str, tuple[str, Any]] | None = None,
+    flags: Mapping[str, tuple[str, Json]] | None = None,
 ) -> Settings:
     """Return the settings that a file, flags and assignments make.
 
@@ -34,7 +34,7 @@ def load(
     Raises:
         ConfigError: one line for each mistake.
     """
-    data: dict[str, Any] = dict(base or {})
+    data: dict[str, Json] = dict(base or {})
     places: dict[Key, str] = {}
     problems: list[str] = []
     name = ""
@@ -71,7 +71,7 @@ def load(
     return config
 
 
-def _with_axes(data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_axes(data: Mapping[str, Json]) -> Mapping[str, Json]:
     """Return settings with the axes of a sweep in the form that `Sweep` has them."""
     sweep = data.get("sweep")
     if not isinstance(sweep, Mapping) or "axes" not in sweep:
@@ -125,7 +125,7 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{path}: is not a text file in UTF-8") from None
 
 
-def _assign(data: dict[str, Any], places: dict[Key, str], dotted: str, value: Any, place: str) -> None:
+def _assign(data: dict[str, Json], places: dict[Key, str], dotted: str, value: Json, place: str) -> None:
     *outer, last = dotted.split(".")
     section = data
     for depth, name in enumerate(outer, 1):

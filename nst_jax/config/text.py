@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
 import yaml
 
 from nst_jax.settings import Section
+from nst_jax.typing import Json
 
 Key = tuple[str | int, ...]
 
@@ -33,7 +33,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^$"), [""])
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value.replace("_", "")))
 
 
-def parse(text: str, *, name: str, top: Any = dict) -> tuple[Any, dict[Key, str], list[str]]:
+def parse(text: str, *, name: str, top: Json = dict) -> tuple[Json, dict[Key, str], list[str]]:
     """Parse YAML text.
 
     Args:
@@ -102,7 +102,7 @@ def _lines(section: Section, indent: str) -> list[str]:
     return lines
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: Json) -> str:
     if isinstance(value, str):
         plain = re.fullmatch(r"[A-Za-z_./][\w./-]*(:[\w.-]+)?", value)
         same = plain and parse(value, name="", top=object)[0] == value

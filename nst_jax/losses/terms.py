@@ -10,14 +10,12 @@ Features F are ``(height, width, channels)``; maps are ``(height, width, labels)
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from jax import Array
 
 from nst_jax.settings import STYLE_KINDS, Settings
-
-Tree = Any
-"""A pytree of arrays."""
+from nst_jax.typing import Tree
 
 
 class Guides(NamedTuple):

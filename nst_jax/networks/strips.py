@@ -5,11 +5,12 @@ once for all strips (`jax.lax.fori_loop`), so that a program does not grow with 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from nst_jax.typing import Tree
 
 
 def mapped(
@@ -17,7 +18,7 @@ def mapped(
     xs: Sequence[Array],
     *,
     rows: int,
-    outputs: Sequence[tuple[int, Any]],
+    outputs: Sequence[tuple[int, Tree]],
 ) -> tuple[Array, ...]:
     """Return ``f`` of all rows, computed a strip at a time; a row of its result sees one row on either side.
 
@@ -47,8 +48,8 @@ def mapped(
 
 
 def recomputed(
-    f: Callable[[Array, Array], tuple[Array, Any]], x: Array, *, rows: int, halo: int, pool: int
-) -> tuple[Array, Any]:
+    f: Callable[[Array, Array], tuple[Array, Tree]], x: Array, *, rows: int, halo: int, pool: int
+) -> tuple[Array, Tree]:
     """Return ``f`` of all rows, a strip at a time; its gradient computes ``f`` of each strip anew.
 
     Nothing of the size of the image is kept for the gradient but ``x``, and what ``f`` computes on its way
@@ -81,10 +82,10 @@ def recomputed(
 
     part, sums = jax.eval_shape(lambda x: f(x[:length], within(0)), jax.eval_shape(padded, x))
 
-    def forward(x: Array) -> tuple[tuple[Array, Any], Array]:
+    def forward(x: Array) -> tuple[tuple[Array, Tree], Array]:
         wide = padded(x)
 
-        def body(index: Array, carried: tuple[Array, Any]) -> tuple[Array, Any]:
+        def body(index: Array, carried: tuple[Array, Tree]) -> tuple[Array, Tree]:
             found, totals = carried
             y, more = f(strip(wide, index), within(index))
             return _write(found, y, rows // pool * index), jax.tree.map(jnp.add, totals, more)
@@ -94,7 +95,7 @@ def recomputed(
         found, totals = jax.lax.fori_loop(0, count, body, (empty, zeros))
         return (found[: height // pool], totals), x
 
-    def backward(x: Array, cotangents: tuple[Array, Any]) -> tuple[Array]:
+    def backward(x: Array, cotangents: tuple[Array, Tree]) -> tuple[Array]:
         wide = padded(x)
         missing = count * rows // pool - height // pool
         g, totals = jnp.pad(cotangents[0], ((0, missing), (0, 0), (0, 0))), cotangents[1]
@@ -109,11 +110,11 @@ def recomputed(
         return (dx[halo : halo + height],)
 
     @jax.custom_vjp
-    def run(x: Array) -> tuple[Array, Any]:
+    def run(x: Array) -> tuple[Array, Tree]:
         return forward(x)[0]
 
     run.defvjp(forward, backward)
-    result: tuple[Array, Any] = run(x)
+    result: tuple[Array, Tree] = run(x)
     return result
 
 

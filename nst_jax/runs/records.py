@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,12 @@ from nst_jax import images
 from nst_jax.errors import ConfigError
 from nst_jax.files import write_atomically
 from nst_jax.settings import INIT_SOURCES, Settings, as_dict
+from nst_jax.typing import Json
 
 if TYPE_CHECKING:
     from nst_jax.transfer.loop import Result
 
-Record = dict[str, Any]
+Record = dict[str, Json]
 """What JSON holds of a run."""
 
 
@@ -102,7 +103,7 @@ def carries(picture: Path) -> bool:
     return picture.suffix.lower() == ".png"
 
 
-def read_record(picture: Path) -> Any:
+def read_record(picture: Path) -> Json:
     """Return the record that a picture carries or has beside it; ValueError if it has none."""
     if carries(picture):
         return json.loads(images.read_text(picture).get(KEYWORD, ""))
@@ -110,7 +111,7 @@ def read_record(picture: Path) -> Any:
     return json.loads(beside.read_text(encoding="utf-8") if beside.is_file() else "")
 
 
-def differences(record: Record, earlier: Mapping[str, Any]) -> list[str]:
+def differences(record: Record, earlier: Mapping[str, Json]) -> list[str]:
     """Return what a record has otherwise than an earlier one, so that the pictures may differ."""
     found = [
         f"{name} is {record['versions'].get(name)}, was {then}"
@@ -138,7 +139,7 @@ def to_json(record: Record) -> bytes:
     return (json.dumps(plain(record), indent=2) + "\n").encode()
 
 
-def plain(value: Any) -> Any:
+def plain(value: Json) -> Json:
     """Return a record with null for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}

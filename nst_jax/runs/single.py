@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from nst_jax import config as configs
 from nst_jax import images
@@ -24,6 +24,7 @@ from nst_jax.runs import inputs, records
 from nst_jax.runs.records import carries, plain, to_json
 from nst_jax.runs.report import loss_curve
 from nst_jax.settings import Settings
+from nst_jax.typing import Json
 
 if TYPE_CHECKING:
     from nst_jax.transfer.problem import Problem
@@ -54,7 +55,7 @@ def run(
     *,
     callback: Callable[["Progress"], object] = lambda progress: None,
     say: inputs.Say = print,
-    earlier: Mapping[str, Any] | None = None,
+    earlier: Mapping[str, Json] | None = None,
     download: inputs.Download | None = None,
 ) -> Outcome:
     """Read the images that settings name, stylise, and write the picture with its record.

@@ -8,7 +8,6 @@ one form: lists become tuples, ``relu4_2`` becomes ``conv4_2``. YAML files, flag
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
 from nst_jax.settings.checks import INIT_SOURCES, Layers, Number
 from nst_jax.settings.section import Section, as_dict, default_of, every_setting, is_section
@@ -34,6 +33,7 @@ from nst_jax.settings.sections import (
     Style,
     Sweep,
 )
+from nst_jax.typing import Json
 
 __all__ = [
     "GAMMA",
@@ -68,7 +68,7 @@ __all__ = [
 ]
 
 
-def from_dict(data: Mapping[str, Any]) -> Settings:
+def from_dict(data: Mapping[str, Json]) -> Settings:
     """Return the settings that nested dicts of plain values stand for.
 
     Raises:

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 from nst_jax.networks.layers import canonical_layers
+from nst_jax.typing import Json
 
-Check = Callable[[Any], object]
+Check = Callable[[Json], object]
 Layers = tuple[str, ...] | dict[str, float]
 
 INIT_SOURCES = ("content", "style", "noise")

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from nst_jax.errors import SettingError, did_you_mean
 from nst_jax.settings.checks import Check
+from nst_jax.typing import Json
 
 Problem = tuple[tuple[str | int, ...], str]
 
 
-def setting(default: object, check: Check, meaning: str, *, flag: str = "") -> Any:
+def setting(default: object, check: Check, meaning: str, *, flag: str = "") -> Json:
     """Return a dataclass field: a setting with its default, its check, its meaning, and perhaps a flag."""
     return field(default=default, metadata={"check": check, "meaning": meaning, "flag": flag})
 
@@ -39,7 +40,7 @@ class Section:
             raise SettingError(problems)
 
 
-def checked(each: Field[Any], value: object) -> object:
+def checked(each: Field[Json], value: object) -> object:
     """Return a setting's value in its one form; ValueError if it may not be that."""
     if is_section(each):
         if not isinstance(value, type(default_of(each))):
@@ -48,12 +49,12 @@ def checked(each: Field[Any], value: object) -> object:
     return value if value is None and each.default is None else each.metadata["check"](value)
 
 
-def is_section(each: Field[Any]) -> bool:
+def is_section(each: Field[Json]) -> bool:
     """Tell whether a field is a section of settings."""
     return isinstance(default_of(each), Section)
 
 
-def default_of(each: Field[Any]) -> Any:
+def default_of(each: Field[Json]) -> Json:
     """Return the default of a field."""
     return each.default_factory() if each.default_factory is not MISSING else each.default
 
@@ -80,7 +81,7 @@ def changed(section: AnySection, key: list[str], value: object) -> AnySection:
     return replace(section, **{name: value})
 
 
-def every_setting(section: Section, before: str = "") -> Iterator[tuple[str, Field[Any]]]:
+def every_setting(section: Section, before: str = "") -> Iterator[tuple[str, Field[Json]]]:
     """Yield the dotted key and the field of every setting, section by section."""
     for each in fields(section):
         if is_section(each):
@@ -89,7 +90,7 @@ def every_setting(section: Section, before: str = "") -> Iterator[tuple[str, Fie
             yield f"{before}{each.name}", each
 
 
-def as_dict(section: Section) -> dict[str, Any]:
+def as_dict(section: Section) -> dict[str, Json]:
     """Return settings as nested dicts of plain values, as in a config file; `from_dict` reads them back."""
     return {each.name: _plain(getattr(section, each.name)) for each in fields(section)}
 
@@ -102,7 +103,7 @@ def _plain(value: object) -> object:
     return {str(k): _plain(inner) for k, inner in value.items()} if isinstance(value, Mapping) else value
 
 
-def from_dict(kind: type[AnySection], data: Mapping[str, Any]) -> AnySection:
+def from_dict(kind: type[AnySection], data: Mapping[str, Json]) -> AnySection:
     """Return the settings that nested dicts of plain values stand for.
 
     Raises:
@@ -126,7 +127,7 @@ def _section(
         problems.append((key, what if one else f"should be keys with values, got {data!r}"))
         return None
     known = {each.name: each for each in fields(kind)}
-    values: dict[str, Any] = {}
+    values: dict[str, Json] = {}
     before = len(problems)
     for name, value in data.items():
         inner = (*key, name)

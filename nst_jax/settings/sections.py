@@ -5,7 +5,7 @@ Where the default is None, None (``null`` in YAML) is allowed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from nst_jax.errors import SettingError
 from nst_jax.settings.checks import (
@@ -27,6 +27,7 @@ from nst_jax.settings.checks import (
     whole,
 )
 from nst_jax.settings.section import Problem, Section, changed, setting
+from nst_jax.typing import Json
 
 ConventionName = Literal["gatys2016", "literal", "notebook", "johnson", "champandard2016"]
 Memory = Literal["auto", "fast", "low"]
@@ -90,7 +91,7 @@ class Style(Section):
         "the painting: a file, or sample:NAME; null with weight 0: a reconstruction of the content",
         flag="style",
     )
-    kind: Any = setting(
+    kind: Json = setting(
         "gram",
         term_named(STYLE_KINDS),
         "gram (Gatys et al.), patch (Li & Wand; with maps Champandard), or guided_gram: a Gram matrix for "
@@ -249,7 +250,7 @@ class Output(Section):
 class Sweep(Section):
     """A grid of settings, for nst-jax sweep."""
 
-    axes: tuple[dict[str, Any], ...] = setting(
+    axes: tuple[dict[str, Json], ...] = setting(
         (),
         axes,
         "[{style.weight: [1e2, 1e3]}, {seed: {linspace: [0, 3, 4]}}]: settings with values, also "

@@ -1,7 +1,6 @@
 """Adam (optax): Kingma & Ba, "Adam: a method for stochastic optimization" (2015)."""
 
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ from jax import Array
 
 from nst_jax.settings import Solver
 from nst_jax.solvers.state import Fun, Method, State, begun, evaluated, placeholders, scaled, unless_ended
+from nst_jax.typing import Tree
 
 
 def method(fun: Fun, settings: Solver) -> Method:
@@ -22,11 +22,11 @@ def adam(fun: Fun, *, learning_rate: float = 2.0) -> Method:
     optimiser = optax.adam(learning_rate)
     evaluate = scaled(fun)
 
-    def init(x: Array, *args: Any) -> State:
+    def init(x: Array, *args: Tree) -> State:
         value, aux = placeholders(fun, x, args)
         return begun(x, value, aux, (jnp.zeros_like(x), optimiser.init(x)))
 
-    def step(state: State, *args: Any) -> State:
+    def step(state: State, *args: Tree) -> State:
         grad, moments = state.inner
         change, moved = optimiser.update(grad, moments, state.x)
         first = state.evaluations == 0

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from nst_jax.solvers.state import (
     scaled,
     unless_ended,
 )
+from nst_jax.typing import Tree
 
 with warnings.catch_warnings():
     # It says that it is unmaintained; the seam of `state` is the answer.
@@ -58,7 +59,7 @@ def lbfgs(
     full_step = _jaxopt_lbfgs(fun, history, stepsize=1.0)
     searching = _jaxopt_lbfgs(fun, history, stepsize=0.0)
 
-    def init(x: Array, *args: Any) -> State:
+    def init(x: Array, *args: Tree) -> State:
         value, aux = placeholders(fun, x, args)
         # A zero gradient makes the first full step an evaluation of x itself, by the one compiled program.
         known = jaxopt.LBFGS(
@@ -69,8 +70,8 @@ def lbfgs(
         )
         return begun(x, value, aux, known.init_state(x)._replace(num_fun_eval=jnp.asarray(0)))
 
-    def propose(state: State, args: tuple[Any, ...]) -> tuple[Array, Any]:
-        def take(solver: Any, length: Array | float = 1.0) -> tuple[Array, Any]:
+    def propose(state: State, args: tuple[Tree, ...]) -> tuple[Array, Tree]:
+        def take(solver: Tree, length: Array | float = 1.0) -> tuple[Array, Tree]:
             # The step is linear in the gradient: a scaled gradient makes a step of another length.
             inner = state.inner._replace(grad=state.inner.grad * length)
             x, inner = solver.update(state.x, inner, state.scale, *args)
@@ -79,10 +80,10 @@ def lbfgs(
         if linesearch == "none":
             return take(full_step, SHORTEN ** state.refused.astype(state.x.dtype))
         first = state.evaluations == 0
-        found: tuple[Array, Any] = jax.lax.cond(first, lambda: take(full_step), lambda: take(searching))
+        found: tuple[Array, Tree] = jax.lax.cond(first, lambda: take(full_step), lambda: take(searching))
         return found
 
-    def step(state: State, *args: Any) -> State:
+    def step(state: State, *args: Tree) -> State:
         before = state.inner
         x, after = propose(state, args)
         first = state.evaluations == 0
@@ -97,7 +98,7 @@ def lbfgs(
     return Method(init, step)
 
 
-def _jaxopt_lbfgs(fun: Fun, history: int, *, stepsize: float) -> Any:
+def _jaxopt_lbfgs(fun: Fun, history: int, *, stepsize: float) -> Tree:
     return jaxopt.LBFGS(
         scaled(fun),
         value_and_grad=True,
@@ -110,7 +111,7 @@ def _jaxopt_lbfgs(fun: Fun, history: int, *, stepsize: float) -> Any:
     )
 
 
-def _guarded(before: Any, after: Any, moved: Array, good: Array, *, rescale: Array, forget: bool) -> Any:
+def _guarded(before: Tree, after: Tree, moved: Array, good: Array, *, rescale: Array, forget: bool) -> Tree:
     """Return jaxopt's state after a step that is good, or else as before but for the number of evaluations.
 
     A pair (s, y) enters the history if its curvature s . y is positive; otherwise rho = 0 makes it void.
@@ -119,7 +120,7 @@ def _guarded(before: Any, after: Any, moved: Array, good: Array, *, rescale: Arr
     """
     slot = before.iter_num % before.rho_history.shape[0]
 
-    def choose(new: Any, old: Any) -> Any:
+    def choose(new: Tree, old: Tree) -> Tree:
         return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
 
     s = jnp.where(good, moved, 0.0)  # zero, for a void pair that is not finite still spoils

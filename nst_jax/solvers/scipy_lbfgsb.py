@@ -13,7 +13,6 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +35,7 @@ from nst_jax.solvers.state import (
     scaled,
     unless_ended,
 )
+from nst_jax.typing import Tree
 
 CORRECTIONS = 20
 """Pairs that it remembers unless told otherwise, as in the authors' code: m of the papers."""
@@ -55,11 +55,11 @@ def evaluating(fun: Fun) -> Method:
     """
     evaluate = scaled(fun)
 
-    def init(x: Array, *args: Any) -> State:
+    def init(x: Array, *args: Tree) -> State:
         value, aux = placeholders(fun, x, args)
         return begun(x, value, aux, (value, jnp.zeros_like(x)))
 
-    def step(state: State, *args: Any) -> State:
+    def step(state: State, *args: Tree) -> State:
         return unless_ended(state, evaluated(evaluate, state, state.x, args))
 
     return Method(init, step)
@@ -122,7 +122,7 @@ def steps(evaluate: Step, *, low: float, high: float, corrections: int = CORRECT
             told.put(None)
 
 
-def _minimise(fun: Callable[..., Any], x: NDArray[np.float64], low: float, high: float, pairs: int) -> None:
+def _minimise(fun: Callable[..., Tree], x: NDArray[np.float64], low: float, high: float, pairs: int) -> None:
     endless = {"maxfun": sys.maxsize, "maxiter": sys.maxsize}  # it would count by iterations; the caller does
     options = {"maxcor": pairs, "ftol": 0.0, "gtol": 0.0, "maxls": 20} | endless
     minimize(fun, x, jac=True, method="L-BFGS-B", bounds=Bounds(low, high), options=options)

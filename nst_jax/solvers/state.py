@@ -11,13 +11,15 @@ alike. Reported values are unscaled.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-Fun = Callable[..., tuple[Array, Any]]
+from nst_jax.typing import Tree
+
+Fun = Callable[..., tuple[Array, Tree]]
 """``fun(x, *args) -> (value, aux)``, differentiable in x."""
 
 Status = Literal["running", "finished", "stalled", "not finite", "interrupted"]
@@ -47,12 +49,12 @@ class State:
     x: Array
     best: Array
     value: Array
-    aux: Any
+    aux: Tree
     scale: Array
     evaluations: Array
     refused: Array
     status: Array
-    inner: Any
+    inner: Tree
 
 
 class Method(NamedTuple):
@@ -65,7 +67,7 @@ class Method(NamedTuple):
     step: Callable[..., State]
 
 
-def evaluated(evaluate: Callable[..., Any], state: State, x: Array, args: tuple[Any, ...]) -> State:
+def evaluated(evaluate: Callable[..., Tree], state: State, x: Array, args: tuple[Tree, ...]) -> State:
     """Return the state after an evaluation at x, its scaled value and gradient in ``inner``.
 
     The first gradient gets a root mean square of `FIRST_STEP`. What is not finite ends the run: these
@@ -79,10 +81,10 @@ def evaluated(evaluate: Callable[..., Any], state: State, x: Array, args: tuple[
     return replace(after, status=jnp.where(good, after.status, NOT_FINITE))
 
 
-def scaled(fun: Fun) -> Callable[..., tuple[tuple[Array, tuple[Array, Any]], Array]]:
+def scaled(fun: Fun) -> Callable[..., tuple[tuple[Array, tuple[Array, Tree]], Array]]:
     """Return the value and gradient of a function, times a scale that is its second argument."""
 
-    def value_and_grad(x: Array, scale: Array, *args: Any) -> tuple[tuple[Array, tuple[Array, Any]], Array]:
+    def value_and_grad(x: Array, scale: Array, *args: Tree) -> tuple[tuple[Array, tuple[Array, Tree]], Array]:
         (value, aux), grad = jax.value_and_grad(fun, has_aux=True)(x, *args)
         return (value * scale, (value, aux)), grad * scale
 
@@ -96,7 +98,7 @@ def scale_of(grad: Array, wanted: float) -> Array:
     return jnp.where(rms > 0, wanted / rms, 1.0)
 
 
-def placeholders(fun: Fun, x: Array, args: tuple[Any, ...]) -> tuple[Array, Any]:
+def placeholders(fun: Fun, x: Array, args: tuple[Tree, ...]) -> tuple[Array, Tree]:
     """Return an infinite value and zero aux, of the types that ``fun`` returns, without evaluating it."""
     value, aux = jax.eval_shape(fun, x, *args)
     return jnp.full(value.shape, jnp.inf, value.dtype), jax.tree.map(
@@ -104,19 +106,26 @@ def placeholders(fun: Fun, x: Array, args: tuple[Any, ...]) -> tuple[Array, Any]
     )
 
 
-def begun(x: Array, value: Array, aux: Any, inner: Any) -> State:
+def begun(x: Array, value: Array, aux: Tree, inner: Tree) -> State:
     """Return the state before the first evaluation."""
     zero = jnp.zeros((), jnp.int32)
     return State(x, x, value, aux, jnp.ones((), x.dtype), zero, zero, zero, inner)
 
 
 def moved_to(
-    state: State, x: Array, value: Array, aux: Any, good: Array, scale: Array, evaluations: Array, inner: Any
+    state: State,
+    x: Array,
+    value: Array,
+    aux: Tree,
+    good: Array,
+    scale: Array,
+    evaluations: Array,
+    inner: Tree,
 ) -> State:
     """Return the state after an evaluation at x, which is ``good`` if it may stay there."""
     better = good & (value < state.value)
 
-    def keep(new: Any, old: Any) -> Any:
+    def keep(new: Tree, old: Tree) -> Tree:
         return jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
 
     refused = jnp.where(good, 0, state.refused + 1)

@@ -15,14 +15,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import jax
 import numpy as np
 
 from nst_jax.errors import NstError
 from nst_jax.files import write_atomically
-from nst_jax.losses.terms import AdditiveTerm, Tree
+from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks.layers import stride
 from nst_jax.settings import Mode
 from nst_jax.solvers.state import RUNNING, State
@@ -30,6 +30,7 @@ from nst_jax.transfer import checkpoints, loop, machine, memory
 from nst_jax.transfer.loop import Batch, Look, Result
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Devices, Program, Shapes, compiled, nbytes
+from nst_jax.typing import Json, Tree
 
 
 class Point(TypedDict):
@@ -155,7 +156,7 @@ class _Grid:
     spent: dict[int, int] = field(default_factory=dict)
     best_loss: float = float("inf")
     begun: float = field(default_factory=time.perf_counter)
-    remembered: dict[object, Any] = field(default_factory=dict)
+    remembered: dict[object, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ended = len(self.finished)
@@ -165,7 +166,7 @@ class _Grid:
         with self.lock:
             return None if self.stopped.is_set() else next(self.jobs, None)
 
-    def remember(self, make: Callable[[], Any], key: Callable[[], object]) -> Any:
+    def remember(self, make: Callable[[], Json], key: Callable[[], object]) -> Json:
         """Return what was made before for an equal key; see `loop.Remember`."""
         with self.lock:
             known = key()
@@ -462,9 +463,9 @@ def _workers(problems: Mapping[int, Problem], how: How) -> int:
     return int(max(1, min(wanted, room // (arguments - network + rest))))
 
 
-def _plans(how: How) -> dict[str, Any]:
+def _plans(how: How) -> dict[str, Json]:
     try:
-        known: dict[str, Any] = json.loads((how.keep / "plan.json").read_text()) if how.keep else {}
+        known: dict[str, Json] = json.loads((how.keep / "plan.json").read_text()) if how.keep else {}
     except (OSError, ValueError):
         known = {}
     return known if known.get("stamp") == how.stamp else {"stamp": how.stamp}

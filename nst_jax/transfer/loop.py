@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from nst_jax import images
-from nst_jax.losses.terms import AdditiveTerm, Tree
+from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING, STATUSES, State, Status
@@ -26,6 +26,7 @@ from nst_jax.transfer.objective import Targets
 from nst_jax.transfer.pictures import Image
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Devices, Shapes, Steps, batch_of, begin, compiled, placements, stacked
+from nst_jax.typing import Tree
 
 Step = Callable[[State], State]
 
@@ -123,7 +124,7 @@ def solve(
     stops: int = 0,
     is_fitted: bool = False,
     checkpoint: Checkpoint | None = None,
-    remember: Remember[Any] = lambda make, key: make(),
+    remember: Remember[Tree] = lambda make, key: make(),
 ) -> list[Result]:
     """Optimise at each level of a batch's problems in turn, and return their results.
 
@@ -196,7 +197,7 @@ def _level(
     watch: Callable[[Look], object],
     stops: int,
     checkpoint: Checkpoint | None,
-    remember: Remember[Any],
+    remember: Remember[Tree],
 ) -> tuple[Look, bool]:
     """Optimise at one level; return the last look, and whether the watcher ended it."""
     filled = [*batch.problems, *[batch.problems[-1]] * (batch.size - len(batch.problems))]
@@ -262,7 +263,7 @@ def _ended(status: int, is_interrupted: bool) -> Status:
     return "interrupted" if is_interrupted and status == RUNNING else STATUSES[status]
 
 
-def _targets(problem: Problem, params: vgg.Params, remember: Remember[Any]) -> Targets:
+def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> Targets:
     """Return a problem's targets, computed once for each picture and not for each problem."""
     weights, common = problem.weights, _seen_by(problem)
 

@@ -19,13 +19,14 @@ from nst_jax.errors import SettingError
 from nst_jax.losses.content import content_loss
 from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.losses.gram import Gram
-from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm, Tree
+from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm
 from nst_jax.losses.variation import total_variation
 from nst_jax.networks import strips, vgg
 from nst_jax.networks.convolution import Engine, Padding
 from nst_jax.networks.layers import block_and_index, canonical_layers, layer_names
 from nst_jax.networks.vgg import Params, Pool
 from nst_jax.settings import ConventionName, Layers
+from nst_jax.typing import Tree
 
 _GRAM = Gram()
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from nst_jax import images
 from nst_jax.errors import ImageError, SettingError
 from nst_jax.images import maps
-from nst_jax.losses.terms import AdditiveTerm, StyleTerm, Tree, style_term
+from nst_jax.losses.terms import AdditiveTerm, StyleTerm, style_term
 from nst_jax.networks import vgg
 from nst_jax.networks.layers import block_and_index, stride
 from nst_jax.pretrained.network import Encoder as Network
@@ -29,6 +29,7 @@ from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
 from nst_jax.transfer import objective
 from nst_jax.transfer.pictures import Image, Init, Pictures, as_image, sized
 from nst_jax.transfer.program import Program
+from nst_jax.typing import Tree
 
 HISTORY = 100
 HISTORY_BYTES = 2**29

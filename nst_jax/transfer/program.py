@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib import import_module
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +14,12 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nst_jax import settings
-from nst_jax.losses.terms import Tree
 from nst_jax.networks import vgg
 from nst_jax.solvers import lbfgs
 from nst_jax.solvers.state import Method, State
 from nst_jax.transfer import machine, objective
 from nst_jax.transfer.objective import LossWeights, Seeing, Targets
+from nst_jax.typing import Tree
 
 Args = tuple[vgg.Params, Targets, LossWeights]
 """What a step takes besides the state: the network's parameters, prepared, targets and weights."""
@@ -159,7 +158,7 @@ def _compiled(
     return found  # type: ignore[no-any-return]
 
 
-def _lowered_batch(program: Program, shapes: Shapes, size: int, devices: Devices) -> Any:
+def _lowered_batch(program: Program, shapes: Shapes, size: int, devices: Devices) -> Tree:
     def step_batch(state: State, args: Args) -> State:
         stepped: State = jax.vmap(program.build().step, in_axes=EACH)(state, *args)
         return stepped
@@ -230,12 +229,12 @@ def _forget_last(state: State, *, size: int) -> State:
 # Batches.
 
 
-def stacked(trees: Sequence[Any]) -> Any:
+def stacked(trees: Sequence[Tree]) -> Tree:
     """Return the arrays of a batch with a leading axis, or those of a single problem as they are."""
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-Place = Callable[[Any], Any]
+Place = Callable[[Tree], Tree]
 """Puts arrays where a program wants them."""
 
 
@@ -255,14 +254,14 @@ def shardings(devices: Devices) -> tuple[NamedSharding | None, NamedSharding | N
     return NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
 
 
-def batch_of(tree: Any, size: int, sharding: NamedSharding | None = None) -> Any:
+def batch_of(tree: Tree, size: int, sharding: NamedSharding | None = None) -> Tree:
     """Return the shapes of a batch of some size, given those of one problem."""
     if size == 1:
         return tree
     return jax.tree.map(lambda a: _shape(a, size=(size,), sharding=sharding), tree)
 
 
-def _shape(leaf: Any, *, size: tuple[int, ...] = (), sharding: Any = None) -> jax.ShapeDtypeStruct:
+def _shape(leaf: Tree, *, size: tuple[int, ...] = (), sharding: Tree = None) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((*size, *leaf.shape), leaf.dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
 

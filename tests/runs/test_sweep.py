@@ -9,13 +9,13 @@ import filelock
 import numpy as np
 import pytest
 from makers import AXES, paint_sweep, sweep_settings
+from nst_jax.transfer.lanes import work
 
 from nst_jax import config, images
 from nst_jax.errors import ConfigError, ImageError, OutputError
 from nst_jax.runs import gallery, records, sweep
 from nst_jax.runs import single as run
 from nst_jax.transfer import lanes
-from nst_jax.transfer.lanes import work
 
 pytestmark = pytest.mark.usefixtures("world")
 

@@ -14,12 +14,12 @@ import pytest
 from grids import WEIGHTS, grid, options, prepare, solve
 from hypothesis import given
 from hypothesis import strategies as st
+from nst_jax.transfer.lanes import plan, work
 
 from nst_jax import Encoder, stylize, stylize_grid
 from nst_jax.errors import NstError, OutputError
 from nst_jax.transfer import checkpoints, fitting, lanes, memory
 from nst_jax.transfer import problem as tasks
-from nst_jax.transfer.lanes import plan, work
 
 
 def alone(pair, narrow, weight, **changes):
