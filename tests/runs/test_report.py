@@ -2,8 +2,8 @@ import importlib.util
 import io
 import json
 import math
-import re
 import os
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
