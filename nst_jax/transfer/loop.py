@@ -29,6 +29,8 @@ from nst_jax.transfer.program import Devices, Shapes, Steps, batch_of, begin, co
 from nst_jax.typing import Tree
 
 Step = Callable[[State], State]
+Found = tuple[Array, Array, Array, dict[str, Array]]
+"""Evaluations, status, value and terms of a state, on the host."""
 
 CHUNK_SECONDS = 0.5
 """About how long the program computes between two looks at it."""
@@ -200,6 +202,35 @@ def _level(
     remember: Remember[Tree],
 ) -> tuple[Look, bool]:
     """Optimise at one level; return the last look, and whether the watcher ended it."""
+    steps, state = _set_up(batch, around.number, checkpoint, remember)
+    problem, initial, is_interrupted = batch.problems[0], None, False
+    began = time.perf_counter()
+    with _stepping(problem, steps) as stepping:
+        looks = advance(
+            stepping,
+            state,
+            budget=problem.evaluations,
+            is_searching=problem.program.is_searching,
+            stops=stops,
+            before=around.evaluations if stops else 0,
+        )
+        for state, found, rate in looks:
+            seconds = around.seconds + time.perf_counter() - began
+            look = _look(problem, around, state, found, rate, seconds)
+            initial = look.loss if initial is None else initial
+            look = replace(look, initial_loss=initial)
+            is_interrupted = watch(look) is True and bool(np.any(look.status == RUNNING))
+            if checkpoint:
+                checkpoint.keep(state, steps.kept, around.number, last=is_interrupted)
+            if is_interrupted:
+                break
+    return look, is_interrupted
+
+
+def _set_up(
+    batch: Batch, level: int, checkpoint: Checkpoint | None, remember: Remember[Tree]
+) -> tuple[Steps, State]:
+    """Return the step of a batch with its arguments, and the state to begin with."""
     filled = [*batch.problems, *[batch.problems[-1]] * (batch.size - len(batch.problems))]
     one, program, shapes = filled[0], filled[0].program, batch.shapes
     assert shapes is not None
@@ -209,51 +240,33 @@ def _level(
     targets = each(stacked([_targets(problem, params, remember) for problem in filled]))
     weights = each(stacked([memory.as_float32(problem.weights) for problem in filled]))
     args = (params, targets, weights)
-    steps = Steps(program, compiled(program, shapes, batch.size, batch.devices), args, size=batch.size)
-    state = None
+    step = compiled(program, shapes, batch.size, batch.devices)
+    steps = Steps(program, step, args, size=batch.size)
     like = (batch_of(shapes.state, batch.size), steps.kept)
-    if checkpoint and (kept := checkpoint.resume(like, around.number)):
+    if checkpoint and (kept := checkpoint.resume(like, level)):
         state, steps.kept = each(kept)
-    if state is None:
-        state = begin(program, [problem.first_image() for problem in filled], args, each)
-    is_interrupted = False
-    began, initial = time.perf_counter(), None
-    with _stepping(one, steps) as stepping:
-        looks = advance(
-            stepping,
-            state,
-            budget=one.evaluations,
-            is_searching=program.is_searching,
-            stops=stops,
-            before=around.evaluations if stops else 0,
-        )
-        for state, found, rate in looks:
-            evaluations, status, loss, terms = jax.tree.map(np.atleast_1d, found)
-            initial = loss if initial is None else initial
-            done = int(np.max(evaluations))
-            status = np.where((status == RUNNING) & (evaluations >= one.evaluations), _FINISHED, status)
-            look = Look(
-                evaluations=evaluations,
-                status=status,
-                loss=loss,
-                terms=terms,
-                initial_loss=initial,
-                rate=rate,
-                seconds=around.seconds + time.perf_counter() - began,
-                budget=one.evaluations,
-                before=around.evaluations,
-                level=around.number + 1,
-                levels=len(around.sizes),
-                left=around.left(one.evaluations, done, rate),
-                pictures=lambda best=state.best: to_image(best).reshape(-1, *one.content.shape),  # type: ignore[misc]
-            )
-            is_interrupted = watch(look) is True
-            if checkpoint:
-                checkpoint.keep(state, steps.kept, around.number, last=is_interrupted)
-            if is_interrupted and np.any(status == RUNNING):
-                break
-            is_interrupted = False
-    return look, is_interrupted
+        return steps, state
+    return steps, begin(program, [problem.first_image() for problem in filled], args, each)
+
+
+def _look(problem: Problem, around: _Around, state: State, found: Found, rate: float, seconds: float) -> Look:
+    evaluations, status, loss, terms = jax.tree.map(np.atleast_1d, found)
+    budget, best = problem.evaluations, state.best
+    return Look(
+        evaluations=evaluations,
+        status=np.where((status == RUNNING) & (evaluations >= budget), _FINISHED, status),
+        loss=loss,
+        terms=terms,
+        initial_loss=loss,
+        rate=rate,
+        seconds=seconds,
+        budget=budget,
+        before=around.evaluations,
+        level=around.number + 1,
+        levels=len(around.sizes),
+        left=around.left(budget, int(np.max(evaluations)), rate),
+        pictures=lambda: to_image(best).reshape(-1, *problem.content.shape),
+    )
 
 
 _FINISHED = STATUSES.index("finished")
@@ -301,9 +314,6 @@ def _stepping(problem: Problem, step: Step) -> AbstractContextManager[Step]:
     low, high = scipy_lbfgsb.bounds(*(vgg.to_input(image) for image in (problem.content, problem.style)))
     assert solver.history is not None
     return scipy_lbfgsb.steps(step, low=low, high=high, corrections=solver.history)
-
-
-Found = tuple[Array, Array, Array, dict[str, Array]]
 
 
 def advance(
