@@ -18,15 +18,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.losses.terms import Guides, StyleTerm
-from nst_jax.settings import GAMMA, Settings
+from nst_jax.settings import GAMMA, Patch, Settings
 
 _LAST = 2**31 - 1
 
 AT_ONCE = 4
 """Rows of patches that choose without regard to each other where variety is wanted."""
 
-BLOCK_BYTES = 2**26
-"""Of the scores that exist at a time."""
+_DEFAULT = Patch()
 
 
 @jax.tree_util.register_dataclass
@@ -61,13 +60,13 @@ class Patches(StyleTerm):
     levels = 3
     is_smooth = False  # it jumps where a match changes
 
-    size: int = 3
+    size: int = _DEFAULT.size
     """k"""
-    block_bytes: int = BLOCK_BYTES
+    memory: int = _DEFAULT.memory
     """See `nearest`."""
-    variety: float = 0.0
+    variety: float = _DEFAULT.variety
     """Likewise."""
-    rematch: int = 1
+    rematch: int = _DEFAULT.rematch
     """Evaluations with the same matches."""
     turns: tuple[tuple[float, float], ...] = ()
     """Degrees and scale of copies of the style whose patches may be taken too."""
@@ -112,11 +111,11 @@ class Patches(StyleTerm):
 
     def loss(self, F: Array, target: PatchStyle) -> Array:
         """Return `patch_loss`."""
-        return patch_loss(F, target, size=self.size, block_bytes=self.block_bytes, variety=self.variety)
+        return patch_loss(F, target, size=self.size, memory=self.memory, variety=self.variety)
 
     def renewed(self, F: Array, target: PatchStyle) -> PatchStyle:
         """Return the target with the matches of now."""
-        found = nearest(F, target, size=self.size, block_bytes=self.block_bytes, variety=self.variety)
+        found = nearest(F, target, size=self.size, memory=self.memory, variety=self.variety)
         return replace(target, held=found)
 
 
@@ -143,9 +142,9 @@ def nearest(
     F: Array,
     style: PatchStyle,
     *,
-    size: int = 3,
-    block_bytes: int = BLOCK_BYTES,
-    variety: float = 0.0,
+    size: int = _DEFAULT.size,
+    memory: int = _DEFAULT.memory,
+    variety: float = _DEFAULT.variety,
 ) -> tuple[Array, Array]:
     """Return for each patch of F where its nearest patch of the style begins, by equation (3).
 
@@ -161,7 +160,7 @@ def nearest(
         F: features of the image, ``(height, width, channels)``.
         style: what to search.
         size: k.
-        block_bytes: of the scores that exist at a time; there are as many as pairs of patches.
+        memory: of the scores that exist at a time; there are as many as pairs of patches.
         variety: v, from 0 to 1.
 
     Returns:
@@ -177,10 +176,10 @@ def nearest(
     shapes = [s.shape[:2] for _, s in pairs]
     height, width = (n - size + 1 for n in F.shape[:2])
     widest = max(columns for _, columns in shapes)
-    rows = max(1, block_bytes // (4 * size * widest * F.shape[1]) - size + 1)  # that one row of s fits with
+    rows = max(1, memory // (4 * size * widest * F.shape[1]) - size + 1)  # that one row of s fits with
     rows = min(rows, height, AT_ONCE if variety else height)
     if rows == height and not variety:
-        return _search(pairs, lengths, size, block_bytes)
+        return _search(pairs, lengths, size, memory)
     count = sum(length.size for length in lengths)
 
     def body(index: Array, known: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -194,7 +193,7 @@ def nearest(
             longer.append(length / (1 - variety * n / (n + evenly)))
             before += shape[0] * shape[1]
         some = [(jax.lax.dynamic_slice_in_dim(x, first, rows + size - 1), s) for x, s in pairs]
-        new = _search(some, longer, size, block_bytes)
+        new = _search(some, longer, size, memory)
         begins, apart = (
             jax.lax.dynamic_update_slice_in_dim(all_, part, first, 0)
             for all_, part in zip(found, new, strict=True)
@@ -208,7 +207,7 @@ def nearest(
 
 
 def _search(
-    pairs: Sequence[tuple[Array, ...]], lengths: Sequence[Array], size: int, block_bytes: int
+    pairs: Sequence[tuple[Array, ...]], lengths: Sequence[Array], size: int, memory: int
 ) -> tuple[Array, Array]:
     """Return what `nearest` does, given the image's and each source's s, and lengths to divide by."""
     x = pairs[0][0]
@@ -218,7 +217,7 @@ def _search(
     before = 0
     for (x, s), length in zip(pairs, lengths, strict=True):
         height, width = s.shape[:2]
-        score, found = _nearest_in(x, s, length, size, block_bytes)
+        score, found = _nearest_in(x, s, length, size, memory)
         better = score > best
         best, begins = jnp.where(better, score, best), jnp.where(better, before + found, begins)
         apart = jnp.where(better, width, apart)
@@ -232,7 +231,7 @@ def _lengths(s: Array, size: int) -> Array:
     return jnp.sqrt(jnp.where(energy > 0, energy, 1.0))
 
 
-def _nearest_in(x: Array, s: Array, length: Array, size: int, block_bytes: int) -> tuple[Array, Array]:
+def _nearest_in(x: Array, s: Array, length: Array, size: int, memory: int) -> tuple[Array, Array]:
     """Return the score but for |s_i|, and the first position, of the best patch of ``s`` for each of ``x``.
 
     A patch's product is the sum of the products of its positions, and positions are in k^2 patches: so those
@@ -242,7 +241,7 @@ def _nearest_in(x: Array, s: Array, length: Array, size: int, block_bytes: int) 
     height, width = (n - size + 1 for n in x.shape[:2])
     rows, columns = (n - size + 1 for n in s.shape[:2])
     row_bytes = 4 * s.shape[1] * x.shape[0] * x.shape[1]
-    block = int(min(rows, max(1, block_bytes // row_bytes - size + 1)))
+    block = int(min(rows, max(1, memory // row_bytes - size + 1)))
 
     def body(index: Array, known: tuple[Array, Array]) -> tuple[Array, Array]:
         first = jnp.minimum(block * index, rows - block)
@@ -275,9 +274,9 @@ def patch_loss(
     F: Array,
     style: PatchStyle,
     *,
-    size: int = 3,
-    block_bytes: int = BLOCK_BYTES,
-    variety: float = 0.0,
+    size: int = _DEFAULT.size,
+    memory: int = _DEFAULT.memory,
+    variety: float = _DEFAULT.variety,
 ) -> Array:
     """Return the mean squared difference of the image's patches and their nearest style patches.
 
@@ -290,10 +289,10 @@ def patch_loss(
         F: features of the image, ``(height, width, channels)``.
         style: what they are compared with.
         size: k.
-        block_bytes: see `nearest`.
+        memory: see `nearest`.
         variety: likewise.
     """
-    begins, apart = style.held or nearest(F, style, size=size, block_bytes=block_bytes, variety=variety)
+    begins, apart = style.held or nearest(F, style, size=size, memory=memory, variety=variety)
     height, width = begins.shape
     table = jnp.concatenate([source.features.reshape(-1, F.shape[-1]) for source in style.sources])
 
