@@ -81,7 +81,7 @@ def _from_npy(data: bytes, path: str | Path, max_pixels: int) -> FloatArray:
 def _within_unit(array: Samples, path: str | Path) -> FloatArray:
     if not np.isfinite(array).all():
         raise ImageError(f"{path}: holds values that are not finite numbers")
-    least, most = float(array.min()), float(array.max())
+    least, most = float(np.min(array)), float(np.max(array))
     if least < 0 or most > 1:
         raise ImageError(f"{path}: has values from {least:g} to {most:g}, not within 0 and 1")
     return np.ascontiguousarray(array, np.float32)

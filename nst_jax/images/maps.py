@@ -179,7 +179,7 @@ def _distance(colours: FloatArray, colour: FloatArray) -> FloatArray:
 
 def _distance_to(labels: FloatArray, colours: FloatArray) -> FloatArray:
     """Return how far each colour is from the label nearest to it."""
-    return np.array([_distance(labels, colour).min() for colour in colours], np.float32)
+    return np.array([np.min(_distance(labels, colour)) for colour in colours], np.float32)
 
 
 def _nearest(colours: FloatArray, labels: FloatArray) -> NDArray[np.intp]:
@@ -193,7 +193,7 @@ def _nearest(colours: FloatArray, labels: FloatArray) -> NDArray[np.intp]:
 
 def _reach(labels: FloatArray) -> float:
     """Return how far a colour may be from a label to pass for it: less than half of the way to the next."""
-    gaps = [_distance(labels[i + 1 :], label).min() for i, label in enumerate(labels[:-1])]
+    gaps = [np.min(_distance(labels[i + 1 :], label)) for i, label in enumerate(labels[:-1])]
     return min([_NEAR, *(0.49 * float(gap) for gap in gaps)])
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
 from nst_jax import settings
 from nst_jax.networks import vgg
@@ -62,7 +63,7 @@ class Program:
         }
 
     @property
-    def dtype(self) -> type[jnp.bfloat16] | None:
+    def dtype(self) -> DTypeLike | None:
         """Of features and network; None: float32."""
         return jnp.bfloat16 if self.precision == "bf16" else None
 

@@ -142,7 +142,7 @@ def _paint_batch(
     body: float,
 ) -> None:
     pixel = 1 / (HEIGHT * _FINER)
-    longest = np.linalg.norm(np.diff(paths, axis=1), axis=-1).sum(1).max()
+    longest = np.max(np.linalg.norm(np.diff(paths, axis=1), axis=-1).sum(1))
     along = np.linspace(0, 1, max(4, int(1.1 * longest / pixel)), dtype=np.float32)
     across = np.linspace(-1, 1, max(3, int(1.35 * width / pixel)), dtype=np.float32)
 
