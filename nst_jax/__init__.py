@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from nst_jax.pretrained.network import Encoder as Network
     from nst_jax.pretrained.network import load_encoder as load_network
     from nst_jax.settings import Settings
-    from nst_jax.transfer.batch import How
     from nst_jax.transfer.loop import Result
+    from nst_jax.transfer.plan import How
     from nst_jax.transfer.stylize import Progress, stylize, stylize_grid
 
 __version__ = version("nst_jax")
@@ -32,7 +32,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("Network", "load_network"), "pretrained.network"),
     "Settings": "settings",
-    "How": "transfer.batch",
+    "How": "transfer.plan",
     "Result": "transfer.loop",
     **dict.fromkeys(("Progress", "stylize", "stylize_grid"), "transfer.stylize"),
 }

@@ -21,8 +21,9 @@ from nst_jax.settings import Settings
 
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Encoder as Network
-    from nst_jax.transfer.batch import Curve, GridProgress, How
+    from nst_jax.transfer.batch import Curve, GridProgress
     from nst_jax.transfer.loop import Result
+    from nst_jax.transfer.plan import How
     from nst_jax.transfer.problem import Problem
 
 Shard = tuple[int, int]
@@ -70,7 +71,7 @@ def run(
     _note_idle_seeds(cells, say)
     network = inputs.network(settings, download, say=say, notes=_notes(found))
 
-    from nst_jax.transfer.batch import How
+    from nst_jax.transfer.plan import How
 
     problems = _problems(cells, found, network)
     record = records.record(settings, network.record(), _digests(cells, found)) | {"kind": "sweep"}
@@ -97,16 +98,17 @@ def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Downlo
     cells, found = check(settings)
     network = inputs.network(settings, download, say=say, notes=_notes(found))
 
-    from nst_jax.transfer import batch, memory
+    from nst_jax.transfer.memory import gib
+    from nst_jax.transfer.plan import How, shares
 
-    how = batch.How(settings.sweep.lanes, settings.sweep.max_parallel)
+    how = How(settings.sweep.lanes, settings.sweep.max_parallel)
     lines = []
-    for share in batch.shares(_problems(cells, found, network), how):
+    for share in shares(_problems(cells, found, network), how):
         height, width = share.problems[0].content.shape[:2]
         evaluations = sum(problem.evaluations for problem in share.problems)
         what = f"{len(share.problems)} cell{'s' * (len(share.problems) > 1)} of {width} x {height}"
         lines.append(
-            f"{what}, {evaluations} evaluations, {share.at_once} at once: {memory.gib(share.nbytes)} "
+            f"{what}, {evaluations} evaluations, {share.at_once} at once: {gib(share.nbytes)} "
             "besides Python and JAX"
         )
     return "\n".join(lines)
@@ -178,7 +180,7 @@ def _problems(
     cells: Sequence[Cell], found: Sequence[inputs.Inputs], network: "Network"
 ) -> dict[int, "Problem"]:
     """Return the problems of all cells; those of one shape have equal layers."""
-    from nst_jax.transfer import batch  # late: it imports JAX, and mistakes should not wait for that
+    from nst_jax.transfer.plan import align  # late: it imports JAX, and mistakes should not wait for that
     from nst_jax.transfer.problem import posed
 
     problems = []
@@ -188,7 +190,7 @@ def _problems(
         except NstError as error:
             raise in_cell(cell, error) from None
     # All cells, not only those of a shard: what comes of a cell does not depend on the shards.
-    return dict(zip((cell.index for cell in cells), batch.align(problems), strict=True))
+    return dict(zip((cell.index for cell in cells), align(problems), strict=True))
 
 
 def in_cell(cell: Cell, error: NstError) -> NstError:

@@ -17,9 +17,10 @@ from nst_jax.pretrained.network import Encoder as Network
 from nst_jax.pretrained.network import encoder_for as network_for
 from nst_jax.settings import Settings
 from nst_jax.transfer import batch, loop
-from nst_jax.transfer.batch import GridProgress, How
+from nst_jax.transfer.batch import GridProgress
 from nst_jax.transfer.loop import Batch, Look, Result
 from nst_jax.transfer.pictures import Image, Init, Pictures, without
+from nst_jax.transfer.plan import How, align
 from nst_jax.transfer.problem import Problem, make_problem
 
 Maps = tuple[ArrayLike, ArrayLike]
@@ -179,7 +180,7 @@ def stylize_grid(
         problems.append(_problem(_pictures(content, style, maps, first), here, found, None))
     results: dict[int, Result] = {}
     batch.run(
-        dict(enumerate(batch.align(problems))),
+        dict(enumerate(align(problems))),
         done=lambda index, result, curve: results.__setitem__(index, result),
         how=how,
         watch=callback,
