@@ -9,8 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nst_jax.pretrained.network import Encoder as Network
-    from nst_jax.pretrained.network import load_encoder as load_network
+    from nst_jax.pretrained.network import Network, load_network
     from nst_jax.settings import Settings
     from nst_jax.transfer.loop import Result
     from nst_jax.transfer.plan import How

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from weight_files import model_bytes, random_layers
 
-from nst_jax.networks.layers import kernel_shapes
+from nst_jax.architecture import kernel_shapes
 from nst_jax.pretrained import files as weights
 
 SCRIPT = Path(__file__).parent.parent / "weights" / "convert_caffe_vgg.py"
@@ -71,7 +71,7 @@ def test_an_existing_file_is_kept_unless_forced(model, script, tmp_path, capsys)
     [
         (None, "No such file"),
         (b"<!doctype html>", "this is a web page, not weights"),
-        (model_bytes(random_layers(SMALL)), "another network than expected"),
+        (model_bytes(random_layers(SMALL)), "not the layers of VGG-16"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(script, tmp_path, capsys, data, message):

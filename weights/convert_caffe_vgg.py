@@ -1,10 +1,10 @@
-"""Convert the VGG-19 of Simonyan & Zisserman from Caffe to HDF5, without Caffe.
+"""Convert the VGG-19 or VGG-16 of Simonyan & Zisserman from Caffe to HDF5, without Caffe.
 
     python weights/convert_caffe_vgg.py VGG_ILSVRC_19_layers.caffemodel vgg19.h5
 
-The 16 convolutions are checked layer by layer and written as float32 (80 MB); the fully connected layers are
-left out. The weights are licensed CC BY 4.0 by the Visual Geometry Group, University of Oxford, and the file
-says so. Exit code 2 and one line if it cannot be done.
+The 16 or 13 convolutions are checked layer by layer and written as float32 (80 or 59 MB); the fully
+connected layers are left out. The weights are licensed CC BY 4.0 by the Visual Geometry Group, University of
+Oxford, and the file says so. If it cannot be done, one line says why, and the exit code is 2.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Convert VGG-19 from Caffe to HDF5.")
+    parser = argparse.ArgumentParser(description="Convert VGG-19 or VGG-16 from Caffe to HDF5.")
     parser.add_argument("source", type=Path, metavar="IN.caffemodel")
     parser.add_argument("target", type=Path, metavar="OUT.h5")
     parser.add_argument("--force", action="store_true", help="replace OUT.h5 if it exists")
@@ -41,7 +41,7 @@ def _convert(source: Path, target: Path, *, force: bool) -> str:
     converted = weights.convert(source, target)
     origin = "the published file" if weights.published(source) else "NOT the published file"
     return (
-        f"read {source}: {origin}, sha256 {converted.source_sha256}\n"
+        f"read {source}: {converted.architecture.title}, {origin}, sha256 {converted.source_sha256}\n"
         f"wrote {target}: {target.stat().st_size:,} bytes, digest {converted.digest}\n"
         f"licence: {converted.licence}"
     )

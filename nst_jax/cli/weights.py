@@ -1,9 +1,9 @@
 """nst-jax weights: what there is, download, check, normalise."""
 
+import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from nst_jax.cli.arguments import Parser
 from nst_jax.cli.terminal import Download, photos_progress, say
@@ -15,7 +15,7 @@ _DEFAULTS = {"pool": "avg", "padding": "zero", "size": 512, "weights": "vgg19"}
 def run(arguments: Sequence[str]) -> int:
     """Run ``nst-jax weights`` and return the exit code."""
     parser = Parser(
-        prog="nst-jax weights", description="VGG-19's weights: what is there, download, check, normalise."
+        prog="nst-jax weights", description="Weights of VGG-19 and VGG-16: show, download, check, normalise."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="show|fetch|verify|normalise")
     for name, text in (
@@ -24,10 +24,18 @@ def run(arguments: Sequence[str]) -> int:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument(
-            "file", nargs="?", default="vgg19", help="a weights file (default: the one in use)"
+            "file",
+            nargs="?",
+            default="vgg19",
+            help="a weights file, or vgg19 or vgg16: the one in use (default: vgg19)",
         )
     fetch = commands.add_parser("fetch", help="download weights to the cache")
-    fetch.add_argument("source", nargs="?", default="keras", help="keras (80 MB, default) or caffe (575 MB)")
+    fetch.add_argument(
+        "source",
+        nargs="?",
+        default="keras",
+        help="keras (80 MB, default) or caffe (575 MB): VGG-19; vgg16-keras (59 MB) or vgg16-caffe (553 MB)",
+    )
     _add_normalise(commands)
     options = parser.parse_args(arguments)
     if options.command == "normalise":
@@ -44,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _add_normalise(commands: Any) -> None:
+def _add_normalise(commands: "argparse._SubParsersAction[Parser]") -> None:
     text = "write the network whose filters have mean activation one over a folder of photographs"
     command = commands.add_parser("normalise", help=text, description=text, allow_abbrev=False)
     command.add_argument("--photos", required=True, type=Path, metavar="DIR", help="a folder of photographs")
@@ -55,14 +63,14 @@ def _add_normalise(commands: Any) -> None:
         "--padding",
         choices=("zero", "replicate"),
         default=_DEFAULTS["padding"],
-        help="beyond the border (default: zero)",
+        help="what lies beyond the border (default: zero)",
     )
     command.add_argument(
         "--size",
         type=int,
         default=_DEFAULTS["size"],
         metavar="N",
-        help="bound of the longer side (default: 512 pixels)",
+        help="largest longer side of a photograph (default: 512 pixels)",
     )
     command.add_argument(
         "--weights",
@@ -79,13 +87,14 @@ def _add_normalise(commands: Any) -> None:
     )
 
 
-def _normalise(options: Any) -> int:
+def _normalise(options: argparse.Namespace) -> int:
     from nst_jax.networks import vgg
     from nst_jax.pretrained import downloads, files, normalisation
 
     if options.weights == "dictionary":
         raise ConfigError(
-            "--weights dictionary: the built-in encoder keeps its own scale; allowed: vgg19 or a weights file"
+            "--weights dictionary: the built-in network keeps its own scale; "
+            "allowed: vgg19, vgg16 or a weights file"
         )
     target = options.means or options.output or Path(f"normalised-{options.pool}.h5")
     check = normalisation.check_means if options.means else normalisation.check_target
@@ -121,8 +130,8 @@ def _skipped(names: Sequence[str]) -> str:
     return f"skipped {count}, not a picture, damaged or too small: {', '.join(shown)}{more}"
 
 
-def _command(options: Any) -> str:
-    """Return the command line, with the bare names of files and folders: whoever repeats it has others."""
+def _command(options: argparse.Namespace) -> str:
+    """Return the command line with bare names of files and folders: whoever repeats it has other paths."""
     given = {"photos": options.photos.resolve().name}
     given |= {name: getattr(options, name) for name in _DEFAULTS if getattr(options, name) != _DEFAULTS[name]}
     if "weights" in given:

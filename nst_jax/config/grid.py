@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from nst_jax.architecture import canonical_layers
 from nst_jax.config.values import TITLES, full
 from nst_jax.errors import ConfigError, SettingError, did_you_mean
 from nst_jax.losses.conventions import CONVENTIONS
-from nst_jax.networks.layers import canonical_layers
 from nst_jax.samples import works
 from nst_jax.settings import Number, Settings, Sweep, every_setting
 from nst_jax.typing import Json

@@ -1,1 +1,1 @@
-"""What sees: VGG networks as pure functions, and how their convolutions are computed."""
+"""What sees: VGG networks as pure functions on images, and how their convolutions are computed."""

@@ -1,10 +1,15 @@
 """The 3x3 convolutions of VGG, each with its bias and rectifier, by one of two engines.
 
-``direct`` is XLA's own convolution. ``winograd`` (see `winograd`) needs less arithmetic, and is for CPUs:
-there it is the faster one for all but narrow layers, and keeps less for the gradient.
+``direct`` is XLA's own convolution. ``winograd`` (see `winograd`) needs less arithmetic and keeps less for
+the gradient; on CPUs it is the faster one for all but narrow layers.
 
-A layer is a dict: ``kernel`` ``(3, 3, in, out)`` and ``bias`` ``(out,)``, and what `prepare` adds to them.
-Kernels are constants to the Winograd engine: gradients reach its input, and nothing else.
+A layer is a dict with ``kernel`` ``(3, 3, in, out)`` and ``bias`` ``(out,)``, and whatever `prepare` adds:
+copies of the kernel in another form. Gradients with respect to input, kernel and bias are those of the
+convolution; that of a copy is zero, for the kernel's has it all.
+
+Forward mode (``jax.jvp``, ``jax.jacfwd``) works with the direct engine on layers that are not prepared.
+Everywhere else there are rules for reverse mode only, and JAX refuses to "apply forward-mode autodiff (jvp)
+to a custom_vjp function".
 """
 
 from collections.abc import Mapping
@@ -14,6 +19,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from nst_jax.networks import winograd
 
@@ -22,18 +28,20 @@ Padding = Literal["zero", "replicate"]
 Layer = Mapping[str, Array]
 
 NARROWEST = {"cpu": 32}
-"""Least channels, of input and output, from which Winograd's way is faster, by back end; nowhere else.
+"""Fewest channels of input and output with which ``winograd`` is faster, by back end; on others it never is.
 
-From ``python benchmarks/convolutions.py``."""
-
+Measured by ``python benchmarks/convolutions.py``.
+"""
 
 PREPARED = ("transposed", "winograd")
 """What `prepare` may add to a layer."""
 
 
 def engine_for(engine: Engine, kernel: Array, padding: Padding = "zero") -> Engine:
-    """Return the engine that a layer with such a kernel is computed with on the default device."""
-    if padding != "zero" or kernel.dtype.itemsize < 4:  # its transforms would lose what few bits there are
+    """Return the engine that computes a layer with such a kernel on the default device."""
+    if (
+        padding != "zero" or kernel.dtype.itemsize < 4
+    ):  # Winograd's transforms would lose the few bits there are
         return "direct"
     if engine != "auto":
         return engine
@@ -42,7 +50,7 @@ def engine_for(engine: Engine, kernel: Array, padding: Padding = "zero") -> Engi
 
 
 def prepare(layer: Layer, *, engine: Engine, padding: Padding = "zero") -> dict[str, Array]:
-    """Return a layer with what its engine would otherwise compute from the kernel in every evaluation."""
+    """Return a layer with what its engine would otherwise compute from the kernel at every evaluation."""
     kernel = layer["kernel"]
     if engine_for(engine, kernel, padding) == "winograd":
         return {**layer, "winograd": winograd.transformed(kernel)}
@@ -54,27 +62,28 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
 
     Args:
         x: features.
-        layer: kernel and bias, see above.
+        layer: kernel and bias, perhaps prepared.
         engine: ``direct``, ``winograd``, or ``auto``: see `engine_for`.
-        padding: what lies beyond the border: zeros, or the nearest position repeated (``direct`` only).
+        padding: what lies beyond the border: zeros, or the nearest position repeated (always ``direct``).
     """
     if engine_for(engine, layer["kernel"], padding) == "winograd":
-        return _rectified(x, dict(layer))
+        return _rectified(x, layer["bias"], layer["kernel"], layer.get("winograd"))
     y = convolved(x, layer, padding=padding)
     return jnp.where(y > 0, y, 0)  # unlike maximum, needs no array of zeros to compare with
 
 
 def convolved(x: Array, layer: Layer, *, padding: Padding = "zero") -> Array:
-    """Return convolution + bias, by XLA's engine; differentiable in everything."""
+    """Return convolution + bias, by the direct engine."""
     kernel, border = layer["kernel"], 1
     if padding == "replicate":
         x, border = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), 0
-    transposed = layer["transposed"] if "transposed" in layer else transpose(kernel)
-    return _direct(x, kernel, transposed, border) + layer["bias"]
+    if "transposed" in layer:
+        return _direct(x, kernel, layer["transposed"], border) + layer["bias"]
+    return _plain(x, kernel, border) + layer["bias"]
 
 
 def transpose(kernel: Array) -> Array:
-    """Return the kernel that carries the gradient back to the input: turned, with in and out exchanged."""
+    """Return the kernel that carries gradients back to the input: turned round, with in and out exchanged."""
     return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
@@ -103,56 +112,93 @@ def _direct_backward(border: int, saved: tuple[Array, Array, Array], y: Array) -
 _direct.defvjp(_direct_forward, _direct_backward)
 
 
-# Winograd: the rectified convolution keeps one byte a feature for its gradient, which is a gated convolution
-# with the transposed kernels. That is linear, and has a gradient of its own, for those who need a second.
+# Winograd. The rectified convolution keeps one byte per feature for its gradient, which is a gated
+# convolution with the kernels turned round. That is linear, and has a gradient of its own, for those who need
+# a second. The input is kept only where the gradient of kernel or bias is wanted.
 
 
 @jax.custom_vjp
-def _rectified(x: Array, layer: dict[str, Array]) -> Array:
-    return _rectified_forward(x, layer)[0]
+def _rectified(x: Array, bias: Array, kernel: Array, U: Array | None) -> Array:
+    return winograd.rectified(x, _transformed(kernel, U, x), bias)[0]
 
 
-def _rectified_forward(x: Array, layer: dict[str, Array]) -> tuple[Array, tuple[Array, dict[str, Array]]]:
-    y, positive = winograd.rectified(x, _kernels(layer, x), layer["bias"])
-    return y, (positive, layer)
+_Saved = tuple[Array | None, Array | None, Array, Array | None]
+"""Input if the kernel's gradient is wanted, gate, kernel, and its transform."""
 
 
-def _rectified_backward(saved: tuple[Array, dict[str, Array]], g: Array) -> tuple[Array, None]:
-    return _gated(g, *saved), None
+def _rectified_forward(
+    x: CustomVJPPrimal, bias: CustomVJPPrimal, kernel: CustomVJPPrimal, U: CustomVJPPrimal | None
+) -> tuple[Array, _Saved]:
+    known = U.value if U else None
+    y, positive = winograd.rectified(x.value, _transformed(kernel.value, known, x.value), bias.value)
+    return y, (x.value if kernel.perturbed or bias.perturbed else None, positive, kernel.value, known)
 
 
-_rectified.defvjp(_rectified_forward, _rectified_backward)
+def _rectified_backward(
+    saved: _Saved, g: Array | SymbolicZero
+) -> tuple[Array, Array | None, Array | None, None]:
+    x, positive, kernel, U = saved
+    assert positive is not None
+    g = _array(g)
+    to_input = _convolved(g, positive, kernel, U, True)
+    if x is None:
+        return to_input, None, None, None
+    gated = jnp.where(positive, g, 0)
+    return to_input, gated.sum((0, 1)), _to_kernel(x, kernel, gated), None
 
 
-@jax.custom_vjp
-def _gated(g: Array, gate: Array, layer: dict[str, Array]) -> Array:
-    return winograd.convolve(g, _kernels(layer, g), gate=gate, turned=True)
+_rectified.defvjp(_rectified_forward, _rectified_backward, symbolic_zeros=True)
 
 
-def _gated_backward(saved: tuple[Array, dict[str, Array]], h: Array) -> tuple[Array, None, None]:
-    gate, layer = saved
-    return jnp.where(gate, _linear(h, layer), 0), None, None
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _convolved(x: Array, gate: Array | None, kernel: Array, U: Array | None, turned: bool) -> Array:
+    return winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned)
 
 
-_gated.defvjp(lambda g, gate, layer: (_gated(g, gate, layer), (gate, layer)), _gated_backward)
+def _convolved_forward(
+    x: CustomVJPPrimal,
+    gate: CustomVJPPrimal | None,
+    kernel: CustomVJPPrimal,
+    U: CustomVJPPrimal | None,
+    turned: bool,
+) -> tuple[Array, _Saved]:
+    known, mask = U.value if U else None, gate.value if gate else None
+    y = _convolved(x.value, mask, kernel.value, known, turned)
+    return y, (x.value if kernel.perturbed else None, mask, kernel.value, known)
 
 
-@jax.custom_vjp
-def _linear(x: Array, layer: dict[str, Array]) -> Array:
-    return winograd.convolve(x, _kernels(layer, x))
+def _convolved_backward(
+    turned: bool, saved: _Saved, g: Array | SymbolicZero
+) -> tuple[Array, None, Array | None, None]:
+    x, gate, kernel, U = saved
+    g = _array(g)
+    to_input = _convolved(g, None, kernel, U, not turned)
+    if gate is not None:
+        to_input = jnp.where(gate, to_input, 0)
+    if x is None:
+        return to_input, None, None, None
+    x = x if gate is None else jnp.where(gate, x, 0)
+    return to_input, None, _to_kernel(x, kernel, g, turned=turned), None
 
 
-def _linear_backward(layer: dict[str, Array], g: Array) -> tuple[Array, None]:
-    return _gated(g, jnp.ones(g.shape, bool), layer), None
+_convolved.defvjp(_convolved_forward, _convolved_backward, symbolic_zeros=True)
 
 
-_linear.defvjp(lambda x, layer: (_linear(x, layer), layer), _linear_backward)
+def _to_kernel(x: Array, kernel: Array, g: Array, *, turned: bool = False) -> Array:
+    """Return the gradient of <g, convolution of x> with respect to the kernel, by the direct engine."""
+    convolution = lambda kernel: _plain(x, transpose(kernel) if turned else kernel, 1)
+    gradient: Array = jax.linear_transpose(convolution, kernel)(g)[0]
+    return gradient
 
 
-def _kernels(layer: dict[str, Array], x: Array) -> Array:
-    if "winograd" in layer:
-        return layer["winograd"]
+def _array(g: Array | SymbolicZero) -> Array:
+    return jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g
+
+
+def _transformed(kernel: Array, U: Array | None, x: Array) -> Array:
+    if U is not None:
+        return U
     # Not before they are needed: together they are four times as large as the network.
-    kernel, _ = jax.lax.optimization_barrier((layer["kernel"], x))  # type: ignore[no-untyped-call]
-    U: Array = winograd.transformed(kernel)
-    return U
+    kernel, _ = jax.lax.optimization_barrier((kernel, x))  # type: ignore[no-untyped-call]
+    transforms: Array = winograd.transformed(kernel)
+    return transforms

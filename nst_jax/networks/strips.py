@@ -1,16 +1,19 @@
-"""Work on an image strip by strip, so that what lies between its input and its output stays small.
+"""Work through an image strip by strip, so that what lies between input and output stays small.
 
 Arrays are ``(height, width, channels)``; a strip is some of their rows, all columns. The loops are compiled
 once for all strips (`jax.lax.fori_loop`), so that a program does not grow with the image.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
-from nst_jax.typing import Tree
+Sums = TypeVar("Sums")
+"""A tree of arrays."""
 
 
 def mapped(
@@ -18,16 +21,16 @@ def mapped(
     xs: Sequence[Array],
     *,
     rows: int,
-    outputs: Sequence[tuple[int, Tree]],
+    outputs: Sequence[tuple[int, DTypeLike]],
 ) -> tuple[Array, ...]:
-    """Return ``f`` of all rows, computed a strip at a time; a row of its result sees one row on either side.
+    """Return ``f`` of all rows, a strip at a time; each row of the result sees one row on either side.
 
     Args:
         f: maps strips ``(n + 2, width, channels)`` of each array, with zeros beyond the border, to arrays
             ``(n, width, channels)``.
         xs: arrays of the same height.
-        rows: of a strip; the last strip overlaps the one before it where the height is no multiple.
-        outputs: channels and type of each array that ``f`` gives.
+        rows: of a strip; the last strip overlaps the one before it unless they divide the height.
+        outputs: channels and type of each array that ``f`` returns.
     """
     height, width = xs[0].shape[:2]
     if height < rows + 2:
@@ -39,8 +42,8 @@ def mapped(
         strips = (_slice(_slice(x, held, rows + 2), first - held, rows + 2, border=1) for x in xs)
         return tuple(_write(all_, part, first) for all_, part in zip(results, f(*strips), strict=True))
 
-    # Every row will be written, so the first value is of no matter; zeros would be allocated at the very
-    # beginning of the program, long before they are needed, for they depend on nothing.
+    # Every row will be written, so the first value does not matter. Zeros depend on nothing and would be
+    # allocated at the very beginning of the program, long before they are needed.
     anything = xs[0][0, 0, 0]
     empty = tuple(jnp.broadcast_to(anything.astype(kind), (height, width, n)) for n, kind in outputs)
     results: tuple[Array, ...] = jax.lax.fori_loop(0, -(-height // rows), body, empty)
@@ -48,13 +51,13 @@ def mapped(
 
 
 def recomputed(
-    f: Callable[[Array, Array], tuple[Array, Tree]], x: Array, *, rows: int, halo: int, pool: int
-) -> tuple[Array, Tree]:
-    """Return ``f`` of all rows, a strip at a time; its gradient computes ``f`` of each strip anew.
+    f: Callable[[Array, Array], tuple[Array, Sums]], x: Array, *, rows: int, halo: int, pool: int
+) -> tuple[Array, Sums]:
+    """Return ``f`` of all rows, a strip at a time; the gradient computes ``f`` of each strip again.
 
-    Nothing of the size of the image is kept for the gradient but ``x``, and what ``f`` computes on its way
-    exists for one strip at a time (Chen et al. 2016, "Training deep nets with sublinear memory cost", with
-    strips instead of layers). The overlap of strips is computed twice.
+    Only ``x`` is kept for the gradient, and whatever ``f`` computes on its way exists for one strip at a time
+    (Chen et al. 2016, "Training deep nets with sublinear memory cost", with strips instead of layers). The
+    overlap of strips is computed twice.
 
     Args:
         f: maps a strip ``(rows + 2 halo, width, channels)`` and a mask of its rows within the image,
@@ -82,10 +85,10 @@ def recomputed(
 
     part, sums = jax.eval_shape(lambda x: f(x[:length], within(0)), jax.eval_shape(padded, x))
 
-    def forward(x: Array) -> tuple[tuple[Array, Tree], Array]:
+    def forward(x: Array) -> tuple[tuple[Array, Sums], Array]:
         wide = padded(x)
 
-        def body(index: Array, carried: tuple[Array, Tree]) -> tuple[Array, Tree]:
+        def body(index: Array, carried: tuple[Array, Sums]) -> tuple[Array, Sums]:
             found, totals = carried
             y, more = f(strip(wide, index), within(index))
             return _write(found, y, rows // pool * index), jax.tree.map(jnp.add, totals, more)
@@ -95,7 +98,7 @@ def recomputed(
         found, totals = jax.lax.fori_loop(0, count, body, (empty, zeros))
         return (found[: height // pool], totals), x
 
-    def backward(x: Array, cotangents: tuple[Array, Tree]) -> tuple[Array]:
+    def backward(x: Array, cotangents: tuple[Array, Sums]) -> tuple[Array]:
         wide = padded(x)
         missing = count * rows // pool - height // pool
         g, totals = jnp.pad(cotangents[0], ((0, missing), (0, 0), (0, 0))), cotangents[1]
@@ -110,11 +113,11 @@ def recomputed(
         return (dx[halo : halo + height],)
 
     @jax.custom_vjp
-    def run(x: Array) -> tuple[Array, Tree]:
+    def run(x: Array) -> tuple[Array, Sums]:
         return forward(x)[0]
 
     run.defvjp(forward, backward)
-    result: tuple[Array, Tree] = run(x)
+    result: tuple[Array, Sums] = run(x)
     return result
 
 

@@ -1,51 +1,61 @@
-"""VGG-19 as a pure Flax module with named features.
+"""VGG networks as a pure Flax module with named features.
 
 Arrays: images at the edges are float32 RGB in [0, 1], shape ``(height, width, 3)``. The network's input
-space, in which the optimiser works too, is BGR, 0 to 255, minus the mean of ImageNet (as in the papers).
-Features are ``(height, width, channels)``. Batch with ``jax.vmap``.
+space, in which the optimiser works too, is the one that its `Architecture` states: for VGG-19 and VGG-16 BGR,
+0 to 255, minus the mean of ImageNet. Features are ``(height, width, channels)``. Batch with ``jax.vmap``.
 
 Parameters are a plain nested dict ``{"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}``; they
-carry the layer table themselves, so a narrow network is only a dict with narrow arrays.
+carry the layer table themselves, so that a narrow network is just a dict of narrow arrays.
 
 Reference: Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015).
 """
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 from numpy.typing import NDArray
 
+from nst_jax.architecture import (
+    VGG19,
+    Architecture,
+    Blocks,
+    block_and_index,
+    canonical_layers,
+    layer_names,
+    of_blocks,
+)
 from nst_jax.networks import convolution
 from nst_jax.networks.convolution import Engine
 from nst_jax.networks.convolution import Padding as Padding
-from nst_jax.networks.layers import VGG19, Blocks, block_and_index, canonical_layers, layer_names
 
 Params = dict[str, dict[str, Array]]
 Pool = Literal["avg", "max"]
 
-MEAN_BGR = (103.939, 116.779, 123.68)
-"""Mean colour of the ImageNet training set that the original weights expect subtracted."""
-
 FAINT = 0.05
-"""Least mean activation that `divisors` lets a filter have, as a share of the layer's."""
+"""Least mean activation that `divisors` lets a filter have, as a share of its layer's."""
 
 
-def to_input(image: ArrayLike) -> Array:
-    """Map RGB in [0, 1] to the network's input space: BGR, 0 to 255, mean subtracted."""
+def to_input(image: ArrayLike, architecture: Architecture = VGG19) -> Array:
+    """Map RGB in [0, 1] to the network's input space: its order and scale of colours, its mean subtracted."""
     rgb = jnp.asarray(image)
-    return rgb[..., ::-1] * 255.0 - jnp.asarray(MEAN_BGR, rgb.dtype)
+    return _reordered(rgb, architecture) * architecture.scale - jnp.asarray(architecture.mean, rgb.dtype)
 
 
-def to_image(x: Array) -> Array:
+def to_image(x: Array, architecture: Architecture = VGG19) -> Array:
     """Invert `to_input`, clipping to [0, 1]."""
-    return jnp.clip((x + jnp.asarray(MEAN_BGR, x.dtype)) / 255.0, 0.0, 1.0)[..., ::-1]
+    image = (x + jnp.asarray(architecture.mean, x.dtype)) / architecture.scale
+    return _reordered(jnp.clip(image, 0.0, 1.0), architecture)
+
+
+def _reordered(x: Array, architecture: Architecture) -> Array:
+    return x[..., ::-1] if architecture.order == "BGR" else x
 
 
 def blocks_of(params: Mapping[str, Mapping[str, Array]]) -> tuple[tuple[int, int], ...]:
@@ -57,6 +67,11 @@ def blocks_of(params: Mapping[str, Mapping[str, Array]]) -> tuple[tuple[int, int
     return tuple(table[block] for block in sorted(table))
 
 
+def architecture_of(params: Mapping[str, Mapping[str, Array]]) -> Architecture:
+    """Return the architecture that parameters are of, as their layer table tells."""
+    return of_blocks(blocks_of(params))
+
+
 class VGG(nn.Module):
     """The convolutions of a VGG network, as deep as the deepest layer asked for.
 
@@ -65,13 +80,13 @@ class VGG(nn.Module):
     Keras and torch; Caffe would keep it.
     """
 
-    blocks: tuple[tuple[int, int], ...] = VGG19
-    layers: tuple[str, ...] = layer_names()
+    blocks: tuple[tuple[int, int], ...] = VGG19.blocks
+    layers: tuple[str, ...] = VGG19.layers
     pool: Pool = "avg"
     padding: Padding = "zero"
     engine: Engine = "direct"
     first: int = 1
-    """Block to begin with: the input is then what the block before hands on."""
+    """Block to begin with: the input is then what the block before it hands on."""
 
     @nn.compact
     def __call__(self, x: Array, inside: Array | None = None) -> dict[str, Array]:
@@ -121,14 +136,18 @@ def prepared(
     deepest: str,
     engine: Engine = "auto",
     padding: Padding = "zero",
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> Params:
-    """Return the layers down to the deepest, with what their engines would else compute every time anew.
+    """Return the layers down to the deepest, with what their engines would otherwise compute every time.
 
     With a ``dtype``, as arrays of that type.
+
+    Raises:
+        ConfigError: the network has no such layer.
     """
-    names = layer_names(blocks_of(params))
-    names = names[: names.index(deepest) + 1]
+    architecture = architecture_of(params)
+    (deepest,) = canonical_layers([deepest], architecture)
+    names = architecture.layers[: architecture.layers.index(deepest) + 1]
     layers = {
         name: jax.tree.map(lambda a: a if dtype is None else a.astype(dtype), params[name]) for name in names
     }
@@ -161,24 +180,24 @@ def features(
         x: image in the network's input space (see `to_input`), ``(height, width, 3)``.
         layers: names such as ``conv4_2`` (or ``relu4_2``); nothing deeper than the deepest is computed.
         pool: average (as in Gatys et al. 2016) or maximum pooling.
-        padding: what lies beyond the border of each convolution: zeros, or the nearest pixel repeated.
-        engine: of the convolutions, see `convolution`.
+        padding: what lies beyond the border of each convolution: zeros, or the nearest position repeated.
+        engine: of the convolutions, see `convolution`, which also says what can be differentiated.
 
     Returns:
         For each layer, an array ``(height // stride, width // stride, channels)``.
 
     Raises:
-        ConfigError: an unknown layer.
+        ConfigError: a layer that the network does not have.
     """
-    blocks = blocks_of(params)
-    names = canonical_layers(layers, known=layer_names(blocks))
-    network = VGG(blocks=blocks, layers=names, pool=pool, padding=padding, engine=engine)
+    architecture = architecture_of(params)
+    names = canonical_layers(layers, architecture)
+    network = VGG(blocks=architecture.blocks, layers=names, pool=pool, padding=padding, engine=engine)
     found = cast(dict[str, Array], network.apply({"params": params}, x))
     return {name: found[name] for name in names}
 
 
-def random_params(key: Array, *, blocks: Blocks = VGG19) -> Params:
-    """Return parameters drawn at random (He et al. 2015): for tests and as a yardstick, not for pictures."""
+def random_params(key: Array, *, blocks: Blocks = VGG19.blocks) -> Params:
+    """Return parameters drawn at random (He et al. 2015): a yardstick and for tests, not for pictures."""
     network = VGG(blocks=tuple(blocks), layers=layer_names(blocks)[-1:])
     image = jnp.zeros((2 ** len(blocks), 2 ** len(blocks), 3))
     variables = cast(dict[str, Params], network.init(key, image))
@@ -190,21 +209,21 @@ def mean_activations(
 ) -> dict[str, NDArray[np.float64]]:
     """Return each filter's mean activation over images and positions, for `normalise`.
 
-    m_l[i] = sum_n sum_xy F_l[x, y, i](image n) / sum_n M_l(image n), with M_l(image n) the positions that
-    layer l has: every position counts the same, whatever the size of its image.
+    m_l[i] = sum_n sum_xy F_l[x, y, i](image n) / sum_n M_l(image n), where M_l(image n) is the number of
+    positions of layer l: every position counts the same, whatever the size of its image.
 
     Args:
         params: parameters of the network.
-        images: images in input space, of any sizes and number; they are taken one at a time. Images of one
-            shape are best given one after another, for each change of shape compiles anew.
+        images: any number of images of any sizes, in input space; they are taken one at a time. Images of
+            the same shape should come one after another, for each change of shape compiles anew.
         pool: the pooling that the network will be used with.
-        padding: the border that it will be used with.
+        padding: the padding that it will be used with.
 
     Returns:
         For each layer, an array ``(channels,)``.
 
     Raises:
-        ValueError: no images, or none that leaves the deepest layer a position.
+        ValueError: no images, or all too small for the deepest layer.
     """
     names = layer_names(blocks_of(params))
 
@@ -219,11 +238,11 @@ def mean_activations(
     for image in images:
         x = jnp.asarray(image)
         if x.shape != shape:
-            rows.clear_cache()  # type: ignore[attr-defined]  # else every shape's program would stay
+            rows.clear_cache()  # type: ignore[attr-defined]  # or every shape's program would stay
             shape = x.shape
         with jax.default_matmul_precision("highest"):
             found = jax.device_get(rows(params, x))
-        for name in names:  # a row is short enough for single precision, a set of photographs is not
+        for name in names:  # a row is short enough to sum in single precision, a set of photographs is not
             sums[name] += found[name].sum(0, dtype=np.float64)
             block, _ = block_and_index(name)
             positions[name] += len(found[name]) * (x.shape[1] >> (block - 1))

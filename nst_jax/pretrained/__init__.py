@@ -1,1 +1,1 @@
-"""Parameters of networks: found, read, checked, made and normalised."""
+"""Networks with their parameters: found, read, checked, made and normalised."""

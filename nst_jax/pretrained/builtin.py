@@ -1,16 +1,16 @@
-"""The built-in encoder: VGG-19's shape, with filters taken from photographs instead of trained.
+"""The built-in network: VGG-19's layers, with filters taken from photographs instead of trained.
 
 Layer by layer, 3x3 patches of the activations below are drawn from a few photographs and whitened; groups
 of similar whitened patches become the filters, each with a threshold. The last layer of each block is not
 built from patches: it blurs every channel before it is pooled. Nothing is learned from labels and nothing is
-downloaded: the photographs are the offline samples.
+downloaded: the photographs are the samples that come with the package.
 
 Arrays: photographs are float32 RGB in [0, 1], shape ``(height, width, 3)``. The result is a parameter dict as
-in `nst_jax.vgg`, for images in the network's input space. Every filter has the same mean activation over the
-photographs, as VGG-19 has in Gatys et al. (2016), section 2.
+in `vgg`, for images in VGG-19's input space. Every filter has the same mean activation over the photographs,
+as VGG-19's have in Gatys et al. (2016), section 2.
 
-What the choices are worth in the eyes of VGG-19 is measured by benchmarks/encoder_quality.py and told in
-docs/encoder.md.
+What the choices are worth in the eyes of VGG-19 is measured by benchmarks/encoder_quality.py; the results are
+in docs/encoder.md.
 
 Reference: Coates & Ng, "The importance of encoding versus training with sparse coding and vector
 quantization" (2011); for the groups, Coates & Ng, "Learning feature representations with k-means" (2012); for
@@ -31,60 +31,60 @@ import numpy as np
 from jax import Array
 
 from nst_jax import files, images, samples
+from nst_jax.architecture import VGG19, Blocks, block_and_index, layer_names
 from nst_jax.errors import OutputError
 from nst_jax.networks import convolution, vgg
-from nst_jax.networks.layers import VGG19, Blocks, block_and_index, layer_names
 from nst_jax.pretrained import files as weights
 
 RECIPE = "dictionary-3"
 """Version of the recipe: it changes whenever the same photographs would give other filters."""
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
-"""The sample photographs that `load` builds from, and over which `encoder` measures VGG-19's activations."""
+"""The sample photographs that `load` builds from, and over which `network` measures activations."""
 
 SIDE = 384
-"""`load` takes their middle square at this many pixels: smooth enough that patches see edges, not grain."""
+"""Pixels of their middle squares that `load` builds from: so few that patches see edges, not grain."""
 
 PATCHES = 5000
-"""How many patches a layer is built from."""
+"""Number of patches that a layer is built from."""
 
 DIRECTIONS = 64
-"""How many directions of the channels below are kept at most."""
+"""Largest number of directions kept of the channels below."""
 
 COMPONENTS = 384
-"""How many principal components of the patches are kept at most."""
+"""Largest number of principal components kept of the patches."""
 
 RIDGE = 0.2
 """What is added to the components' variances before whitening, in units of their mean.
 
-Much less, and rare fine detail outweighs the strokes: the pictures fill with noise.
+With much less, rare fine detail outweighs the strokes, and the pictures fill with noise.
 """
 
 ROUNDS = 4
 """Rounds of k-means that turn drawn patches into filters."""
 
 QUANTILE = 0.25
-"""The share of patches on which a filter stays silent."""
+"""Share of patches on which a filter stays silent."""
 
 ACTIVATION = 0.6
 """Mean activation of every filter over the photographs.
 
-The mean rather than the mean square is held, so that a filter which fires rarely but strongly, at a corner or
-a curl, counts more in the Gram matrices than one which is always half on. Scaling all activations by c scales
-the content term by c^2 and the style term by c^4: this value lets the ratio of weights that suits VGG-19,
-normalised to mean activation one, suit this encoder too.
+It is the mean that is fixed, not the mean square, so that a filter that fires rarely but strongly, at a
+corner or a curl, counts more in the Gram matrices than one that is always half on. Scaling all activations by
+c scales the content term by c^2 and the style term by c^4: with this value, the ratio of weights that suits
+VGG-19 normalised to mean activation one suits this network too.
 """
 
 BLUR = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32) / 16
 """What the last layer of a block does to each channel.
 
-Pooling halves the resolution; without a blur before it, frequencies above half of it fold over, and the
-optimiser hides hatching in them that deeper layers mistake for strokes.
+Pooling halves the resolution. Without a blur before it, frequencies too high for the coarser grid fold over,
+and the optimiser hides hatching in them that deeper layers mistake for strokes.
 """
 
 
 class Record(NamedTuple):
-    """Which encoder this is: the recipe's version and a SHA-256 over its arrays."""
+    """Which network this is: the version of its recipe and a SHA-256 over its arrays."""
 
     recipe: str
     digest: str
@@ -93,11 +93,11 @@ class Record(NamedTuple):
 def build(
     photos: Sequence[np.ndarray],
     *,
-    blocks: Blocks = VGG19,
+    blocks: Blocks = VGG19.blocks,
     seed: int = 0,
     pool: vgg.Pool = "avg",
 ) -> vgg.Params:
-    """Build the encoder from photographs.
+    """Build the network from photographs.
 
     Each filter is a unit vector u of whitened patch space: for a patch p with mean m, covariance
     V diag(s) V^T and ridge r, it answers ``u . (s + r)^(-1/2) V^T (p - m)``, less the `QUANTILE` of that
@@ -109,10 +109,10 @@ def build(
             deepest layer still has 3x3 positions (``3 * 2 ** (len(blocks) - 1)`` pixels).
         blocks: the layer table: for each block, its convolutions and their channels.
         seed: seed of the draws.
-        pool: the pooling that the encoder will be used with.
+        pool: the pooling that the network will be used with.
 
     Returns:
-        Parameters as in `nst_jax.vgg`; the same for the same arguments.
+        Parameters as in `vgg`; the same for the same arguments.
     """
     generator = np.random.default_rng(seed)
     maps = [vgg.to_input(jnp.asarray(photo, jnp.float32)) for photo in photos]
@@ -139,10 +139,10 @@ def photographs(side: int) -> list[images.FloatArray]:
     return [images.middle_square(samples.load(name), side) for name in PHOTOS]
 
 
-def load(*, blocks: Blocks = VGG19, pool: vgg.Pool = "avg") -> tuple[vgg.Params, Record]:
-    """Return the built-in encoder and its record, built on first use and then read from the cache folder.
+def load(*, blocks: Blocks = VGG19.blocks, pool: vgg.Pool = "avg") -> tuple[vgg.Params, Record]:
+    """Return the built-in network and its record, built on first use and then read from the cache folder.
 
-    A cache file that is damaged is built anew; a cache folder that cannot be written is only slower.
+    A damaged cache file is built anew; if the cache folder cannot be written, so is the network every time.
     """
     path = _cache_path(blocks, pool)
     cached = _read(path, blocks)
@@ -233,12 +233,12 @@ def _normalised(rows: np.ndarray) -> np.ndarray:
 
 
 def _blur(channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the kernel and bias that blur each channel."""
+    """Return a kernel and bias that blur each channel."""
     return BLUR[..., None, None] * np.eye(channels, dtype=np.float32), np.zeros(channels, np.float32)
 
 
 def _responses(maps: Sequence[Array], kernel: np.ndarray, bias: np.ndarray) -> tuple[list[Array], np.ndarray]:
-    """Return what a layer makes of the maps, and the mean of each channel, of all maps alike."""
+    """Return what a layer makes of the maps, and the mean of each channel, every map counting the same."""
     layer = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
     found = [_rectified(x, layer) for x in maps]
     return [x for x, _ in found], np.mean([np.asarray(mean) for _, mean in found], 0)

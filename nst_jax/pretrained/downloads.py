@@ -1,6 +1,6 @@
-"""VGG-19's published weights: found in the cache, or on the network.
+"""Published weights of known architectures: found in the cache, or on the network.
 
-What is in a file is the business of `weights`; here it is where the file comes from.
+What is in a file is the business of `files`; this is about where the file comes from.
 """
 
 import os
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nst_jax.architecture import ARCHITECTURES, VGG16, VGG19, Architecture, Blocks
 from nst_jax.errors import NstError, WeightsError, did_you_mean
 from nst_jax.files import cache_folder
-from nst_jax.networks.layers import VGG19, Blocks
-from nst_jax.pretrained.files import CHECKSUMS, LICENCE, convert, examine, has_checksum, published
+from nst_jax.pretrained.files import CHECKSUMS, LICENCE, convert, examine, has_checksum, identify, published
 
 Progress = Callable[[int, int], None]
 """Called during a download with the bytes received and the bytes expected (0 if that is not known)."""
@@ -22,14 +22,12 @@ Progress = Callable[[int, int], None]
 PATIENCE = 4.0
 """Seconds within which a server must have answered before the machine counts as offline."""
 
-HOW_TO_GET = "run 'nst-jax weights fetch' on a machine with a connection, or name a file in $NST_JAX_WEIGHTS"
-
-SEARCHES = ("auto", "vgg19")
-"""Settings that stand for whatever VGG-19 weights can be had; any other is a path."""
+SEARCHES = ("auto", *ARCHITECTURES)
+"""Settings that stand for published weights, wherever they are; any other is a path."""
 
 
 class NoWeightsError(WeightsError):
-    """No trained weights can be had here, for the reason given; a caller may use the built-in encoder."""
+    """No trained weights can be had here, for the reason given; a caller may use the built-in network."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,13 @@ class Source:
         url: where it is downloaded from; the last part is its name in the cache.
         checksum: algorithm and checksum, such as ``md5:253f…``.
         licence: its terms.
-        blocks: the layer table of the network.
+        architecture: of the network in it.
     """
 
     url: str
     checksum: str
     licence: str = LICENCE
-    blocks: tuple[tuple[int, int], ...] = VGG19
+    architecture: Architecture = VGG19
 
     @property
     def file(self) -> str:
@@ -59,18 +57,25 @@ class Source:
         return self.file if self.file.endswith(".h5") else f"{Path(self.file).stem}.h5"
 
 
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+_OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe"
+
 SOURCES: Mapping[str, Source] = {
-    "keras": Source(
-        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
-        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        CHECKSUMS["keras"],
+    "keras": Source(f"{_KERAS}/vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5", CHECKSUMS["keras"]),
+    "caffe": Source(f"{_OXFORD}/VGG_ILSVRC_19_layers.caffemodel", CHECKSUMS["caffe"]),
+    "vgg16-keras": Source(
+        f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        CHECKSUMS["vgg16-keras"],
+        architecture=VGG16,
     ),
-    "caffe": Source(
-        "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_19_layers.caffemodel",
-        CHECKSUMS["caffe"],
+    "vgg16-caffe": Source(
+        f"{_OXFORD}/VGG_ILSVRC_16_layers.caffemodel", CHECKSUMS["vgg16-caffe"], architecture=VGG16
     ),
 }
-"""The published files: 80 MB in HDF5, and the 575 MB original that it was made from."""
+"""The published files: of each network the HDF5 (VGG-19 80 MB, VGG-16 59 MB), then the Caffe original.
+
+The originals hold fully connected layers too: 575 and 553 MB.
+"""
 
 
 # Finding and downloading
@@ -87,15 +92,16 @@ def find(
     """Return the weights file that a setting stands for.
 
     Args:
-        spec: a path; or ``auto`` or ``vgg19``, which both stand for ``$NST_JAX_WEIGHTS``, else a published
-            file in the cache, else a download.
+        spec: a path, or an architecture's name, which stands for ``$NST_JAX_WEIGHTS`` if that file is of the
+            architecture, else a published file in the cache, else a download. ``auto`` is ``vgg19``, but
+            takes whatever architecture the file in ``$NST_JAX_WEIGHTS`` has.
         folder: where downloads are kept; by default a folder in the cache.
         download: whether the network may be used.
         progress: called while downloading.
-        sources: the published files, by name; the first is the one to download.
+        sources: the published files, by name; the first of an architecture is the one to download.
 
     Returns:
-        The path of a file. `weights.read` checks what is in it.
+        The path of a file. `files.read` checks what is in it.
 
     Raises:
         NoWeightsError: neither the cache nor a download has any; for ``auto`` the caller falls back.
@@ -104,17 +110,27 @@ def find(
     if spec not in SEARCHES:
         return _existing(spec, f"{spec}{did_you_mean(spec, SEARCHES)}")
     if given := os.environ.get("NST_JAX_WEIGHTS"):
-        return _existing(given, f"$NST_JAX_WEIGHTS: {given}")
+        path = _existing(given, f"$NST_JAX_WEIGHTS: {given}")
+        # A file of no known architecture counts too: whoever reads it says what is wrong with it.
+        if spec == "auto" or (known := identify(path)) is None or known.name == spec:
+            return path
+    name = VGG19.name if spec == "auto" else spec
+    sources = {key: source for key, source in sources.items() if source.architecture.name == name}
     folder = cache_folder() / "weights" if folder is None else folder
     for source in sources.values():
         if _is_ready(source, folder):
             return folder / source.target
+    missing = f"no {ARCHITECTURES[name].title} weights"
+    remedy = (
+        f"run '{' '.join(['nst-jax weights fetch', *([name] if name != VGG19.name else [])])}' on a machine "
+        "with a connection, or name a file in $NST_JAX_WEIGHTS"
+    )
     if not download:
-        raise NoWeightsError(f"no VGG-19 weights: none in {folder}; {HOW_TO_GET}")
+        raise NoWeightsError(f"{missing}: none in {folder}; {remedy}")
     try:
         return fetch(next(iter(sources)), folder=folder, progress=progress, sources=sources)
     except NstError as error:
-        raise NoWeightsError(f"no VGG-19 weights: {error}; {HOW_TO_GET}") from None
+        raise NoWeightsError(f"{missing}: {error}; {remedy}") from None
 
 
 def _existing(given: str, label: str) -> Path:
@@ -131,7 +147,7 @@ def _is_ready(source: Source, folder: Path) -> bool:
     try:
         if source.target == source.file:
             return has_checksum(path, source.checksum)
-        examine(path, blocks=source.blocks)  # a converted file carries its digest
+        examine(path, blocks=source.architecture.blocks)  # a converted file carries its digest
     except WeightsError:
         return False
     return True
@@ -146,11 +162,11 @@ def fetch(
 ) -> Path:
     """Download published weights unless they are there already, and return the file to use.
 
-    The file appears under its name only once it is whole and has the published checksum. The Caffe model is
+    The file appears under its name only once it is whole and has the published checksum. A Caffe model is
     then converted and removed.
 
     Args:
-        name: ``keras`` (80 MB) or ``caffe`` (575 MB).
+        name: of a source, such as ``keras``; or of an architecture, for its first source.
         folder: where to put it; by default a folder in the cache.
         progress: called while downloading.
         sources: the published files, by name.
@@ -160,18 +176,18 @@ def fetch(
             off, another file than the published one, or a folder that cannot be written.
         OutputError: the converted file cannot be written.
     """
-    if name not in sources:
-        raise WeightsError(
-            f"unknown source '{name}'{did_you_mean(name, sources)}; known: {', '.join(sources)}"
-        )
-    source = sources[name]
+    firsts = {source.architecture.name: source for source in reversed(list(sources.values()))}
+    known = {**sources, **firsts}
+    if name not in known:
+        raise WeightsError(f"unknown source '{name}'{did_you_mean(name, known)}; known: {', '.join(known)}")
+    source = known[name]
     folder = cache_folder() / "weights" if folder is None else folder
     target = folder / source.target
     if _is_ready(source, folder):
         return target
     path = _download(source, folder, progress)
     if path != target:
-        convert(path, target, licence=source.licence, blocks=source.blocks)
+        convert(path, target, licence=source.licence, blocks=source.architecture.blocks)
         path.unlink()
     return target
 
@@ -201,8 +217,8 @@ def _download(source: Source, folder: Path, progress: Progress | None) -> Path:
 def _await_answer(url: str, host: str) -> None:
     import pooch
 
-    # Each address of a host gets the whole timeout, and looking up its name knows none: only a clock outside
-    # of it all keeps the promise.
+    # Each address of a host gets the whole timeout, and looking up its name has none: only a clock outside of
+    # it all keeps the promise.
     answer: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -248,11 +264,11 @@ class _Bar:
 # Telling people
 
 
-def verify(path: Path, *, blocks: Blocks = VGG19) -> str:
-    """Check a weights file in full, and against the published checksums; return a report for people.
+def verify(path: Path, *, blocks: Blocks | None = None) -> str:
+    """Check a weights file in full, and against the published checksums, and return a report for people.
 
     Raises:
-        WeightsError: the file cannot be used (see `weights.read`).
+        WeightsError: the file cannot be used (see `files.read`).
     """
     report = examine(path, blocks=blocks)
     name = published(path, checksums={name: source.checksum for name, source in SOURCES.items()})

@@ -9,7 +9,8 @@ Four containers are read, and told apart by what is in them rather than by their
   ``conv1_1.weight``);
 * the original ``.caffemodel``.
 
-Kernels are float32 ``(3, 3, in, out)``, for images in BGR, 0 to 255, minus the mean colour: see `vgg`.
+Its layers tell which architecture a file holds. Kernels are float32 ``(3, 3, in, out)``, for images in the
+architecture's input space: BGR, 0 to 255, minus the mean colour.
 
 Reference for the weights: Simonyan & Zisserman (2015), licensed CC BY 4.0 by the Visual Geometry Group.
 """
@@ -21,7 +22,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import h5py
 import jax.numpy as jnp
@@ -29,10 +30,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 
+from nst_jax.architecture import (
+    ARCHITECTURES,
+    VGG19,
+    Architecture,
+    Blocks,
+    kernel_shapes,
+    layer_names,
+    of_blocks,
+)
 from nst_jax.errors import NstError, WeightsError
 from nst_jax.files import write_atomically
 from nst_jax.networks import vgg
-from nst_jax.networks.layers import VGG19, Blocks, kernel_shapes, layer_names
 from nst_jax.pretrained.caffe import Arrays, read_caffemodel
 
 Kind = Literal["nst_jax", "keras", "torch", "caffe"]
@@ -43,10 +52,11 @@ CHECKSUMS: Mapping[str, str] = {
     "keras": "md5:253f8cb515780f3b799900260a226db6",
     "caffe": "sha384:86b83739d448a81ddc927922d4d7581e06113478106b59480097b02cc63ff51c"
     "9da7c3cd8a865b08946d07d0281d5b2e",
+    "vgg16-keras": "md5:6d6bbae143d832006294945121d1f1fc",
+    "vgg16-caffe": "sha256:a6196bc498e45ea4cb2637114ae8db9410cf1556fd60a55ae93272371beba197",
 }
-"""Algorithms and checksums of the published files."""
+"""Algorithms and checksums of the published files, which are named where they are downloaded."""
 
-_INPUT = f"BGR, 0 to 255, minus {', '.join(map(str, vgg.MEAN_BGR))}"
 _NOTES = ("source", "source_sha256", "licence", "digest")
 _NORMALISED = ("normalised_pool", "normalised_padding", "photos", "photos_size", "photos_sha256")
 _DENSE = ("classifier.", "fc", "predictions")
@@ -64,11 +74,11 @@ _UNSTATED = "not stated in the file"
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Over what a network was normalised to mean activation one.
+    """What a network was normalised to mean activation one over.
 
     Attributes:
-        pool: the pooling that the activations were measured with, and are one with.
-        padding: the same of the border.
+        pool: the pooling with which the activations were measured, and are one.
+        padding: the padding, likewise.
         photos: how many photographs there were.
         photos_size: bound of their longer side in pixels.
         photos_sha256: digest of the set, see `normalisation.PhotoSet`.
@@ -97,7 +107,8 @@ class Provenance:
         source: name of the file they were converted from, if that is recorded, else of the file itself.
         source_sha256: SHA-256 of the file they were converted from, or an empty string.
         licence: the terms they may be used under.
-        normalised: over what the network was normalised to mean activation one; None for any other.
+        normalised: how the network was normalised to mean activation one; None if it was not.
+        architecture: of the network.
     """
 
     path: Path
@@ -107,17 +118,18 @@ class Provenance:
     source_sha256: str = ""
     licence: str = _UNSTATED
     normalised: Normalisation | None = None
+    architecture: Architecture = VGG19
 
 
 # Reading
 
 
-def read(path: str | Path, *, blocks: Blocks = VGG19) -> tuple[vgg.Params, Provenance]:
+def read(path: str | Path, *, blocks: Blocks | None = None) -> tuple[vgg.Params, Provenance]:
     """Read and check the parameters of a VGG network.
 
     Args:
         path: a file in one of the four containers.
-        blocks: the layer table that it must have.
+        blocks: the layer table that it must have; None: that of any of `ARCHITECTURES`.
 
     Returns:
         The parameters, as in `vgg`, and where they come from.
@@ -134,51 +146,92 @@ def read(path: str | Path, *, blocks: Blocks = VGG19) -> tuple[vgg.Params, Prove
     return params, provenance
 
 
-def _load(path: Path, blocks: Blocks) -> tuple[Arrays, Provenance]:
-    try:
-        layers, kind, notes = _read_any(path, blocks)
-        normalised = _normalisation(notes)
-    except NstError:
-        raise
-    except Exception as error:  # the container libraries raise a dozen kinds of error on damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsError(f"{path}: a damaged or unfamiliar weights file: {reason}") from error
+def identify(path: Path) -> Architecture | None:
+    """Return which of `ARCHITECTURES` has the very layers of a file, None if none has: no more is checked.
+
+    Raises:
+        WeightsError: the file cannot be read, is no weights file, or is damaged.
+    """
+    layers, _, _ = _open(path)
+    nearest, names = _nearest(layers, ARCHITECTURES.values())
+    return nearest if set(names) == set(nearest.layers) else None
+
+
+def _load(path: Path, blocks: Blocks | None) -> tuple[Arrays, Provenance]:
+    layers, kind, notes = _open(path)
+    known = ARCHITECTURES.values() if blocks is None else [of_blocks(blocks)]
+    architecture, names = _nearest(layers, known)
+    layers = dict(zip(names, layers.values(), strict=True))
     _refuse_torchvision(path, layers)
-    _check(path, layers, blocks)
-    layers = {name: layers[name] for name in layer_names(blocks)}
+    _check(path, layers, architecture)
+    layers = {name: layers[name] for name in architecture.layers}
     total = digest(layers)
     if notes.get("digest", total) != total:
         raise WeightsError(f"{path}: damaged: its values do not have the digest recorded with them")
-    source = notes.get("source", path.name)
-    licence = notes.get("licence", _UNSTATED)
-    sha256 = notes.get("source_sha256", "")
-    return layers, Provenance(path, kind, total, source, sha256, licence, normalised)
+    provenance = Provenance(
+        path,
+        kind,
+        total,
+        source=notes.get("source", path.name),
+        source_sha256=notes.get("source_sha256", ""),
+        licence=notes.get("licence", _UNSTATED),
+        normalised=_normalisation(path, notes),
+        architecture=architecture,
+    )
+    return layers, provenance
 
 
-def _normalisation(notes: Mapping[str, str]) -> Normalisation | None:
+def _nearest(layers: Arrays, known: Iterable[Architecture]) -> tuple[Architecture, list[str]]:
+    """Return the architecture with the most layers of a file, and what it calls those of the file."""
+    candidates = []
+    for architecture in known:
+        indices = _torch_indices(architecture.blocks)
+        candidates.append((architecture, [indices.get(name, name) for name in layers]))
+    return min(candidates, key=lambda each: len(set(each[0].layers) ^ set(each[1])))
+
+
+def _normalisation(path: Path, notes: Mapping[str, str]) -> Normalisation | None:
     if not any(name in notes for name in _NORMALISED):
         return None
-    pool, padding, photos, size, sha256 = (notes[name] for name in _NORMALISED)
-    if pool not in get_args(vgg.Pool) or padding not in get_args(vgg.Padding):
-        raise ValueError(f"normalised for {pool!a} pooling and {padding!a} padding, which are none")
-    return Normalisation(cast(vgg.Pool, pool), cast(vgg.Padding, padding), int(photos), int(size), sha256)
+    try:
+        pool, padding, photos, size, sha256 = (notes[name] for name in _NORMALISED)
+        if pool not in get_args(vgg.Pool) or padding not in get_args(vgg.Padding):
+            raise ValueError(f"normalised for {pool!a} pooling and {padding!a} padding, which do not exist")
+        return Normalisation(cast(vgg.Pool, pool), cast(vgg.Padding, padding), int(photos), int(size), sha256)
+    except (ValueError, KeyError) as error:
+        raise _damaged(path, error) from error
 
 
-def _read_any(path: Path, blocks: Blocks) -> tuple[Arrays, Kind, dict[str, str]]:
+def _open(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
+    """Return the layers of a file, unchecked and by the names they have there; its container; its notes."""
+    try:
+        return _read_any(path)
+    except NstError:
+        raise
+    except Exception as error:  # the container libraries raise a dozen kinds of error on damaged files
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return WeightsError(f"{path}: a damaged or unfamiliar weights file: {reason}")
+
+
+def _read_any(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
     head = _head(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return _read_hdf5(path)
     if head.startswith(_PICKLES) or (head.startswith(_ZIP) and _is_torch_archive(path)):
         raise WeightsError(
             f"{path}: a torch pickle, which can run any program when read; convert it where torch is: "
-            "numpy.savez('vgg19.npz', **{k: v.numpy() for k, v in torch.load('FILE.pth').items()})"
+            "numpy.savez('vgg.npz', **{k: v.numpy() for k, v in torch.load('FILE.pth').items()})"
         )
     if head.startswith(_ZIP):
         with np.load(path, allow_pickle=False) as file:
-            return _torch_layers(file.files, file.__getitem__, blocks), "torch", {}
+            return _torch_layers(file.files, file.__getitem__), "torch", {}
     if head[8:9] == b"{":
         with safe_open(path, "np") as file:
-            return _torch_layers(file.keys(), file.get_tensor, blocks), "torch", {}
+            return _torch_layers(file.keys(), file.get_tensor), "torch", {}
     if head.startswith(_CAFFE) or path.suffix == ".caffemodel":
         return read_caffemodel(path), "caffe", {}
     raise WeightsError(f"{path}: no weights file; known are HDF5, safetensors, npz and .caffemodel")
@@ -219,7 +272,7 @@ def _read_hdf5(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
         return layers, "nst_jax", {name: _text(root.attrs[name]) for name in names}
 
 
-def _hdf5_layer(group: Any) -> dict[str, NDArray[np.float32]]:
+def _hdf5_layer(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
     names = [_text(name) for name in group.attrs["weight_names"]]
     return {part: _float32(group[name][()]) for part, name in zip(_parts(names), names, strict=True)}
 
@@ -232,9 +285,8 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _torch_layers(names: Iterable[str], get: Callable[[str], ArrayLike], blocks: Blocks) -> Arrays:
+def _torch_layers(names: Iterable[str], get: Callable[[str], ArrayLike]) -> Arrays:
     layers: Arrays = {}
-    indices = _torch_indices(blocks)
     for name in names:
         stem, _, part = name.rpartition(".")
         if stem.startswith(_DENSE):
@@ -242,11 +294,12 @@ def _torch_layers(names: Iterable[str], get: Callable[[str], ArrayLike], blocks:
         array = _float32(get(name))
         if part == "weight":
             part, array = "kernel", array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-        layers.setdefault(indices.get(stem, stem), {})[part] = np.ascontiguousarray(array)
+        layers.setdefault(stem, {})[part] = np.ascontiguousarray(array)
     return layers
 
 
 def _torch_indices(blocks: Blocks) -> dict[str, str]:
+    """Return the layers by the names that torchvision's module has for them."""
     indices, index = {}, 0
     for block, (convs, _) in enumerate(blocks, 1):
         for i in range(1, convs + 1):
@@ -272,8 +325,8 @@ def _float32(array: ArrayLike) -> NDArray[np.float32]:
 # Checking
 
 
-def _check(path: Path, layers: Arrays, blocks: Blocks) -> None:
-    kernels = kernel_shapes(blocks)
+def _check(path: Path, layers: Arrays, architecture: Architecture) -> None:
+    kernels = kernel_shapes(architecture.blocks)
     missing = [f"-{name} {shape}" for name, shape in kernels.items() if name not in layers]
     unexpected = [f"+{_plain(name)}" for name in layers if name not in kernels]
     wrong = [
@@ -284,7 +337,9 @@ def _check(path: Path, layers: Arrays, blocks: Blocks) -> None:
     ]
     if missing or unexpected or wrong:
         problems = ", ".join(_abbreviated(missing) + _abbreviated(unexpected) + _abbreviated(wrong))
-        raise WeightsError(f"{path}: another network than expected (- missing, + unexpected): {problems}")
+        raise WeightsError(
+            f"{path}: not the layers of {architecture.title} (- missing, + unexpected): {problems}"
+        )
     for name in kernels:
         if not all(np.isfinite(array).all() for array in layers[name].values()):
             raise WeightsError(f"{path}: layer {name} holds values that are not finite")
@@ -312,7 +367,7 @@ def _abbreviated(items: list[str], *, limit: int = 4) -> list[str]:
 
 
 def _refuse_torchvision(path: Path, layers: Arrays) -> None:
-    # Same layers and shapes, so that only the numbers tell: no other training comes upon the same nine.
+    # Same layers and shapes, so that only the numbers tell: no other training arrives at the same nine.
     kernel = layers.get("conv1_1", {}).get("kernel", np.empty(0))
     if kernel.shape == (3, 3, 3, 64) and np.allclose(kernel[:, :, 0, 0], _TORCHVISION, rtol=1e-3, atol=0):
         raise WeightsError(
@@ -352,19 +407,20 @@ def write(
         source: name of the file that they come from.
         sha256: SHA-256 of that file.
         licence: the terms they may be used under.
-        normalised: over what they were normalised, if they were.
+        normalised: how they were normalised, if they were.
 
     Raises:
         OutputError: the file cannot be written.
     """
     layers = {name: {part: _float32(a) for part, a in layer.items()} for name, layer in params.items()}
-    layers = {name: layers[name] for name in layer_names(vgg.blocks_of(cast(vgg.Params, layers)))}
+    architecture = vgg.architecture_of(cast(vgg.Params, layers))
+    layers = {name: layers[name] for name in architecture.layers}
     notes = {"source": source, "source_sha256": sha256, "licence": licence, "digest": digest(layers)}
     if normalised:
         notes |= dict(zip(_NORMALISED, map(str, astuple(normalised)), strict=True))
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.attrs.update(notes, format=_FORMAT, input=_INPUT, layer_names=list(layers))
+        file.attrs.update(notes, format=_FORMAT, input=architecture.input, layer_names=list(layers))
         for name, layer in layers.items():
             group = file.create_group(name)
             group.attrs.update(weight_names=["kernel", "bias"], shape=layer["kernel"].shape)
@@ -373,7 +429,7 @@ def write(
     write_atomically(path, buffer.getvalue())
 
 
-def convert(path: Path, target: Path, *, licence: str = LICENCE, blocks: Blocks = VGG19) -> Provenance:
+def convert(path: Path, target: Path, *, licence: str = LICENCE, blocks: Blocks | None = None) -> Provenance:
     """Convert any file that `read` accepts to HDF5, as `write` writes it, and return where it came from.
 
     Raises:
@@ -398,7 +454,7 @@ def file_digest(path: Path, algorithm: str) -> str:
 # Telling people
 
 
-def describe(path: Path, *, blocks: Blocks = VGG19) -> str:
+def describe(path: Path, *, blocks: Blocks | None = None) -> str:
     """Return what is known about a weights file, in lines for people: origin, digest and layers.
 
     Raises:
@@ -407,6 +463,7 @@ def describe(path: Path, *, blocks: Blocks = VGG19) -> str:
     layers, known = _load(path, blocks)
     facts = {
         "file": str(path),
+        "network": known.architecture.title,
         "container": known.kind,
         "source": known.source,
         "source sha256": known.source_sha256 or _UNSTATED,
@@ -420,8 +477,8 @@ def describe(path: Path, *, blocks: Blocks = VGG19) -> str:
     return "\n".join(f"{key:<14} {value}" for key, value in (facts | shapes).items())
 
 
-def examine(path: Path, *, blocks: Blocks = VGG19) -> str:
-    """Check a weights file in full; return a report for people.
+def examine(path: Path, *, blocks: Blocks | None = None) -> str:
+    """Check a weights file in full and return a report for people.
 
     Raises:
         WeightsError: the file cannot be used (see `read`).
@@ -429,7 +486,8 @@ def examine(path: Path, *, blocks: Blocks = VGG19) -> str:
     layers, known = _load(path, blocks)
     return (
         f"{path}: good\n"
-        f"{len(layers)} layers of the expected shapes, {_count(layers):,} parameters, all finite\n"
+        f"{len(layers)} layers with the shapes of {known.architecture.title}, {_count(layers):,} parameters, "
+        "all finite\n"
         f"digest {known.digest}"
     )
 

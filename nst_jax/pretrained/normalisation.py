@@ -1,9 +1,9 @@
-"""The network of mean activation one: measured over a folder of photographs, written, and known beforehand.
+"""The network of mean activation one: measured over a folder of photographs, written, or known beforehand.
 
 Gatys, Ecker & Bethge (2016), section 2: "we normalized the network by scaling the weights such that the mean
 activation of each convolutional filter over images and positions is equal to one". `vgg.normalise` scales,
-`vgg.mean_activations` measures; here it is where the photographs come from and where the results go. Means of
-VGG-19 come with the package, in ``mean_activations.json``, which the command recorded in it makes.
+`vgg.mean_activations` measures; this is about where the photographs come from and where the results go. Means
+of VGG-19 come with the package, in ``mean_activations.json``, which the command recorded in it made.
 
 Photographs are float32 RGB in [0, 1], shape ``(height, width, 3)``.
 """
@@ -16,27 +16,44 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict, cast
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import images
+from nst_jax.architecture import ARCHITECTURES
 from nst_jax.errors import ImageError, OutputError, WeightsError
 from nst_jax.files import write_atomically
 from nst_jax.networks import vgg
-from nst_jax.networks.layers import kernel_shapes
 from nst_jax.pretrained import files as weights
 from nst_jax.pretrained.files import Normalisation, Provenance
 
 Means = Mapping[str, NDArray[np.float64]]
 
 SMALLEST = 16
-"""Least shorter side in pixels: what leaves VGG-19's deepest layer a position."""
+"""Least shorter side in pixels: what leaves VGG's deepest layer a position."""
 
 _SHIPPED = "mean_activations.json"
 _DIGITS = 6
+
+
+class Entry(TypedDict):
+    """What a data file of means holds for one architecture and pooling."""
+
+    command: str
+    padding: str
+    photos: int
+    photos_size: int
+    photos_sha256: str
+    digest: str
+    biases_sha256: str
+    means: dict[str, list[float]]
+
+
+Entries = dict[str, dict[Literal["avg", "max"], Entry]]
+"""By architecture and pooling."""
 
 
 # Photographs
@@ -58,7 +75,7 @@ class PhotoSet:
     Attributes:
         photos: ordered by shape and digest, so that results depend on the pictures alone, and those of one
             shape, which share a program, come together.
-        skipped: names of the files that are no pictures, are damaged, or have a side below `SMALLEST`.
+        skipped: names of files that are not pictures, are damaged, or have a side below `SMALLEST`.
         size: bound of their longer side in pixels.
     """
 
@@ -74,12 +91,12 @@ class PhotoSet:
 
 
 def find_photos(folder: Path, *, size: int, progress: Callable[[int, int], None] | None = None) -> PhotoSet:
-    """Read every picture in a folder once, to know what there is; they are not kept in memory.
+    """Read every picture in a folder once, to know what there is; none is kept in memory.
 
     Args:
-        folder: files in it that are no pictures are skipped; so are folders in it.
+        folder: files in it that are not pictures are skipped, and so are folders.
         size: bound of the longer side in pixels; smaller pictures keep their size.
-        progress: called with the files read and the files there are.
+        progress: called with the number of files read and of all files.
 
     Raises:
         ImageError: no such folder, no picture in it, or a size below `SMALLEST`.
@@ -133,26 +150,27 @@ def measure(
         params: parameters of the network.
         photos: the photographs.
         pool: the pooling that the network will be used with.
-        padding: the border that it will be used with.
-        progress: called with the photographs done and the photographs there are.
+        padding: the padding that the network will be used with.
+        progress: called with the number of photographs done and of all photographs.
 
     Raises:
         ImageError: a photograph that has become unreadable.
     """
+    architecture = vgg.architecture_of(params)
 
     def inputs() -> Iterator[jax.Array]:
         for done, photo in enumerate(photos.photos, 1):
-            yield vgg.to_input(images.resize(images.read(photo.path).rgb, photo.shape))
+            yield vgg.to_input(images.resize(images.read(photo.path).rgb, photo.shape), architecture)
             if progress:
                 progress(done, len(photos.photos))
 
     return vgg.mean_activations(params, inputs(), pool=pool, padding=padding)
 
 
-def faint(means: Mapping[str, Any]) -> int:
+def faint(means: Means) -> int:
     """Return how many filters fire so little that `vgg.divisors` raises their mean."""
     divisors = vgg.divisors(means)
-    return sum(int((np.asarray(divisors[name]) > np.float32(means[name])).sum()) for name in means)
+    return sum(int((np.asarray(divisors[name]) > means[name].astype(np.float32)).sum()) for name in means)
 
 
 # The normalised network
@@ -162,7 +180,7 @@ def read_original(path: Path) -> tuple[vgg.Params, Provenance]:
     """Read a network that is not normalised yet.
 
     Raises:
-        WeightsError: as `weights.read`, or it is normalised.
+        WeightsError: as `files.read`, or it is normalised already.
     """
     params, found = weights.read(path)
     if found.normalised:
@@ -171,13 +189,13 @@ def read_original(path: Path) -> tuple[vgg.Params, Provenance]:
 
 
 def check_target(path: Path) -> None:
-    """Refuse a place where `write` must not or cannot write: better before the measuring than after.
+    """Refuse a path that `write` must not or cannot write: better before measuring than after.
 
     Raises:
-        OutputError: another file than a normalised network is there, or the folder is missing.
+        OutputError: the path holds anything but a normalised network, or its folder is missing.
     """
     if path.exists() and not _is_normalised(path):
-        raise OutputError(f"{path}: exists and is no normalised network, so it is kept; name another file")
+        raise OutputError(f"{path}: exists and is not a normalised network, so it is kept; name another file")
     _check_folder(path)
 
 
@@ -190,7 +208,7 @@ def _is_normalised(path: Path) -> bool:
 
 def _check_folder(path: Path) -> None:
     if not os.access(path.parent, os.W_OK | os.X_OK) or not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written: {path.parent} is no folder that can be written to")
+        raise OutputError(f"{path}: cannot be written: {path.parent} is not a folder that can be written to")
 
 
 def write(
@@ -203,19 +221,19 @@ def write(
     pool: vgg.Pool,
     padding: vgg.Padding,
 ) -> None:
-    """Write the network normalised by its means, as `weights.write` does.
+    """Write the network normalised by its means, as `files.write` does.
 
     Args:
         path: the file to write; a normalised network there is replaced.
         params: the original network.
         means: what `measure` returned.
         photos: what they were measured over.
-        found: where the original is from.
+        found: where the original comes from.
         pool: the pooling they were measured with.
-        padding: the border they were measured with.
+        padding: the padding they were measured with.
 
     Raises:
-        OutputError: another file is there, or it cannot be written.
+        OutputError: the path holds another file, or cannot be written.
     """
     check_target(path)
     weights.write(
@@ -231,15 +249,18 @@ def write(
 # Means in a data file
 
 
-def read_means(path: Path) -> dict[str, Any]:
-    """Return what a data file of means holds, an entry for each pooling; nothing if there is no such file.
+def read_means(path: Path) -> Entries:
+    """Return what a data file of means holds; nothing if there is no such file.
 
     Raises:
-        OutputError: another file is there, or it cannot be read.
+        OutputError: the path holds another file, or cannot be read.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        if not all(pool in ("avg", "max") and entry["means"] for pool, entry in entries.items()):
+        pools = [pool for name in ARCHITECTURES for pool in entries.get(name, {}).items()]
+        if not entries.keys() <= ARCHITECTURES.keys() or not all(
+            pool in ("avg", "max") and entry["means"] for pool, entry in pools
+        ):
             raise ValueError("other entries")
     except FileNotFoundError:
         return {}
@@ -247,16 +268,16 @@ def read_means(path: Path) -> dict[str, Any]:
         raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise OutputError(
-            f"{path}: exists and is no file of means, so it is kept; name another file"
+            f"{path}: exists and is not a file of means, so it is kept; name another file"
         ) from None
-    return dict(entries)
+    return cast(Entries, entries)
 
 
 def check_means(path: Path) -> None:
-    """Refuse a place where `write_means` must not or cannot write.
+    """Refuse a path that `write_means` must not or cannot write.
 
     Raises:
-        OutputError: another file is there, or the folder is missing.
+        OutputError: the path holds another file, or its folder is missing.
     """
     read_means(path)
     _check_folder(path)
@@ -273,22 +294,22 @@ def write_means(
     pool: vgg.Pool,
     padding: vgg.Padding,
 ) -> None:
-    """Write means to a data file such as the package has, in place of those for the same pooling.
+    """Write means to a data file such as the package has, in place of those of the same network and pooling.
 
     Args:
-        path: the file; entries in it for another pooling are kept.
+        path: the file; its other entries are kept.
         params: the original network.
         means: what `measure` returned; they are written with 6 significant digits.
         photos: what they were measured over.
         command: the command line that makes the file, for the record.
-        found: where the network is from.
+        found: where the network comes from.
         pool: the pooling they were measured with.
-        padding: the border they were measured with.
+        padding: the padding they were measured with.
 
     Raises:
-        OutputError: another file is there, or it cannot be written.
+        OutputError: the path holds another file, or cannot be written.
     """
-    entry = {
+    entry: Entry = {
         "command": command,
         "padding": padding,
         "photos": len(photos.photos),
@@ -298,12 +319,13 @@ def write_means(
         "biases_sha256": biases_digest(params),
         "means": {name: [float(f"{m:.{_DIGITS}g}") for m in mean] for name, mean in means.items()},
     }
-    entries = read_means(path) | {pool: entry}
-    text = _lines({name: entries[name] for name in sorted(entries)})
+    entries = read_means(path)
+    entries.setdefault(found.architecture.name, {})[pool] = entry
+    text = _lines({name: dict(sorted(pools.items())) for name, pools in sorted(entries.items())})
     write_atomically(path, f"{text}\n".encode())
 
 
-def _lines(value: Any, indent: str = "") -> str:
+def _lines(value: object, indent: str = "") -> str:
     """Return JSON with a line for each entry of an object."""
     if not isinstance(value, dict):
         return json.dumps(value)
@@ -313,30 +335,32 @@ def _lines(value: Any, indent: str = "") -> str:
 
 
 def shipped_means(params: vgg.Params, pool: vgg.Pool) -> dict[str, NDArray[np.float32]] | None:
-    """Return VGG-19's means that come with the package; None for any other network.
+    """Return the means that come with the package for a network (VGG-19); None for any other.
 
-    VGG-19 is known by its biases rather than by the digest of all of it: they are the same numbers in every
-    copy, also where kernels were rounded to save space. Rounding those of blocks 4 and 5 to 256 levels moves
-    the means by 2% (the median), other photographs by tens. Whatever the means, the function stays the same.
+    A network is known by its architecture and its biases rather than by the digest of all of it: biases are
+    the same numbers in every copy, even where kernels were rounded to save space. Rounding those of VGG-19's
+    blocks 4 and 5 to 256 levels moves the means by 2% (the median), other photographs by tens. Whatever the
+    means, what the network computes stays the same.
 
-    They were measured with zero padding, and serve for replicated borders too: these differ in a few rows.
+    They were measured with zero padding, and serve for replicated borders too, which differ in a few rows.
     """
-    if {name: layer["kernel"].shape for name, layer in params.items()} != kernel_shapes():
+    architecture = vgg.architecture_of(params)
+    if ARCHITECTURES.get(architecture.name) != architecture:
         return None
-    entry = _shipped().get(pool)
+    entry = _shipped().get(architecture.name, {}).get(pool)
     if entry is None or entry["biases_sha256"] != biases_digest(params):
         return None
     return {name: np.asarray(mean, np.float32) for name, mean in entry["means"].items()}
 
 
 @cache
-def _shipped() -> dict[str, Any]:
-    return dict(json.loads(files(__package__).joinpath(_SHIPPED).read_text(encoding="utf-8")))
+def _shipped() -> Entries:
+    return cast(Entries, json.loads(files(__package__).joinpath(_SHIPPED).read_text(encoding="utf-8")))
 
 
 def biases_digest(params: vgg.Params) -> str:
     """Return the SHA-256 over the float32 biases in layer order."""
     total = hashlib.sha256()
-    for name in kernel_shapes(vgg.blocks_of(params)):
+    for name in vgg.architecture_of(params).layers:
         total.update(np.ascontiguousarray(params[name]["bias"], "<f4").data)
     return total.hexdigest()

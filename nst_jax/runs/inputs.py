@@ -17,7 +17,7 @@ from nst_jax.settings import INIT_SOURCES, LONGEST, Content, Settings, Style
 from nst_jax.transfer.pictures import Pictures, content_at, cropped, style_at, without
 
 if TYPE_CHECKING:
-    from nst_jax.pretrained.network import Encoder as Network
+    from nst_jax.pretrained.network import Network
 
 Download = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -266,7 +266,7 @@ def network(
         say: told the network's note, and then others.
         notes: the others.
     """
-    from nst_jax.pretrained.network import encoder_for as network_for  # late: it imports JAX
+    from nst_jax.pretrained.network import network_for  # late: it imports JAX
 
     found = network_for(
         settings.weights,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from nst_jax.networks.layers import canonical_layers
+from nst_jax.architecture import canonical_layers
 from nst_jax.typing import Json
 
 Check = Callable[[Json], object]

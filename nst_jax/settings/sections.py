@@ -302,7 +302,7 @@ class Settings(Section):
         "auto",
         text,
         "auto: $NST_JAX_WEIGHTS, the cache, a download of 80 MB, else the built-in network; vgg19: the same "
-        "without the built-in network; dictionary: the built-in network; or a file",
+        "without the built-in network; vgg16: likewise; dictionary: the built-in network; or a file",
         flag="weights",
     )
     memory: Memory = setting(

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nst_jax.architecture import block_and_index, canonical_layers
 from nst_jax.errors import SettingError
 from nst_jax.losses.content import content_loss
 from nst_jax.losses.conventions import CONVENTIONS
@@ -23,7 +24,6 @@ from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm
 from nst_jax.losses.variation import total_variation
 from nst_jax.networks import strips, vgg
 from nst_jax.networks.convolution import Engine, Padding
-from nst_jax.networks.layers import block_and_index, canonical_layers, layer_names
 from nst_jax.networks.vgg import Params, Pool
 from nst_jax.settings import ConventionName, Layers
 from nst_jax.typing import Tree
@@ -205,8 +205,8 @@ def seen(
     """
     kind, x = x.dtype, x if dtype is None else x.astype(dtype)
     blocks = vgg.blocks_of(params)
-    known = layer_names(blocks)
-    wanted, summed = (canonical_layers(names, known=known) for names in (layers, term_layers))
+    known = vgg.architecture_of(params)
+    wanted, summed = (canonical_layers(names, known) for names in (layers, term_layers))
     deepest = max((block_and_index(name)[0] for name in (*wanted, *summed)), default=0)
     F: dict[str, Array] = {}
     S: dict[str, Tree] = {}

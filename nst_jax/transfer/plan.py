@@ -15,9 +15,9 @@ from pathlib import Path
 
 import jax
 
+from nst_jax.architecture import stride
 from nst_jax.files import write_atomically
 from nst_jax.losses.terms import AdditiveTerm
-from nst_jax.networks.layers import stride
 from nst_jax.settings import Mode
 from nst_jax.transfer import machine, memory
 from nst_jax.transfer.loop import Batch

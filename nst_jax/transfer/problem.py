@@ -18,12 +18,12 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from nst_jax import images
+from nst_jax.architecture import block_and_index, stride
 from nst_jax.errors import ImageError, SettingError
 from nst_jax.images import maps
 from nst_jax.losses.terms import AdditiveTerm, StyleTerm, style_term
 from nst_jax.networks import vgg
-from nst_jax.networks.layers import block_and_index, stride
-from nst_jax.pretrained.network import Encoder as Network
+from nst_jax.pretrained.network import Network
 from nst_jax.settings import INIT_SOURCES, Memory, Settings
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
 from nst_jax.transfer import objective

@@ -13,8 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from nst_jax.errors import SettingError
-from nst_jax.pretrained.network import Encoder as Network
-from nst_jax.pretrained.network import encoder_for as network_for
+from nst_jax.pretrained.network import Network, network_for
 from nst_jax.settings import Settings
 from nst_jax.transfer import batch, loop
 from nst_jax.transfer.batch import GridProgress

@@ -53,6 +53,36 @@ def test_engines_agree_in_double_precision_up_to_second_derivatives(random, laye
         np.testing.assert_allclose(second(ours), second(wanted), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_kernels_and_biases_have_their_gradients_up_to_the_second(random, layer, engine, known):
+    x = random.normal(size=(6, 7, 3))
+    with jax.enable_x64(True):
+        x, layer = jnp.asarray(x), jax.tree.map(jnp.asarray, layer)
+
+        def ours(x, layer):
+            prepared = convolution.prepare(layer, engine=engine) if known else layer
+            return convolution.rectified(x, prepared, engine=engine)
+
+        wanted = lambda x, layer: jax.nn.relu(plain(x, layer))
+        first = lambda f: jax.grad(lambda x, layer: jnp.sum(jnp.tanh(f(x, layer))), argnums=(0, 1))
+        # The slope with respect to the image, and how it changes with the kernel: a gradient penalty.
+        second = lambda f: jax.grad(lambda x, layer: jnp.sum(first(f)(x, layer)[0] ** 2), argnums=(0, 1))
+        for order in (first, second):
+            found, right = (jax.tree.leaves(order(f)(x, layer)) for f in (ours, wanted))
+            for a, b in zip(found, right, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8)
+
+
+def test_the_input_is_kept_only_for_the_gradient_of_the_kernel(random, layer):
+    x, layer = np.float32(random.normal(size=(8, 9, 3))), jax.tree.map(jnp.float32, layer)
+    run = lambda x, layer: convolution.rectified(x, layer, engine="winograd")
+    _, image_only = jax.vjp(lambda x: run(x, layer), x)
+    _, everything = jax.vjp(run, x, layer)
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(pull)] for pull in (image_only, everything)]
+    assert [x.shape in each for each in shapes] == [False, True]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_batch_by_vmap_equals_a_loop(random, layer, engine):
     xs, layer = np.float32(random.normal(size=(3, 9, 11, 3))), jax.tree.map(np.float32, layer)

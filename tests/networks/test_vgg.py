@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import reference
 
+from nst_jax.architecture import VGG19, Architecture
 from nst_jax.errors import ConfigError
-from nst_jax.networks import layers, vgg
+from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
 
 POOLS = ("avg", "max")
@@ -24,7 +25,7 @@ def worst(found, wanted):
 @pytest.mark.parametrize("pool", POOLS)
 def test_features_agree_with_numpy(narrow, random, pool, padding, size):
     x = np.float32(random.normal(0, 60, (*size, 3)))
-    found = vgg.features(narrow, x, layers=layers.layer_names(), pool=pool, padding=padding)
+    found = vgg.features(narrow, x, layers=VGG19.layers, pool=pool, padding=padding)
     wanted = reference.vgg(narrow, x, pool, padding)
     assert list(found) == list(wanted)
     for name in wanted:
@@ -36,7 +37,7 @@ def test_features_agree_with_numpy(narrow, random, pool, padding, size):
 def test_features_of_the_real_network_agree_with_numpy(real_weights, random, pool):
     params, _ = weights.read(real_weights)
     x = np.float32(random.normal(0, 60, (48, 40, 3)))
-    found = vgg.features(params, x, layers=layers.layer_names(), pool=pool)
+    found = vgg.features(params, x, layers=VGG19.layers, pool=pool)
     wanted = reference.vgg(jax.tree.map(np.asarray, params), x, pool)
     for name in wanted:
         assert worst(found[name], wanted[name]) < 1e-5, name
@@ -55,13 +56,23 @@ def test_order_and_aliases(narrow):
 
 
 def test_unknown_layer(narrow):
-    with pytest.raises(ConfigError, match="conv6_1"):
+    with pytest.raises(ConfigError, match="VGG-19 has no layer 'conv6_1'"):
         vgg.features(narrow, jnp.zeros((16, 16, 3)), layers=["conv6_1"])
+    with pytest.raises(ConfigError, match="VGG-19 has no layer 'conv5_5'"):
+        vgg.prepared(narrow, deepest="conv5_5")
 
 
 def test_input_space_is_bgr_without_the_imagenet_mean():
     x = vgg.to_input(jnp.array([[[1.0, 0.0, 0.5]]]))  # red, green, blue
     np.testing.assert_allclose(x[0, 0], [127.5 - 103.939, 0 - 116.779, 255 - 123.68], rtol=1e-6)
+
+
+def test_another_network_may_want_other_colours(random):
+    network = Architecture("mine", "Mine", ((1, 4),), order="RGB", scale=1.0, mean=(0.5, 0.25, 0.0))
+    image = np.float32(random.uniform(size=(4, 5, 3)))
+    x = vgg.to_input(image, network)
+    np.testing.assert_allclose(x, image - np.float32([0.5, 0.25, 0.0]))
+    np.testing.assert_allclose(vgg.to_image(x, network), image, atol=1e-6)
 
 
 def test_to_image_inverts_and_clips(random):
@@ -90,6 +101,40 @@ def test_gradient_agrees_with_finite_differences(narrow, random, pool):
             2 * step
         )
     np.testing.assert_allclose(slope, numeric, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+@pytest.mark.parametrize("engine", ["direct", "winograd"])
+def test_gradient_of_the_parameters_agrees_with_finite_differences(random, engine, prepare):
+    x = random.normal(0, 60, (9, 10, 3))
+    with jax.enable_x64(True):
+        draw = vgg.random_params(jax.random.key(0), blocks=((2, 3), (1, 4)))
+        params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)) + 0.1, draw)
+        direction = jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape)), params)
+
+        @jax.jit
+        def f(step):
+            moved = jax.tree.map(lambda a, d: a + step * d, params, direction)
+            moved = vgg.prepared(moved, deepest="conv2_1", engine=engine) if prepare else moved
+            found = vgg.features(moved, jnp.asarray(x), layers=["conv1_2", "conv2_1"], engine=engine)
+            return sum(jnp.mean(F**2) for F in found.values())
+
+        numeric = (f(1e-5) - f(-1e-5)) / 2e-5
+        np.testing.assert_allclose(jax.grad(f)(0.0), numeric, rtol=1e-6)
+
+
+def test_forward_mode_agrees_with_reverse_mode(narrow, random):
+    x, v = (np.float32(random.normal(0, 60, (16, 16, 3))) for _ in range(2))
+    f = lambda x: jnp.sum(vgg.features(narrow, x, layers=["conv3_1"])["conv3_1"])
+    np.testing.assert_allclose(jax.jvp(f, (x,), (v,))[1], jnp.vdot(jax.grad(f)(x), v), rtol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["direct", "winograd"])
+def test_forward_mode_through_a_prepared_network_is_refused(narrow, engine):
+    params, x = vgg.prepared(narrow, deepest="conv1_1", engine=engine), jnp.ones((16, 16, 3))
+    f = lambda x: vgg.features(params, x, layers=["conv1_1"], engine=engine)["conv1_1"]
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(f, (x,), (x,))
 
 
 @pytest.mark.parametrize("engine", ["direct", "winograd"])
@@ -161,6 +206,7 @@ def test_a_dead_filter_stays_finite(narrow):
 def test_layer_table_is_read_off_the_parameters(narrow):
     assert vgg.blocks_of(narrow) == ((2, 4), (2, 4), (4, 6), (4, 6), (4, 6))
     assert vgg.blocks_of(vgg.random_params(jax.random.key(0), blocks=((1, 2), (3, 5)))) == ((1, 2), (3, 5))
+    assert vgg.architecture_of(narrow).name == "vgg19"
 
 
 def test_options_are_keyword_only():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from nst_jax.networks import layers, vgg
+from nst_jax import architecture
+from nst_jax.networks import vgg
 from nst_jax.pretrained import builtin as dictionary
 from nst_jax.pretrained import files as weights
 
@@ -57,13 +58,15 @@ def equal(a, b):
 
 def test_shapes_and_names_are_those_of_the_table(params):
     assert vgg.blocks_of(params) == BLOCKS
-    assert {name: layer["kernel"].shape for name, layer in params.items()} == layers.kernel_shapes(BLOCKS)
+    assert {name: layer["kernel"].shape for name, layer in params.items()} == architecture.kernel_shapes(
+        BLOCKS
+    )
     for layer in params.values():
         assert layer["bias"].shape == layer["kernel"].shape[-1:]
         assert layer["kernel"].dtype == layer["bias"].dtype == jnp.float32
 
 
-def test_same_arguments_give_the_same_encoder_and_another_seed_another(params):
+def test_same_arguments_give_the_same_network_and_another_seed_another(params):
     assert equal(params, dictionary.build(photographs(), blocks=BLOCKS))
     assert not equal(params, dictionary.build(photographs(), blocks=BLOCKS, seed=1))
 

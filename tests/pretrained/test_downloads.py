@@ -9,15 +9,18 @@ import subprocess
 import sys
 import threading
 import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from weight_files import BLOCKS, DIGEST, LAYERS, assert_params, keras_bytes, model_bytes
 
+from nst_jax.architecture import VGG16, VGG19
 from nst_jax.errors import WeightsError
-from nst_jax.networks import layers
 from nst_jax.pretrained import downloads
 from nst_jax.pretrained import files as weights
 
+NETWORK = replace(VGG19, blocks=BLOCKS)
 PATIENCE = downloads.PATIENCE  # before a fixture shortens it
 
 
@@ -69,7 +72,7 @@ def server():
 
 def published(data, url, *, algorithm="md5"):
     return downloads.Source(
-        url, f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}", "a licence", BLOCKS
+        url, f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}", "a licence", NETWORK
     )
 
 
@@ -205,13 +208,26 @@ def test_fetch_of_an_unknown_source():
         downloads.fetch("kears")
 
 
+@pytest.mark.parametrize("name", ["keras", "vgg19"])
+def test_a_network_stands_for_its_first_source(server, tmp_path, name):
+    sources = {
+        "keras": serve(server, "vgg.h5", keras_bytes()),
+        "caffe": serve(server, "vgg.caffemodel", model_bytes(LAYERS)),
+    }
+    assert downloads.fetch(name, folder=tmp_path, sources=sources) == tmp_path / "vgg.h5"
+
+
 def test_published_sources_are_complete():
     for source in downloads.SOURCES.values():
         algorithm, _, checksum = source.checksum.partition(":")
         assert len(checksum) == hashlib.new(algorithm).digest_size * 2
-        assert source.blocks == layers.VGG19
     assert downloads.SOURCES["caffe"].target == "VGG_ILSVRC_19_layers.h5"
     assert next(iter(downloads.SOURCES)) == "keras"
+    networks = [source.architecture for source in downloads.SOURCES.values()]
+    assert networks == [VGG19, VGG19, VGG16, VGG16]
+    assert all(
+        str(n) in source.file for n, source in zip((19, 19, 16, 16), downloads.SOURCES.values(), strict=True)
+    )
 
 
 # Finding
@@ -233,12 +249,44 @@ def test_find_an_odd_path(spec):
         downloads.find(spec)
 
 
-@pytest.mark.parametrize("spec", downloads.SEARCHES)
-def test_find_looks_at_the_environment_first(tmp_path, monkeypatch, spec):
-    path = tmp_path / "mine.h5"
-    path.write_bytes(b"")
-    monkeypatch.setenv("NST_JAX_WEIGHTS", str(path))
-    assert downloads.find(spec) == path
+def zeros(names):
+    return {
+        name: {"kernel": np.zeros((3, 3, 1, 1), np.float32), "bias": np.zeros(1, np.float32)}
+        for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "counts"),
+    [("auto", {"vgg19", "vgg16", "other"}), ("vgg19", {"vgg19", "other"}), ("vgg16", {"vgg16", "other"})],
+)
+def test_find_looks_at_the_environment_first_if_it_is_of_the_network(tmp_path, monkeypatch, spec, counts):
+    files = {"vgg19": VGG19.layers, "vgg16": VGG16.layers, "other": VGG16.layers[:-1]}
+    for name, layers in files.items():
+        path = tmp_path / f"{name}.h5"
+        path.write_bytes(keras_bytes(zeros(layers)))
+        monkeypatch.setenv("NST_JAX_WEIGHTS", str(path))
+        if name in counts:  # what is no known network is refused by whoever reads it
+            assert downloads.find(spec, download=False) == path
+        else:
+            title = {"vgg19": "VGG-19", "vgg16": "VGG-16"}[spec]
+            with pytest.raises(downloads.NoWeightsError, match=f"no {title} weights: none in"):
+                downloads.find(spec, download=False)
+
+
+def test_find_keeps_networks_apart(server, tmp_path):
+    sources = {
+        "keras": serve(server, "vgg19.h5", keras_bytes()),
+        "vgg16-caffe": replace(
+            serve(server, "vgg16.caffemodel", model_bytes(LAYERS)), architecture=replace(VGG16, blocks=BLOCKS)
+        ),
+    }
+    options = {"folder": tmp_path, "sources": sources}
+    downloads.find("vgg19", **options)
+    with pytest.raises(downloads.NoWeightsError, match=r"no VGG-16 weights.*'nst-jax weights fetch vgg16'"):
+        downloads.find("vgg16", **options, download=False)
+    assert downloads.find("vgg16", **options) == tmp_path / "vgg16.h5"
+    assert downloads.find("auto", **options) == tmp_path / "vgg19.h5"
 
 
 def test_a_bad_environment_variable_is_an_error_and_no_fall_back(monkeypatch):

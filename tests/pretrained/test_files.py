@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from weight_files import BLOCKS, DIGEST, LAYERS, PARAMS, assert_params, keras_bytes, model_bytes
 
+from nst_jax.architecture import VGG16, VGG19, kernel_shapes, of_blocks
 from nst_jax.errors import OutputError, WeightsError
-from nst_jax.networks import layers, vgg
+from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
 
 REAL = os.environ.get("NST_JAX_WEIGHTS")
@@ -63,7 +64,7 @@ def test_every_container_gives_the_same_parameters_and_digest(tmp_path, containe
     path.write_bytes(data)
     params, provenance = weights.read(path, blocks=BLOCKS)
     assert_params(params)
-    assert provenance == weights.Provenance(path, kind, DIGEST, "weights.h5")
+    assert provenance == weights.Provenance(path, kind, DIGEST, "weights.h5", architecture=of_blocks(BLOCKS))
 
 
 def test_half_and_double_precision_become_single(tmp_path):
@@ -78,7 +79,7 @@ def test_half_and_double_precision_become_single(tmp_path):
 @pytest.mark.skipif(not REAL, reason="needs $NST_JAX_WEIGHTS")
 def test_the_real_file():
     params, provenance = weights.read(Path(REAL))
-    assert vgg.blocks_of(params) == layers.VGG19
+    assert vgg.blocks_of(params) == VGG19.blocks
     assert sum(a.size for layer in params.values() for a in layer.values()) == 20_024_384
     assert provenance.digest in weights.examine(Path(REAL))
 
@@ -96,7 +97,9 @@ def test_written_files_are_read_back(tmp_path):
     write(path)
     params, provenance = weights.read(path, blocks=BLOCKS)
     assert_params(params)
-    expected = weights.Provenance(path, "nst_jax", DIGEST, "x.caffemodel", "ab" * 32, "CC BY 4.0")
+    expected = weights.Provenance(
+        path, "nst_jax", DIGEST, "x.caffemodel", "ab" * 32, "CC BY 4.0", architecture=of_blocks(BLOCKS)
+    )
     assert provenance == expected
 
 
@@ -256,10 +259,59 @@ def test_another_network_lists_missing_unexpected_and_wrong_layers(tmp_path):
     assert "conv1_1" not in message
 
 
+def full(network):
+    """Return parameters of a network's own shapes: the number of the layer, from 0."""
+    shapes = kernel_shapes(network.blocks)
+    values = {name: np.full(shape, i, np.float32) for i, (name, shape) in enumerate(shapes.items())}
+    return {name: {"kernel": kernel, "bias": kernel[0, 0, 0]} for name, kernel in values.items()}
+
+
+# Simonyan & Zisserman (2015), table 1, with torch's count of rectifiers and poolings.
+FEATURES_OF = {
+    VGG16: (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    VGG19: (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
+}
+
+
+@pytest.mark.parametrize("network", [VGG16, VGG19], ids=["VGG-16", "VGG-19"])
+@pytest.mark.parametrize("container", ["keras", "torch", "caffe"])
+def test_a_file_tells_its_network_by_its_layers(tmp_path, network, container):
+    path, params = tmp_path / "weights.h5", full(network)
+    turned = {name: (np.moveaxis(p["kernel"], (3, 2), (0, 1)), p["bias"]) for name, p in params.items()}
+    if container == "keras":
+        path.write_bytes(keras_bytes(params, compression="gzip"))
+    elif container == "caffe":
+        path.write_bytes(model_bytes(turned))
+    else:
+        layers = zip(FEATURES_OF[network], turned.values(), strict=True)
+        state = [
+            (f"features.{n}.{part}", a)
+            for n, layer in layers
+            for part, a in zip(("weight", "bias"), layer, strict=True)
+        ]
+        path.write_bytes(save({name: np.ascontiguousarray(a) for name, a in state}))
+    found, provenance = weights.read(path)
+    assert provenance.architecture == network == weights.identify(path)
+    assert list(found) == list(network.layers)
+    assert [float(layer["bias"][0]) for layer in found.values()] == list(range(len(found)))
+    assert network.title in weights.describe(path)
+
+
+def test_an_unknown_table_is_compared_with_the_nearest_network(tmp_path):
+    path, params = tmp_path / "weights.h5", full(VGG16)
+    del params["conv5_3"]
+    path.write_bytes(keras_bytes(params, compression="gzip"))
+    assert weights.identify(path) is None
+    message = refusal(path, blocks=None)
+    assert "not the layers of VGG-16 (- missing, + unexpected): -conv5_3 (3, 3, 512, 512)" in message
+    path.write_bytes(keras_bytes(full(VGG19) | {"conv5_5": full(VGG19)["conv5_4"]}, compression="gzip"))
+    assert "not the layers of VGG-19 (- missing, + unexpected): +conv5_5" in refusal(path, blocks=None)
+
+
 def test_long_lists_are_abbreviated(tmp_path):
     path = tmp_path / "weights.npz"
     path.write_bytes(npz_bytes(FEATURES))
-    message = refusal(path, blocks=layers.VGG19)
+    message = refusal(path, blocks=VGG19.blocks)
     assert "and 9 more" in message
     assert len(message) < 700
 
@@ -365,7 +417,7 @@ def test_examination(tmp_path):
     path.write_bytes(keras_bytes())
     lines = weights.examine(path, blocks=BLOCKS).splitlines()
     assert lines[0] == f"{path}: good"
-    assert lines[1].startswith("3 layers of the expected shapes")
+    assert lines[1].startswith("3 layers with the shapes of a network of 3 convolutions")
     assert lines[2] == f"digest {DIGEST}"
     path.write_bytes(keras_bytes()[:-3000])
     with pytest.raises(WeightsError):

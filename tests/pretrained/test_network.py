@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from makers import NARROW
 
-from nst_jax.errors import WeightsError
+from nst_jax.errors import ConfigError, WeightsError
 from nst_jax.networks import vgg
 from nst_jax.pretrained import builtin as dictionary
 from nst_jax.pretrained import downloads, normalisation
 from nst_jax.pretrained import files as weights
-from nst_jax.pretrained import network as encoder
+from nst_jax.pretrained.network import load_network, network_for
 
 
 @pytest.fixture
@@ -33,28 +33,31 @@ def offline(monkeypatch):
 
 
 def test_a_file_as_it_is(small, narrow):
-    found = encoder.load_encoder(str(small), normalised=False)
+    found = load_network(str(small), normalised=False)
     jax.tree.map(np.testing.assert_array_equal, found.params, narrow)
     assert (found.name, found.source, found.licence) == ("vgg19", "test", "CC0")
     assert found.record()["digest"] == found.digest
+    assert (found.architecture.name, found.architecture.blocks) == ("vgg19", NARROW)
 
 
 def test_normalised_on_photographs_and_remembered(small, monkeypatch):
-    first = encoder.load_encoder(str(small))
+    first = load_network(str(small))
+    assert first.note == "measured mean activations of test over 4 sample photographs"
     photographs = [vgg.to_input(photograph) for photograph in dictionary.photographs(256)]
     means = vgg.mean_activations(first.params, photographs)
     middle = np.median(np.concatenate([means[name] for name in means]))
     assert middle == pytest.approx(1.0, rel=0.01)
     monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured again"))
-    again = encoder.load_encoder(str(small))
+    again = load_network(str(small))
     jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+    assert again.note == ""
 
 
 def test_a_damaged_cache_is_measured_again(small, tmp_path):
-    first = encoder.load_encoder(str(small))
+    first = load_network(str(small))
     (file,) = (tmp_path / "cache" / "normalised").iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    again = encoder.load_encoder(str(small))
+    again = load_network(str(small))
     jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
 
 
@@ -74,32 +77,32 @@ def test_a_normalised_file_is_not_normalised_again(normal, monkeypatch, variable
     monkeypatch.setattr(vgg, "normalise", lambda *a: pytest.fail("normalised again"))
     if variable:
         monkeypatch.setenv("NST_JAX_WEIGHTS", str(normal))
-    found = encoder.load_encoder("auto" if variable else str(normal))
+    found = load_network("auto" if variable else str(normal))
     jax.tree.map(np.testing.assert_array_equal, found.params, weights.read(normal)[0])
     assert found.note == ""
 
 
 def test_a_normalised_file_for_another_pooling_is_noted(normal):
-    note = encoder.load_encoder(str(normal), pool="max").note
+    note = load_network(str(normal), pool="max").note
     assert "normal.h5 was normalised for avg pooling, and is used with max pooling" in note
 
 
 @pytest.mark.parametrize("convention", ["johnson", "notebook"])
 def test_a_normalised_file_where_the_original_is_wanted(normal, convention):
     with pytest.raises(WeightsError) as caught:
-        encoder.encoder_for(str(normal), convention=convention)
+        network_for(str(normal), convention=convention)
     message = str(caught.value)
     for phrase in (str(normal), "holds the normalised network", convention, "network.normalised=true"):
         assert phrase in message
     assert "\n" not in message
-    assert encoder.encoder_for(str(normal), convention=convention, normalised=True).name == "vgg19"
+    assert network_for(str(normal), convention=convention, normalised=True).name == "vgg19"
 
 
 @pytest.mark.parametrize("pool", ["avg", "max"])
 def test_the_real_network_takes_the_shipped_means(real_weights, random, monkeypatch, pool):
     monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured"))
-    found = encoder.load_encoder(real_weights, pool=pool)
-    plain = encoder.load_encoder(real_weights, normalised=False)
+    found = load_network(real_weights, pool=pool)
+    plain = load_network(real_weights, normalised=False)
     assert found.digest == plain.digest
     mean = vgg.divisors(normalisation.shipped_means(plain.params, pool))["conv4_2"]
     x = np.float32(random.normal(0, 60, (48, 40, 3)))
@@ -110,26 +113,48 @@ def test_the_real_network_takes_the_shipped_means(real_weights, random, monkeypa
 
 def test_auto_takes_the_variable_first(small, monkeypatch):
     monkeypatch.setenv("NST_JAX_WEIGHTS", str(small))
-    assert encoder.load_encoder("auto", normalised=False).name == "vgg19"
+    assert load_network("auto", normalised=False).name == "vgg19"
 
 
 def test_auto_falls_back_and_says_so(small, monkeypatch):
     offline(monkeypatch)
-    found = encoder.load_encoder("auto")
+    found = load_network("auto")
     assert found.name == "dictionary"
-    assert "built-in encoder" in found.note
+    assert "built-in network" in found.note
     assert "nst-jax weights fetch" in found.note
     assert "\n" not in found.note
+
+
+def test_a_download_is_noted(small, narrow, monkeypatch, tmp_path):
+    monkeypatch.setattr(downloads, "fetch", lambda *args, **options: small)
+    note = load_network("auto", normalised=False).note
+    assert note == f"downloaded narrow.h5 (0 MB) to {tmp_path}"
+
+
+def test_vgg16_is_a_network_of_its_own(small, monkeypatch, tmp_path):
+    blocks = ((2, 4), (2, 4), (3, 6), (3, 6), (3, 6))
+    file = tmp_path / "sixteen.h5"
+    params = vgg.random_params(jax.random.key(2), blocks=blocks)
+    weights.write(file, params, source="test", sha256="", licence="CC0")
+    monkeypatch.setattr(weights, "read", functools.partial(weights.read.func, blocks=blocks))
+    monkeypatch.setenv("NST_JAX_WEIGHTS", str(file))
+    found = load_network("vgg16")
+    assert (found.name, found.architecture.title, len(found.params)) == ("vgg16", "VGG-16", 13)
+    offline(monkeypatch)
+    with pytest.raises(WeightsError, match="no VGG-19 weights"):
+        load_network("vgg19")
+    with pytest.raises(ConfigError, match="VGG-16 has no layer 'conv5_4'"):
+        vgg.features(found.params, np.zeros((16, 16, 3), np.float32), layers=["conv5_4"])
 
 
 def test_vgg19_never_falls_back(small, monkeypatch):
     offline(monkeypatch)
     with pytest.raises(WeightsError, match="nst-jax weights fetch"):
-        encoder.load_encoder("vgg19")
+        load_network("vgg19")
 
 
 def test_dictionary_when_asked_says_nothing(small):
-    found = encoder.load_encoder("dictionary")
+    found = load_network("dictionary")
     assert (found.name, found.note) == ("dictionary", "")
 
 
@@ -138,4 +163,4 @@ def test_a_file_that_is_not_there_is_an_error(small, monkeypatch, variable):
     if variable:
         monkeypatch.setenv("NST_JAX_WEIGHTS", "nowhere.h5")
     with pytest.raises(WeightsError, match=r"nowhere\.h5"):
-        encoder.load_encoder("auto" if variable else "nowhere.h5")
+        load_network("auto" if variable else "nowhere.h5")

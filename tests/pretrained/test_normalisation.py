@@ -13,8 +13,8 @@ from makers import NARROW
 from PIL import Image
 
 from nst_jax import cli
+from nst_jax.architecture import VGG19, kernel_shapes
 from nst_jax.errors import ImageError, OutputError
-from nst_jax.networks import layers
 from nst_jax.pretrained import files as weights
 from nst_jax.pretrained import normalisation
 
@@ -52,7 +52,7 @@ def wanted_means(narrow, pictures, pool="avg", padding="zero"):
     mean = np.array([103.939, 116.779, 123.68])
     every = [reference.vgg(narrow, np.float64(p[:, :, ::-1]) - mean, pool, padding) for p in pictures]
     flat = lambda name: np.concatenate([x[name].reshape(-1, x[name].shape[-1]) for x in every])
-    return {name: flat(name).mean(0) for name in layers.layer_names()}
+    return {name: flat(name).mean(0) for name in VGG19.layers}
 
 
 def raised(mean):
@@ -146,14 +146,17 @@ def test_progress_is_for_the_terminal(world, capsys, monkeypatch):
         (["--photos", "photos", "--size", "big"], "invalid int value: 'big'"),
         (["--photos", "photos", "--pool", "sum"], "invalid choice: 'sum'"),
         (["--photos", "photos", "--weights", "normal.h5"], "normal.h5: is normalised already"),
-        (["--photos", "photos", "--weights", "dictionary"], "the built-in encoder keeps its own scale"),
+        (["--photos", "photos", "--weights", "dictionary"], "the built-in network keeps its own scale"),
         (["--photos", "photos", "--weights", "gone.h5"], "gone.h5: no such file"),
-        (["--photos", "photos", "--output", "narrow.h5"], "narrow.h5: exists and is no normalised network"),
-        (["--photos", "photos", "--output", "photos/a.png"], "a.png: exists and is no normalised network"),
-        (["--photos", "photos", "--output", "photos"], "photos: exists and is no normalised network"),
+        (
+            ["--photos", "photos", "--output", "narrow.h5"],
+            "narrow.h5: exists and is not a normalised network",
+        ),
+        (["--photos", "photos", "--output", "photos/a.png"], "a.png: exists and is not a normalised network"),
+        (["--photos", "photos", "--output", "photos"], "photos: exists and is not a normalised network"),
         (["--photos", "photos", "--output", "no/x.h5"], "no/x.h5: cannot be written"),
-        (["--photos", "photos", "--means", "photos/a.png"], "a.png: exists and is no file of means"),
-        (["--photos", "photos", "--means", "other.json"], "other.json: exists and is no file of means"),
+        (["--photos", "photos", "--means", "photos/a.png"], "a.png: exists and is not a file of means"),
+        (["--photos", "photos", "--means", "other.json"], "other.json: exists and is not a file of means"),
         (["--photos", "photos", "--means", "no/x.json"], "no/x.json: cannot be written"),
         (["--photos", "photos", "--means", "x.json", "--output", "x.h5"], "not allowed with argument"),
     ],
@@ -217,7 +220,8 @@ def test_means_are_added_for_each_pooling(world, narrow, pictures, capsys):
     first = (world / "means.json").read_bytes()
     assert normalise("--pool", "max", "--means", "means.json") == 0
     assert (world / "means.json").read_bytes() == first
-    entries = json.loads(first)
+    assert list(json.loads(first)) == ["vgg19"]
+    entries = json.loads(first)["vgg19"]
     assert list(entries) == ["avg", "max"]
     for pool, entry in entries.items():
         for name, mean in wanted_means(narrow, pictures, pool).items():
@@ -233,21 +237,21 @@ def test_means_are_added_for_each_pooling(world, narrow, pictures, capsys):
 def test_the_recorded_command_names_no_folder_of_this_machine(world):
     arguments = ["--weights", str(world / "narrow.h5"), "--size", "40", "--means", str(world / "means.json")]
     assert normalise(*arguments, photos=str(world / "photos")) == 0
-    entry = json.loads((world / "means.json").read_text())["avg"]
+    entry = json.loads((world / "means.json").read_text())["vgg19"]["avg"]
     wanted = "nst-jax weights normalise --photos photos --size 40 --weights narrow.h5 --means means.json"
     assert entry["command"] == wanted
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    return json.loads(files("nst_jax.pretrained").joinpath("mean_activations.json").read_text())
+    return json.loads(files("nst_jax.pretrained").joinpath("mean_activations.json").read_text())["vgg19"]
 
 
 @pytest.mark.parametrize("pool", ["avg", "max"])
 def test_shipped_means_are_for_vgg19(shipped, pool):
     means = shipped[pool]["means"]
-    assert list(means) == list(layers.layer_names())
-    assert [len(m) for m in means.values()] == [shape[-1] for shape in layers.kernel_shapes().values()]
+    assert list(means) == list(VGG19.layers)
+    assert [len(m) for m in means.values()] == [shape[-1] for shape in kernel_shapes().values()]
     values = np.concatenate(list(means.values()))
     assert len(values) == 5504
     assert np.isfinite(values).all()
@@ -277,7 +281,7 @@ def test_shipped_means_serve_a_copy_with_rounded_kernels(real_weights):
 
 def test_shipped_means_are_for_no_other_network(narrow):
     assert normalisation.shipped_means(narrow, "avg") is None
-    other = {n: {"kernel": np.zeros(s), "bias": np.zeros(s[-1])} for n, s in layers.kernel_shapes().items()}
+    other = {n: {"kernel": np.zeros(s), "bias": np.zeros(s[-1])} for n, s in kernel_shapes().items()}
     assert normalisation.shipped_means(other, "avg") is None
 
 
