@@ -140,7 +140,7 @@ def test_weights_are_leaves_and_do_not_compile_again(setting):
     assert len(traces) == 1
     assert values[0] != values[1]
     leaves, tree = jax.tree.flatten(objective.loss_weights(**layers))
-    assert len(leaves) == 4 + len(CONTENT) + len(STYLE)
+    assert len(leaves) == 3 + len(CONTENT) + len(STYLE)
     assert jax.tree.unflatten(tree, leaves) == objective.loss_weights(**layers)
 
 
