@@ -149,8 +149,9 @@ def test_maps_and_patches_that_cannot_be(pair, narrow, values, content, style, m
 
 
 def test_maps_are_not_for_a_term_of_ones_own_that_does_not_know_them(pair, narrow):
+    maps = np.ones((24, 32, 1)), np.ones((40, 28, 1))
     with pytest.raises(NstError, match="maps: guide"):
-        problem(pair, network_of(narrow), {"style.kind": Moments()}, maps=(np.ones((24, 32, 1)),) * 2)
+        problem(pair, network_of(narrow), {"style.kind": Moments()}, maps=maps)
 
 
 def test_a_term_of_ones_own_is_asked_for_its_layers(pair, narrow):
