@@ -20,7 +20,7 @@ def test_everything_public_is_there_and_documented():
 
 
 def test_options_are_keyword_only_and_documented():
-    for function in (nst_jax.stylize, nst_jax.stylize_grid, nst_jax.load_encoder):
+    for function in (nst_jax.stylize, nst_jax.stylize_grid, nst_jax.load_network):
         text = inspect.getdoc(function)
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is not parameter.VAR_KEYWORD:

@@ -7,6 +7,7 @@ from makers import nst
 
 from nst_jax import cli, config
 from nst_jax.cli import sweep as command
+from nst_jax.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("world")
 
@@ -130,7 +131,7 @@ def test_help_comes_without_jax_and_states_the_defaults():
     assert shown.returncode == 0
     for phrase in ("--axis", "--shard", "--collect", "--slurm", "--max-parallel", "(default: sweep)"):
         assert phrase in shown.stdout
-    assert config.Config().sweep.folder == "sweep"
+    assert Settings().sweep.folder == "sweep"
 
 
 def test_the_progress_bar_shows_cells_and_best_loss(monkeypatch, capsys):

@@ -101,7 +101,7 @@ def test_bugs_keep_their_traceback(world, monkeypatch):
             "such as 640x480, got 'big'",
         ),
         (["--size", "-3"], "--size: size: should be a number of pixels"),
-        (["--style-weight", "-1"], "--style-weight: style.weight: should be greater than or equal to 0"),
+        (["--style-weight", "-1"], "--style-weight: style.weight: should be a finite number of at least 0"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["--content"], "expected one argument"),
         (["--config", "nowhere.yaml"], "no such config file"),

@@ -14,6 +14,7 @@ from makers import paint
 from nst_jax import config, images
 from nst_jax.errors import ConfigError
 from nst_jax.runs import records
+from nst_jax.settings import Settings
 
 ENCODER = {"name": "vgg19", "source": "my.h5", "digest": "e1"}
 PHOTO, ART = {"content": "photo.png"}, {"style": "art.png"}
@@ -51,7 +52,7 @@ def test_settings_come_back_from_the_picture_or_the_file_beside_it(tmp_path, mon
 
 
 def test_a_record_names_versions_and_device():
-    record = records.record(config.Config(), ENCODER, {})
+    record = records.record(Settings(), ENCODER, {})
     assert record["versions"]["python"] == platform.python_version()
     assert record["versions"]["jax"] == jax.__version__
     assert record["versions"]["pillow"] == version("pillow")

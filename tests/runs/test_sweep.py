@@ -14,8 +14,8 @@ from nst_jax import config, images
 from nst_jax.errors import ConfigError, ImageError, OutputError
 from nst_jax.runs import gallery, records, sweep
 from nst_jax.runs import single as run
-from nst_jax.transfer import lanes
-from nst_jax.transfer.lanes import work
+from nst_jax.settings import as_dict
+from nst_jax.transfer import batch
 
 pytestmark = pytest.mark.usefixtures("world")
 
@@ -54,7 +54,7 @@ def test_a_cell_is_the_run_alone_and_can_be_repeated():
 def test_what_is_done_is_not_done_again(world, monkeypatch):
     paint_sweep(sweep_settings())
     before = tree(world / "grid")
-    monkeypatch.setattr(work, "_solve", lambda *a: pytest.fail("painted again"))
+    monkeypatch.setattr(batch, "_solve", lambda *a: pytest.fail("painted again"))
     outcome, _ = paint_sweep(sweep_settings())
     assert (outcome.done, tree(world / "grid")) == (6, before)
 
@@ -91,17 +91,17 @@ def test_two_processes_with_the_same_shard_do_no_harm(world, monkeypatch):
     paint_sweep(sweep_settings())
     whole = tree(world / "grid")
     os.rename(world / "grid", world / "kept")
-    real, inner = work._solve, []
+    real, inner = batch._solve, []
 
     def twice(grid, job):
         if not inner:
             inner.append(True)
-            monkeypatch.setattr(sweep.filelock.FileLock, "acquire", lambda self, timeout: None)
-            monkeypatch.setattr(sweep.filelock.FileLock, "release", lambda self: None)
+            monkeypatch.setattr(filelock.FileLock, "acquire", lambda self, timeout: None)
+            monkeypatch.setattr(filelock.FileLock, "release", lambda self: None)
             paint_sweep(sweep_settings())
         return real(grid, job)
 
-    monkeypatch.setattr(work, "_solve", twice)
+    monkeypatch.setattr(batch, "_solve", twice)
     paint_sweep(sweep_settings(axes=AXES), shard=(1, 1))
     assert inner
     assert tree(world / "grid") == whole
@@ -114,9 +114,9 @@ from makers import NARROW
 from nst_jax import config
 from nst_jax.pretrained import files as weights
 from nst_jax.runs import sweep
-from nst_jax.transfer.lanes import work
+from nst_jax.transfer import batch
 weights.read = functools.partial(weights.read, blocks=NARROW)
-work.SAVE_SECONDS, work.SAVE_SHARE = 0.0, 1e9
+batch.SAVE_SECONDS, batch.SAVE_SHARE = 0.0, 1e9
 
 def watch(progress):
     print(progress.evaluations, flush=True)
@@ -203,7 +203,7 @@ def test_other_pixels_or_weights_do_not_mix_either(world, random, narrow):
 def test_how_the_work_is_done_may_change():
     paint_sweep(sweep_settings(), shard=(1, 2))
     changed = config.load(
-        base=sweep_settings().model_dump()
+        base=as_dict(sweep_settings())
         | {"sweep": {"axes": AXES, "folder": "grid", "lanes": "vmap", "max_parallel": 2, "max_cells": 7}}
     )
     assert paint_sweep(changed)[0].done == 6
@@ -336,7 +336,7 @@ def test_a_run_with_axes_is_sent_to_the_sweep():
 def test_progress_tells_the_cells_of_a_shard():
     seen = []
     paint_sweep(sweep_settings(), shard=(1, 2), callback=seen.append)
-    assert isinstance(seen[0], lanes.GridProgress)
+    assert isinstance(seen[0], batch.GridProgress)
     assert (seen[-1].cells, seen[-1].done, seen[-1].evaluations) == (3, 3, 18)
 
 
@@ -445,7 +445,7 @@ def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):
     outcome, said = paint_sweep(sweep_settings(axes=axes, **changes))
     assert (outcome.cells, outcome.done, said) == (4, 4, [])
     one = config.load(base=records.replayed("grid/cells/0003.png")[0])
-    run.run(one.model_copy(update={"output": one.output.model_copy(update={"image": "alone.png"})}))
+    run.run(one.with_values({"output.image": "alone.png"}))
     np.testing.assert_array_equal(images.read("alone.png").rgb, images.read("grid/cells/0003.png").rgb)
 
 
@@ -457,7 +457,7 @@ def test_a_sweep_on_patches_interrupted_between_levels_goes_on(world, mode):
 
     def chosen(folder):
         found = sweep_settings(axes=[{"style.weight": [25.0, 250.0]}], folder=folder, **changes)
-        return found.model_copy(update={"sweep": found.sweep.model_copy(update={"lanes": mode})})
+        return found.with_values({"sweep.lanes": mode})
 
     paint_sweep(chosen("one"))
     evaluations = 13 if mode == "threads" else 26
