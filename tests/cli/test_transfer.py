@@ -13,6 +13,7 @@ from nst_jax.__main__ import main
 from nst_jax.cli import arguments, transfer
 from nst_jax.pretrained import downloads
 from nst_jax.pretrained import files as weights
+from nst_jax.settings import Settings, every_setting
 
 ARGUMENTS = ["--content", "photo.png", "--style", "art.png", "--size", "24", "--evaluations", "4"]
 ARGUMENTS += ["--set", "network.normalised=false"]
@@ -114,6 +115,11 @@ def test_bugs_keep_their_traceback(world, monkeypatch):
         (["weights", "show", "nowhere.h5"], "nowhere.h5"),
         (["weights", "fetch", "kears"], "did you mean 'keras'"),
         (["--style", "sample:coffee"], "content.image: no content image given"),
+        (
+            ["--config", "sweep_layers", "--set", "style={}"],
+            "sweep_layers: is a sweep: use nst-jax sweep --config sweep_layers",
+        ),
+        (["--set", "sweep.axes={seed: [1]}"], "use nst-jax sweep --config FILE"),
     ],
 )
 def test_mistakes_are_lines_on_stderr_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, phrase):
@@ -126,29 +132,29 @@ def test_mistakes_are_lines_on_stderr_and_exit_code_2(tmp_path, monkeypatch, cap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_states_the_defaults_of_the_config():
-    defaults = config.Config()
-    for flag, (key, _, text) in arguments.FLAGS.items():
-        stated = re.search(r"\(default: ([^,)]*)", text)
-        value = defaults
-        for part in key.split("."):
-            value = getattr(value, part)
-        unset = {"memory-limit": "what is free", "content-map": "NAME_sem.png", "size": "512"}
-        unset["images"] = "samples"
-        words = unset.get(flag, "the convention's own") if value is None else str(value)
-        silent = flag in ("content", "style", "style-map")
-        assert (stated.group(1) if stated else None) == (None if silent else words), flag
+@pytest.mark.parametrize("flags", [arguments.RUN, arguments.SWEEP], ids=["run", "sweep"])
+def test_help_states_the_meaning_and_default_of_each_setting(flags):
+    text = " ".join(arguments.parser_for("x", flags).format_help().split())
+    settings = dict(every_setting(Settings()))
+    for flag, (key, _) in flags.items():
+        each = settings[key]
+        stated = f" (default: {each.default})" if each.default is not None else ""
+        assert f"--{flag} " in text
+        assert " ".join((each.metadata["meaning"] + stated).split()) in text
 
 
 def test_help_and_mistakes_come_without_jax():
     code = (
-        "import sys; from nst_jax import cli; cli.run(['--size', 'x']); "
-        "cli.run(['--content', 'gone.png', '--style', 'gone.png']); print('jax' in sys.modules)"
+        "import contextlib, sys; from nst_jax import cli; cli.run(['--size', 'x']); "
+        "cli.run(['--content', 'gone.png', '--style', 'gone.png'])\n"
+        "for words in (['--help'], ['sweep', '--help']):\n"
+        "    with contextlib.suppress(SystemExit): cli.run(words)\n"
+        "print('jax' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
-    shown = nst("--help")
-    assert shown.returncode == 0
-    assert "--print-config" in shown.stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert out.splitlines()[-1] == "False"
+    assert "--print-config" in out
+    assert "--collect" in out
 
 
 def test_module_and_console_script_are_one_program(monkeypatch, capsys):
@@ -156,8 +162,9 @@ def test_module_and_console_script_are_one_program(monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 0
-    assert capsys.readouterr().out == nst("samples").stdout
-    assert "starry_swirls" in nst("samples").stdout
+    shown = nst("samples").stdout
+    assert capsys.readouterr().out == shown
+    assert "starry_swirls" in shown
 
 
 def test_print_config_into_a_closed_pipe():

@@ -423,13 +423,12 @@ def test_each_picture_is_read_once_and_kept_small(world, random, monkeypatch):
     reads = []
     real = inputs.read_picture
     monkeypatch.setattr(inputs, "read_picture", lambda name, most: reads.append(name) or real(name, most))
-    cells, pictures = sweep.check(sweep_settings(axes={"content": names[:3], "style": names[3:]}))
+    cells, found = sweep.check(sweep_settings(axes={"content": names[:3], "style": names[3:]}))
     assert sorted(reads) == names
-    assert {picture.rgb.shape for picture in pictures.contents.values()} == {(18, 24, 3)}
-    ready = sweep._prepared(cells, pictures, inputs.encoder(sweep_settings()))
-    assert len(reads) == 6 + 3  # styles once more
-    assert len({id(task.content) for task in ready.values()}) == 3
-    assert len({id(task.style) for task in ready.values()}) == 3
+    assert len(cells) == len(found) == 9
+    assert {each.pictures.content.shape for each in found} == {(18, 24, 3)}
+    assert len({id(each.pictures.content) for each in found}) == 3
+    assert len({id(each.pictures.style) for each in found}) == 3
 
 
 def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):
