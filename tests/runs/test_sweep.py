@@ -129,25 +129,18 @@ sweep.run(config.load(sys.argv[2]), callback=watch)
 
 @pytest.mark.parametrize("mode", ["threads", "vmap"])
 def test_killed_work_goes_on_and_ends_with_the_same_bytes(world, mode):
-    one = sweep_settings(folder="one", solver={"evaluations": 300}, init="noise")
-    text = config.to_yaml(one).replace("lanes: auto", f"lanes: {mode}")
-    (world / "one.yaml").write_text(text)
-    (world / "two.yaml").write_text(text.replace("folder: one", "folder: two"))
-
-    def begin(name, goal):
-        """Start a process that kills itself at so many evaluations; return its exit code and first count."""
-        command = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parents[1]), name, str(goal)]
-        known = os.environ | {"JAX_COMPILATION_CACHE_DIR": "programs"}
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, env=known)
-        return done.returncode, int(done.stdout.split()[0])
-
-    assert begin("one.yaml", 10**9)[0] == 0
-    assert begin("two.yaml", 450) == (-signal.SIGKILL, 6 if mode == "vmap" else 1)
+    one = sweep_settings(folder="one", solver={"evaluations": 60}, init="noise")
+    one = one.with_values({"sweep.lanes": mode})
+    two = one.with_values({"sweep.folder": "two"})
+    (world / "two.yaml").write_text(config.to_yaml(two))
+    paint_sweep(one)
+    command = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parents[1]), "two.yaml", "180"]
+    killed = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=240)
+    assert killed.returncode == -signal.SIGKILL
     assert list((world / "two" / ".state").rglob("*.npz"))
-    code, first = begin("two.yaml", 1000)
-    assert code == -signal.SIGKILL
-    assert first > 150  # it did not begin anew
-    assert begin("two.yaml", 10**9)[0] == 0
+    seen = []
+    paint_sweep(two, callback=lambda progress: seen.append(progress.evaluations))
+    assert seen[0] > 20  # it did not begin anew
     one, two = tree(world / "one"), tree(world / "two")
     same = lambda name: two[name] == one[name].replace(b"folder: one", b"folder: two")
     assert two.keys() == one.keys()
