@@ -294,7 +294,7 @@ def test_an_image_with_alpha_keeps_it(world, random):
         ({"size": 12}, ImageError, "cell 0 .*conv5_1 needs at least 16"),
         ({"axes": {"style.scale": [1, 0.1]}}, ImageError, r"cell 1 \(style.scale 0.1\): the style image is"),
         ({"axes": {"content.weight": [0, 1]}, "style": {"image": "art.png", "weight": 0.0}}, Exception,
-         r"cell 0 \(content.weight 0\): all weights are zero"),
+         r"cell 0 \(content.weight 0\): weights: all are zero"),
         ({"output": {"image": "x.png", "save_every": 2}}, ConfigError, "save_every"),
         ({"output": "x.gif"}, ImageError, "x.gif"),
         ({"content": {"image": None}}, ConfigError, "no content image given"),
