@@ -46,6 +46,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if not arguments:
         raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
+    if config.sweep.axes and options["config"]:
+        raise ConfigError(f"{options['config']}: is a sweep: use nst-jax sweep --config {options['config']}")
     if options["dry_run"]:
         from nst_jax.runs import single as runs
 

@@ -70,6 +70,7 @@ def run(
     Raises:
         NstError: inputs that cannot be used, or a place that cannot be written.
     """
+    _refuse_sweep(settings)
     output = Path(settings.output.image)
     _check_output(output, settings)
     found, problem = _ready(settings, say, download)
@@ -136,14 +137,18 @@ def _ready(
     settings: Settings, say: inputs.Say, download: inputs.Download | None
 ) -> tuple[inputs.Inputs, "Problem"]:
     """Return what settings name, and the problem that it poses."""
-    if settings.sweep.axes:
-        raise ConfigError("sweep.axes: this config is of a sweep; use nst-jax sweep --config FILE")
+    _refuse_sweep(settings)
     found = inputs.read_inputs(settings)
     network = inputs.network(settings, download, say=say, notes=found.notes)
 
     from nst_jax.transfer.problem import posed  # late: it imports JAX, and mistakes should not wait
 
     return found, posed(found.pictures, inputs.as_posed(settings), network)
+
+
+def _refuse_sweep(settings: Settings) -> None:
+    if settings.sweep.axes:
+        raise ConfigError("sweep.axes: this config is of a sweep; use nst-jax sweep --config FILE")
 
 
 def _check_output(output: Path, settings: Settings) -> None:

@@ -33,7 +33,9 @@ class Number:
         wrong |= self.most is not None and number > self.most
         if wrong:
             limits = {"of at least": self.least, "above": self.above, "of at most": self.most}
-            words = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+            words = " and ".join(
+                f"{word} {limit:.12g}" for word, limit in limits.items() if limit is not None
+            )
             raise ValueError(f"should be a {what} {words}".rstrip() + f", got {value!r}")
         return number if self.is_whole else float(number)
 
