@@ -1,34 +1,26 @@
 """VGG parameters on disk: read, checked and written.
 
-Four containers are read, and told apart by what is in them rather than by their names:
+What `containers` can read is checked against the architectures that are known: the layers of a file tell
+which one it holds. Files are written as HDF5 in the layout of Keras, with their origin and a digest as
+further attributes, and with those of `Normalisation` if they hold the normalised network.
 
-* HDF5 in the layout of Keras, found by its ``layer_names`` and ``weight_names`` attributes; the files this
-  module writes are of that layout too, with their origin and a digest as further attributes, and with those
-  of `Normalisation` if they hold the normalised network;
-* safetensors or npz with the state of a torch module that was converted from Caffe (``features.0.weight`` or
-  ``conv1_1.weight``);
-* the original ``.caffemodel``.
-
-Its layers tell which architecture a file holds. Kernels are float32 ``(3, 3, in, out)``, for images in the
-architecture's input space: BGR, 0 to 255, minus the mean colour.
+Kernels are float32 ``(3, 3, in, out)``, for images in the architecture's input space: BGR, 0 to 255, minus
+the mean colour.
 
 Reference for the weights: Simonyan & Zisserman (2015), licensed CC BY 4.0 by the Visual Geometry Group.
 """
 
 import hashlib
 import io
-import re
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import h5py
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import safe_open
 
 from nst_jax.architecture import (
     ARCHITECTURES,
@@ -39,12 +31,11 @@ from nst_jax.architecture import (
     layer_names,
     of_blocks,
 )
-from nst_jax.errors import NstError, WeightsError
+from nst_jax.errors import WeightsError
 from nst_jax.files import write_atomically
 from nst_jax.networks import vgg
-from nst_jax.pretrained.caffe import Arrays, read_caffemodel
-
-Kind = Literal["nst_jax", "keras", "torch", "caffe"]
+from nst_jax.pretrained.caffe import Arrays
+from nst_jax.pretrained.containers import FORMAT, NORMALISED, Kind, damaged, float32, open_any
 
 LICENCE = "CC BY 4.0, Visual Geometry Group, University of Oxford"
 
@@ -57,24 +48,17 @@ CHECKSUMS: Mapping[str, str] = {
 }
 """Algorithms and checksums of the published files, which are named where they are downloaded."""
 
-_NOTES = ("source", "source_sha256", "licence", "digest")
-_NORMALISED = ("normalised_pool", "normalised_padding", "photos", "photos_size", "photos_sha256")
-_DENSE = ("classifier.", "fc", "predictions")
-_ZIP = b"PK\x03\x04"
-_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_CAFFE = (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")  # the tags of name, layers, input and layer
 _TORCHVISION = (
     (-5.3474e-02, -4.9257e-02, -6.7942e-02),
     (1.5314e-02, 4.5068e-02, 2.1444e-03),
     (3.6226e-02, 1.9999e-02, 1.9864e-02),
 )
-_FORMAT = "nst_jax VGG parameters, version 1"
 _UNSTATED = "not stated in the file"
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What a network was normalised to mean activation one over.
+    """How a network was normalised to mean activation one.
 
     Attributes:
         pool: the pooling with which the activations were measured, and are one.
@@ -152,13 +136,13 @@ def identify(path: Path) -> Architecture | None:
     Raises:
         WeightsError: the file cannot be read, is no weights file, or is damaged.
     """
-    layers, _, _ = _open(path)
+    layers, _, _ = open_any(path)
     nearest, names = _nearest(layers, ARCHITECTURES.values())
     return nearest if set(names) == set(nearest.layers) else None
 
 
 def _load(path: Path, blocks: Blocks | None) -> tuple[Arrays, Provenance]:
-    layers, kind, notes = _open(path)
+    layers, kind, notes = open_any(path)
     known = ARCHITECTURES.values() if blocks is None else [of_blocks(blocks)]
     architecture, names = _nearest(layers, known)
     layers = dict(zip(names, layers.values(), strict=True))
@@ -191,111 +175,15 @@ def _nearest(layers: Arrays, known: Iterable[Architecture]) -> tuple[Architectur
 
 
 def _normalisation(path: Path, notes: Mapping[str, str]) -> Normalisation | None:
-    if not any(name in notes for name in _NORMALISED):
+    if not any(name in notes for name in NORMALISED):
         return None
     try:
-        pool, padding, photos, size, sha256 = (notes[name] for name in _NORMALISED)
+        pool, padding, photos, size, sha256 = (notes[name] for name in NORMALISED)
         if pool not in get_args(vgg.Pool) or padding not in get_args(vgg.Padding):
             raise ValueError(f"normalised for {pool!a} pooling and {padding!a} padding, which do not exist")
         return Normalisation(cast(vgg.Pool, pool), cast(vgg.Padding, padding), int(photos), int(size), sha256)
     except (ValueError, KeyError) as error:
-        raise _damaged(path, error) from error
-
-
-def _open(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
-    """Return the layers of a file, unchecked and by the names they have there; its container; its notes."""
-    try:
-        return _read_any(path)
-    except NstError:
-        raise
-    except Exception as error:  # the container libraries raise a dozen kinds of error on damaged files
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> WeightsError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return WeightsError(f"{path}: a damaged or unfamiliar weights file: {reason}")
-
-
-def _read_any(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
-    head = _head(path)
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _read_hdf5(path)
-    if head.startswith(_PICKLES) or (head.startswith(_ZIP) and _is_torch_archive(path)):
-        raise WeightsError(
-            f"{path}: a torch pickle, which can run any program when read; convert it where torch is: "
-            "numpy.savez('vgg.npz', **{k: v.numpy() for k, v in torch.load('FILE.pth').items()})"
-        )
-    if head.startswith(_ZIP):
-        with np.load(path, allow_pickle=False) as file:
-            return _torch_layers(file.files, file.__getitem__), "torch", {}
-    if head[8:9] == b"{":
-        with safe_open(path, "np") as file:
-            return _torch_layers(file.keys(), file.get_tensor), "torch", {}
-    if head.startswith(_CAFFE) or path.suffix == ".caffemodel":
-        return read_caffemodel(path), "caffe", {}
-    raise WeightsError(f"{path}: no weights file; known are HDF5, safetensors, npz and .caffemodel")
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            head = file.read(256)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
-    if not head:
-        raise WeightsError(f"{path}: the file is empty")
-    if re.match(rb"\s*<(!doctype|html|head|body|\?xml|!--)", head, re.IGNORECASE):
-        raise WeightsError(f"{path}: this is a web page, not weights; the download went wrong")
-    if head.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path}: this is a Git LFS pointer, not weights; run 'git lfs pull'")
-    return head
-
-
-def _is_torch_archive(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".pkl") for name in archive.namelist())
-
-
-def _read_hdf5(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
-    # Files are replaced whole, never changed, so locks would only fail on read-only network drives.
-    with h5py.File(path, "r", locking=False) as file:
-        root = file.get("model_weights", file)
-        if "layer_names" not in root.attrs:
-            raise WeightsError(f"{path}: HDF5, but not in the layout of Keras: it has no 'layer_names'")
-        names = [_text(name) for name in root.attrs["layer_names"]]
-        found = {_layer_name(name): _hdf5_layer(root[name]) for name in names if not name.startswith(_DENSE)}
-        layers = {name: layer for name, layer in found.items() if layer}
-        if root.attrs.get("format") != _FORMAT:
-            return layers, "keras", {}
-        names = [*_NOTES, *(name for name in _NORMALISED if name in root.attrs)]
-        return layers, "nst_jax", {name: _text(root.attrs[name]) for name in names}
-
-
-def _hdf5_layer(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
-    names = [_text(name) for name in group.attrs["weight_names"]]
-    return {part: _float32(group[name][()]) for part, name in zip(_parts(names), names, strict=True)}
-
-
-def _parts(names: list[str]) -> list[str]:
-    return ["kernel", "bias", *names[2:]][: len(names)]  # the order that Keras writes them in
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _torch_layers(names: Iterable[str], get: Callable[[str], ArrayLike]) -> Arrays:
-    layers: Arrays = {}
-    for name in names:
-        stem, _, part = name.rpartition(".")
-        if stem.startswith(_DENSE):
-            continue
-        array = _float32(get(name))
-        if part == "weight":
-            part, array = "kernel", array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-        layers.setdefault(stem, {})[part] = np.ascontiguousarray(array)
-    return layers
+        raise damaged(path, error) from error
 
 
 def _torch_indices(blocks: Blocks) -> dict[str, str]:
@@ -307,19 +195,6 @@ def _torch_indices(blocks: Blocks) -> dict[str, str]:
             index += 2  # a rectifier follows
         index += 1  # the pooling
     return indices
-
-
-def _layer_name(name: str) -> str:
-    found = re.fullmatch(r"block(\d+)_conv(\d+)", name)
-    return f"conv{found[1]}_{found[2]}" if found else name
-
-
-def _float32(array: ArrayLike) -> NDArray[np.float32]:
-    array = np.asarray(array)
-    if array.dtype.kind != "f":
-        raise ValueError(f"it holds {array.dtype} values where there should be floating-point ones")
-    with np.errstate(all="ignore"):  # a double out of range becomes infinite, which is refused later
-        return array.astype(np.float32, copy=False)
 
 
 # Checking
@@ -412,15 +287,15 @@ def write(
     Raises:
         OutputError: the file cannot be written.
     """
-    layers = {name: {part: _float32(a) for part, a in layer.items()} for name, layer in params.items()}
+    layers = {name: {part: float32(a) for part, a in layer.items()} for name, layer in params.items()}
     architecture = vgg.architecture_of(cast(vgg.Params, layers))
     layers = {name: layers[name] for name in architecture.layers}
     notes = {"source": source, "source_sha256": sha256, "licence": licence, "digest": digest(layers)}
     if normalised:
-        notes |= dict(zip(_NORMALISED, map(str, astuple(normalised)), strict=True))
+        notes |= dict(zip(NORMALISED, map(str, astuple(normalised)), strict=True))
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.attrs.update(notes, format=_FORMAT, input=architecture.input, layer_names=list(layers))
+        file.attrs.update(notes, format=FORMAT, input=architecture.input, layer_names=list(layers))
         for name, layer in layers.items():
             group = file.create_group(name)
             group.attrs.update(weight_names=["kernel", "bias"], shape=layer["kernel"].shape)
