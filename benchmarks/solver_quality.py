@@ -20,15 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images
+from nst_jax import Settings, images
 from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.networks import vgg
-from nst_jax.pretrained.network import encoder_for
+from nst_jax.pretrained.network import network_for
 from nst_jax.runs import inputs
-from nst_jax.solvers import scipy_lbfgsb as lbfgsb
-from nst_jax.solvers import solver
-from nst_jax.transfer import objective
-from nst_jax.transfer import problem as tasks
+from nst_jax.solvers import lbfgs, scipy_lbfgsb
+from nst_jax.transfer import objective, problem
+from nst_jax.transfer.pictures import Pictures
 
 try:
     import torch
@@ -70,8 +69,8 @@ def torch_losses(fun, x, evaluations):
 
 
 def losses(method, x, evaluations, leading=contextlib.nullcontext):
-    """Return the best loss after each evaluation of a `solver.Method`, led by ``leading``."""
-    state, found = jax.jit(method.init)(x), []
+    """Return the best loss after each evaluation of a `Method`, led by ``leading``."""
+    state, found = jax.jit(method.init)(x), []  # under jit, so that no two of its arrays share a buffer
     with leading(jax.jit(method.step, donate_argnums=0)) as step:
         for _ in range(evaluations):
             state = step(state)
@@ -101,28 +100,24 @@ def main():
     if torch:
         torch.set_num_threads(os.cpu_count() or 1)
 
-    content = load(options.content)
-    size = images.fit(*content.shape[:2], options.size)
-    content = vgg.to_input(images.resize(content, size))
-    style = vgg.to_input(images.resize(load(options.style), size))
-    params = encoder_for(
-        "vgg19", convention=options.convention, normalised=None, pool="avg", padding="zero"
-    ).params
-    weights = objective.make_weights(convention=options.convention)
-    layers = {"content_layers": tuple(weights.content_layers), "style_layers": tuple(weights.style_layers)}
-    targets = objective.make_targets(params, content, style, **layers)
-    loss = partial(objective.loss, convention=options.convention)
-    fun = lambda x: loss(x, params, targets, weights)[0]
-    noise = tasks.NOISE * jax.random.normal(jax.random.key(0), content.shape)
+    settings = Settings().with_values({"loss.convention": options.convention, "size": options.size})
+    network = network_for("vgg19", convention=options.convention)
+    posed = problem.make_problem(Pictures(load(options.content), load(options.style)), settings, network)
+    params = posed.prepared()
+    args = (params, problem.targets(posed, params), posed.weights)
+    both = lambda x: objective.loss(x, *args, **posed.program.seeing)
+    fun = lambda x: both(x)[0]
 
-    low, high = lbfgsb.bounds(content, style)
-    count, pair = options.evaluations, lambda x: (fun(x), {})
+    low, high = scipy_lbfgsb.bounds(vgg.to_input(posed.content), vgg.to_input(posed.style))
+    leading = partial(scipy_lbfgsb.steps, low=low, high=high)
+    count = options.evaluations
     marks = [*(mark for mark in MARKS if mark < count), count]
     table = {}
-    for init, x in {"content": content, "noise": noise}.items():
+    for init in ("content", "noise"):
+        x = problem.first_image(init, posed.content, posed.style)
         curves = {
-            "nst_jax": losses(solver.lbfgs(pair, history=tasks.HISTORY), x, count),
-            "L-BFGS-B": losses(solver.evaluating(pair), x, count, partial(lbfgsb.steps, low=low, high=high)),
+            "nst_jax": losses(lbfgs.lbfgs(both, history=problem.HISTORY), x, count),
+            "L-BFGS-B": losses(scipy_lbfgsb.evaluating(both), x, count, leading),
         }
         if torch:
             curves["torch"] = torch_losses(fun, x, count)
