@@ -42,10 +42,9 @@ def load(name):
     return inputs.read_picture(name, images.MAX_PIXELS)[0].rgb
 
 
-def torch_losses(fun, x, evaluations):
-    """Return the best loss after each evaluation of torch's L-BFGS."""
-    value_and_grad = jax.jit(jax.value_and_grad(fun))
-    scale = 3 / float(jnp.sqrt(jnp.mean(value_and_grad(x)[1] ** 2)))
+def torch_losses(evaluate, x, evaluations):
+    """Return the best loss after each evaluation of torch's L-BFGS; ``evaluate`` gives loss and gradient."""
+    scale = 3 / float(jnp.sqrt(jnp.mean(evaluate(x)[1] ** 2)))
     image = torch.tensor(np.asarray(x)).requires_grad_(True)
     seen = []
     optimiser = torch.optim.LBFGS(
@@ -59,7 +58,7 @@ def torch_losses(fun, x, evaluations):
     )
 
     def closure():
-        value, grad = value_and_grad(jnp.asarray(image.detach().numpy()))
+        value, grad = evaluate(jnp.asarray(image.detach().numpy()))
         image.grad = torch.tensor(np.asarray(grad) * scale)
         seen.append(float(value))
         return torch.tensor(float(value) * scale)
@@ -68,10 +67,11 @@ def torch_losses(fun, x, evaluations):
     return np.minimum.accumulate(seen)
 
 
-def losses(method, x, evaluations, leading=contextlib.nullcontext):
+def losses(method, x, args, evaluations, leading=contextlib.nullcontext):
     """Return the best loss after each evaluation of a `Method`, led by ``leading``."""
-    state, found = jax.jit(method.init)(x), []  # under jit, so that no two of its arrays share a buffer
-    with leading(jax.jit(method.step, donate_argnums=0)) as step:
+    take = jax.jit(method.step, donate_argnums=0)
+    state, found = jax.jit(method.init)(x, *args), []
+    with leading(lambda state: take(state, *args)) as step:
         for _ in range(evaluations):
             state = step(state)
             found.append(float(state.value))
@@ -105,8 +105,9 @@ def main():
     posed = problem.make_problem(Pictures(load(options.content), load(options.style)), settings, network)
     params = posed.prepared()
     args = (params, problem.targets(posed, params), posed.weights)
-    both = lambda x: objective.loss(x, *args, **posed.program.seeing)
-    fun = lambda x: both(x)[0]
+    fun = partial(objective.loss, **posed.program.seeing)
+    compiled = jax.jit(jax.value_and_grad(lambda x, *args: fun(x, *args)[0]))
+    evaluate = lambda x: compiled(x, *args)
 
     low, high = scipy_lbfgsb.bounds(vgg.to_input(posed.content), vgg.to_input(posed.style))
     leading = partial(scipy_lbfgsb.steps, low=low, high=high)
@@ -116,12 +117,12 @@ def main():
     for init in ("content", "noise"):
         x = problem.first_image(init, posed.content, posed.style)
         curves = {
-            "nst_jax": losses(lbfgs.lbfgs(both, history=problem.HISTORY), x, count),
-            "L-BFGS-B": losses(scipy_lbfgsb.evaluating(both), x, count, leading),
+            "nst_jax": losses(lbfgs.lbfgs(fun, history=problem.HISTORY), x, args, count),
+            "L-BFGS-B": losses(scipy_lbfgsb.evaluating(fun), x, args, count, leading),
         }
         if torch:
-            curves["torch"] = torch_losses(fun, x, count)
-        first, ours = float(fun(x)), curves["nst_jax"]
+            curves["torch"] = torch_losses(evaluate, x, count)
+        first, ours = float(evaluate(x)[0]), curves["nst_jax"]
         table[init] = {
             mark: {name: float(f"{curve[mark - 1] / first:.4g}") for name, curve in curves.items()}
             | {
