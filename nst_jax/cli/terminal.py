@@ -128,14 +128,14 @@ def prepare_process() -> None:
     # JAX reads these when it is imported, which it is not yet.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "programs"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    _keep_freed()
+    keep_freed()
 
 
 _KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}
 """glibc's M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD: one heap for all, which never shrinks."""
 
 
-def _keep_freed() -> None:
+def keep_freed() -> None:
     """Have the C library keep the memory that is freed for the next use, instead of giving it back.
 
     A step takes some hundred megabytes, and page by page the kernel would clear them again for every step:

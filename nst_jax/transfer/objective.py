@@ -66,9 +66,9 @@ class LossWeights:
 def loss_weights(
     *,
     convention: ConventionName = "gatys2016",
-    content: float | None = None,
-    style: float | None = None,
-    total_variation: float | None = None,
+    content: Weight | None = None,
+    style: Weight | None = None,
+    total_variation: Weight | None = None,
     content_layers: Layers = ("conv4_2",),
     style_layers: Layers = StyleTerm.layers,
 ) -> LossWeights:
@@ -76,7 +76,7 @@ def loss_weights(
 
     Args:
         convention: whose formula the numbers are meant for, see `conventions.CONVENTIONS`.
-        content: alpha.
+        content: alpha, as the others a number, or an array of numbers to be mapped over.
         style: beta.
         total_variation: weight of the smoothness term.
         content_layers: names, or names with their weights.

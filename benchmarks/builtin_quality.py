@@ -1,8 +1,8 @@
-"""How good the built-in encoder's pictures are in the eyes of VGG-19.
+"""How good the built-in network's pictures are in the eyes of VGG-19.
 
-python benchmarks/encoder_quality.py [--contents PHOTO ... --styles PAINTING ...] [--pairs PHOTO PAINTING ...]
+python benchmarks/builtin_quality.py [--contents PHOTO ... --styles PAINTING ...] [--pairs PHOTO PAINTING ...]
 
-Needs VGG-19's weights, in $NST_JAX_WEIGHTS or in the cache. Each pair is painted with the built-in encoder,
+Needs VGG-19's weights, in $NST_JAX_WEIGHTS or in the cache. Each pair is painted with the built-in network,
 with random filters in the same shape (mean activation one), with VGG-19 less conv5_1 in its style, and with
 VGG-19, all by the same settings from the content. Then the terms of the loss, S (style) and C (content), of
 each picture are measured under VGG-19, normalised, with average pooling. The tables, in Markdown:
@@ -23,15 +23,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from nst_jax import Encoder, images, load_encoder, stylize
+from nst_jax import Network, Settings, images, load_network, stylize
 from nst_jax.networks import vgg
-from nst_jax.pretrained import builtin as dictionary
+from nst_jax.pretrained import builtin
 from nst_jax.runs import inputs
 from nst_jax.runs.records import by_kind
-from nst_jax.transfer import objective
-from nst_jax.transfer import problem as tasks
+from nst_jax.transfer import objective, problem
+from nst_jax.transfer.pictures import Pictures, sized
 
-SETTINGS = {"total_variation": 2e-3}
+SETTINGS = Settings().with_values({"loss.total_variation": 2e-3})
 """As in configs/starry.yaml; everything else is the default."""
 
 
@@ -43,47 +43,52 @@ def load(name, size):
 def random_filters():
     """Return VGG-19's shape with random filters, each of mean activation one over the sample photographs."""
     params = vgg.random_params(jax.random.key(0))
-    means = vgg.mean_activations(params, map(vgg.to_input, dictionary.photographs(256)))
-    return Encoder(vgg.normalise(params, means), "random", "random", "", "")
+    means = vgg.mean_activations(params, map(vgg.to_input, builtin.photographs(256)))
+    return Network(vgg.normalise(params, means), "random", "random", "", "")
 
 
 MAKERS = {
     "random": random_filters,
-    "dictionary": functools.partial(load_encoder, "dictionary"),
-    "shallow": functools.partial(load_encoder, "vgg19"),
+    "dictionary": functools.partial(load_network, "dictionary"),
+    "shallow": functools.partial(load_network, "vgg19"),
 }
-OWN = {"shallow": {"style_layers": dict.fromkeys(["conv1_1", "conv2_1", "conv3_1", "conv4_1"], 0.2)}}
+OWN = {"shallow": {"style.layers": dict.fromkeys(["conv1_1", "conv2_1", "conv3_1", "conv4_1"], 0.2)}}
 """Settings of one alone."""
 
 
-def judge(params, content, style):
+def judge(pictures, network):
     """Return a function from a picture to its loss terms under VGG-19."""
-    weights = objective.make_weights()
-    layers = {"content_layers": tuple(weights.content_layers), "style_layers": tuple(weights.style_layers)}
-    targets = objective.make_targets(params, vgg.to_input(content), vgg.to_input(style), **layers)
-    terms = jax.jit(lambda x: objective.loss(x, params, targets, weights, convention="gatys2016")[1])
+    posed = problem.make_problem(pictures, Settings(), network)
+    params = posed.prepared()
+    targets = problem.targets(posed, params)
+    seeing = posed.program.seeing
+    terms = jax.jit(lambda x: objective.loss(x, params, targets, posed.weights, **seeing)[1])
     return lambda picture: {name: float(value) for name, value in terms(vgg.to_input(picture)).items()}
 
 
-def judged(record, photograph, painting, encoders, out, **settings):
+def judged(record, photograph, painting, networks, out, evaluations):
     """Add to a pair's record what VGG-19 says at the start, along its own run and of each picture.
 
-    What the record has of the same encoder is kept.
+    What the record has of the same network is kept.
     """
     digests = record.setdefault("digests", {})
-    missing = {name: encoder for name, encoder in encoders.items() if digests.get(name) != encoder.digest}
+    missing = {name: network for name, network in networks.items() if digests.get(name) != network.digest}
     if not missing:
         return
-    photograph, painting = tasks.fitted(photograph, painting)
-    terms = judge(encoders["vgg19"].params, photograph, painting)
+    pictures = Pictures(*sized(Pictures(photograph, painting), Settings()))
+    terms = judge(pictures, networks["vgg19"])
     record["start"] = terms(photograph)
-    for name, encoder in missing.items():
+    for name, network in missing.items():
         curve = []
-        own = SETTINGS | OWN.get(name, {}) | settings
         result = stylize(
-            photograph, painting, encoder=encoder, callback=lambda at, to=curve: to.append(at.terms), **own
+            pictures.content,
+            pictures.style,
+            SETTINGS.with_values(OWN.get(name, {})),
+            evaluations=evaluations,
+            network=network,
+            callback=lambda at, to=curve: to.append(at.terms),
         )
-        digests[name] = encoder.digest
+        digests[name] = network.digest
         record.setdefault("found", {})[name] = terms(result.image)
         if name == "vgg19":
             record["curve"] = curve
@@ -92,7 +97,7 @@ def judged(record, photograph, painting, encoders, out, **settings):
 
 
 def shares(record, name):
-    """Return what the table says of an encoder's picture."""
+    """Return what the table says of a network's picture."""
     start, vgg19, terms = record["start"], record["found"]["vgg19"], record["found"][name]
 
     def share(measure):
@@ -118,7 +123,7 @@ def shares(record, name):
 
 
 def table(records, name):
-    """Return an encoder's table as Markdown: a row for each pair, and their means."""
+    """Return a network's table as Markdown: a row for each pair, and their means."""
     rows = {pair: shares(record, name) for pair, record in records.items()}
     heads = list(next(iter(rows.values())))
     rows["mean"] = {
@@ -143,19 +148,19 @@ def main():
     parser.add_argument("--contents", nargs="+", default=[])
     parser.add_argument("--styles", nargs="+", default=[])
     parser.add_argument("--pairs", nargs="+", default=[], help="a photograph and a painting each")
-    parser.add_argument("--encoders", default="random,shallow,dictionary", help="besides vgg19")
+    parser.add_argument("--networks", default="random,shallow,dictionary", help="besides vgg19")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--out", type=Path, help="a folder for the pictures and numbers; what it has is kept")
     options = parser.parse_args()
     if len(options.pairs) % 2 or bool(options.contents) != bool(options.styles):
         parser.error("a photograph and a painting make a pair: one of them is missing")
-    if unknown := set(options.encoders.split(",")) - set(MAKERS):
-        parser.error(f"--encoders: {', '.join(sorted(unknown))}: allowed are {', '.join(MAKERS)}")
+    if unknown := set(options.networks.split(",")) - set(MAKERS):
+        parser.error(f"--networks: {', '.join(sorted(unknown))}: allowed are {', '.join(MAKERS)}")
     pairs = [*itertools.product(options.contents, options.styles)]
     pairs += zip(options.pairs[::2], options.pairs[1::2], strict=True)
-    names = options.encoders.split(",")
-    encoders = {"vgg19": load_encoder("vgg19")} | {name: MAKERS[name]() for name in names}
+    names = options.networks.split(",")
+    networks = {"vgg19": load_network("vgg19")} | {name: MAKERS[name]() for name in names}
     records, known = {}, None
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -166,7 +171,7 @@ def main():
         record = records[pair] = kept.setdefault(pair, {})
         given = load(photograph, options.size), load(painting, options.size)
         picture = options.out and options.out / f"{label(photograph)}_{label(painting)}"
-        judged(record, *given, encoders, picture, evaluations=options.evaluations)
+        judged(record, *given, networks, picture, options.evaluations)
         if known:
             known.write_text(json.dumps(kept, indent=1))
         print(pair, *(f"{name} {shares(record, name)['style']:.3f}" for name in names), flush=True)
