@@ -21,8 +21,8 @@ $(READY): pyproject.toml
 
 comma := ,
 
-run: setup  ## paint the example: starry.png
-	$(BIN)/python -m nst_jax --config configs/starry.yaml
+run: setup  ## paint the example: starry.png; with the built-in network, so that no weights are downloaded
+	$(BIN)/python -m nst_jax --config configs/starry.yaml --weights dictionary
 
 doodle: setup  ## paint a doodle: doodle.png
 	$(BIN)/python -m nst_jax --config configs/doodle.yaml

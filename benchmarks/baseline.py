@@ -49,7 +49,7 @@ def build(
     precision: str = "f32",
     compiled: bool = False,
 ) -> Objective:
-    """Return the objective of `nst_jax.objective.loss` with the convention's own weights.
+    """Return the objective of `nst_jax.transfer.objective.loss` with the convention's own weights.
 
     Args:
         params: kernels ``(3, 3, in, out)`` and biases by layer name, as nst_jax has them.

@@ -36,7 +36,7 @@ def write_inputs(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
     Both are the square in the middle of a picture, resized to ``size`` pixels, enlarged if need be.
     """
-    from nst_jax import images, load_encoder, samples
+    from nst_jax import images, load_network, samples
     from nst_jax.networks import vgg
 
     def read(file: str, sample: str) -> tuple[str, np.ndarray]:
@@ -48,10 +48,10 @@ def write_inputs(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     style_name, style = read("starry_night.jpg", "starry_swirls")
     shape = (settings["size"], settings["size"])
     content, style = (images.resize(square(picture), shape) for picture in (content, style))
-    encoder = load_encoder(settings["weights"], pool=settings["pool"])  # normalised, as the convention has it
+    network = load_network(settings["weights"], pool=settings["pool"])  # normalised, as the convention has it
     arrays = {
         f"{name}/{part}": np.asarray(array)
-        for name, layer in encoder.params.items()
+        for name, layer in network.params.items()
         for part, array in layer.items()
     }
     inputs = {"content": np.asarray(vgg.to_input(content)), "style": np.asarray(vgg.to_input(style))}
@@ -63,7 +63,7 @@ def write_inputs(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "width": shape[1],
         "content": content_name,
         "style": style_name,
-        "network": encoder.record(),
+        "network": network.record(),
     }
 
 
@@ -98,68 +98,71 @@ def trial(content: np.ndarray, style: np.ndarray) -> np.ndarray:
 
 def ours(folder: Path, settings: dict[str, Any]) -> Answers:
     """Return what nst_jax answers."""
-    from nst_jax.transfer.memory import keep_freed
+    from nst_jax.cli.terminal import keep_freed
 
-    keep_freed()  # as a run does
+    keep_freed()  # as the command line does
     from functools import cache, partial
 
     import jax
     import jax.numpy as jnp
 
-    from nst_jax import Encoder, config, stylize
+    from nst_jax import Network, Settings, stylize
     from nst_jax.networks import vgg
-    from nst_jax.runs import inputs
-    from nst_jax.transfer import fitting, objective
-    from nst_jax.transfer import problem as tasks
+    from nst_jax.transfer import memory as fitting
+    from nst_jax.transfer import objective, problem, program
+    from nst_jax.transfer.pictures import Pictures
 
-    options = inputs.options(config.Config()) | {
-        "convention": CONVENTION,
-        "init": "content",
-        **{name: settings[name] for name in ("pool", "history", "memory", "precision")},
-    }
+    base = Settings().with_values(
+        {
+            "loss.convention": CONVENTION,
+            "network.pool": settings["pool"],
+            "solver.history": settings["history"],
+            "memory": settings["memory"],
+            "precision": settings["precision"],
+        }
+    )
     pair = read_images(folder, "images")
-    params = jax.tree.map(jnp.asarray, read_network(folder))
+    network = Network(jax.tree.map(jnp.asarray, read_network(folder)), "benchmark", "", "", "")
 
-    def task_for(**more: Any) -> Any:
-        return tasks.prepare(*tasks.fitted(*pair), params=params, **options | more)
+    def posed(**more: Any) -> problem.Problem:
+        return problem.make_problem(Pictures(*pair), base.with_values(more), network)
 
-    def arguments(task: Any) -> tuple[Any, ...]:
-        network = task.network()
-        return network, tasks.targets(task, network), jax.tree.map(jnp.asarray, fitting.weights_of(task))
+    def arguments(of: problem.Problem) -> tuple[Any, ...]:
+        params = of.prepared()
+        return params, problem.targets(of, params), jax.tree.map(jnp.asarray, fitting.as_float32(of.weights))
 
-    def gradient(task: Any) -> Any:
-        loss = partial(objective.loss, convention=CONVENTION, **task.program.seeing)
-        return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    def gradient(of: problem.Problem) -> Any:
+        return jax.jit(jax.value_and_grad(partial(objective.loss, **of.program.seeing), has_aux=True))
 
-    def forward(task: Any) -> Any:
-        return jax.jit(lambda *args: objective.loss(*args, convention=CONVENTION, **task.program.seeing)[0])
+    def forward(of: problem.Problem) -> Any:
+        return jax.jit(lambda *args: objective.loss(*args, **of.program.seeing)[0])
 
-    def compiled(task: Any, function: Any, *args: Any, **static: Any) -> tuple[Any, float]:
+    def compiled(of: problem.Problem, function: Any, *args: Any, **static: Any) -> tuple[Any, float]:
         begun = time.perf_counter()
-        with task.program.precisely():
-            program = function.lower(*args, **static).compile()
-        return program, time.perf_counter() - begun
+        with of.program.precisely():
+            found = function.lower(*args, **static).compile()
+        return found, time.perf_counter() - begun
 
     @cache
     def calls() -> Answers:
         """Return what is timed, compiled."""
-        task, _ = fitting.fit(task_for())
-        x, args = task.first_image(), arguments(task)
-        evaluate = compiled(task, gradient(task), x, *args)[0]
-        look = compiled(task, forward(task), x, *args)[0]
-        layers = (*task.weights.content_layers, *task.weights.style_layers)
-        seeing = {name: task.program.seeing[name] for name in ("pool", "padding", "engine")}
+        fitted, _ = fitting.fit(posed())
+        x, args = fitted.first_image(), arguments(fitted)
+        evaluate = compiled(fitted, gradient(fitted), x, *args)[0]
+        look = compiled(fitted, forward(fitted), x, *args)[0]
+        layers = (*fitted.weights.content_layers, *fitted.weights.style_layers)
+        seeing = {name: fitted.program.seeing[name] for name in ("pool", "padding", "engine")}
 
-        def seen(x: Any, network: Any) -> Any:
+        def seen(x: Any, params: Any) -> Any:
             """Stand for the network alone: the sum of what the losses would see."""
-            return sum(jnp.sum(F) for F in vgg.features(network, x, layers=layers, **seeing).values())
+            return sum(jnp.sum(F) for F in vgg.features(params, x, layers=layers, **seeing).values())
 
-        alone = compiled(task, jax.jit(jax.grad(seen)), x, args[0])[0]
-        take, states = fitting.compiled(task.program, fitting.shapes_of(task)), []
+        alone = compiled(fitted, jax.jit(jax.grad(seen)), x, args[0])[0]
+        take, states = program.compiled(fitted.program, fitting.shapes_of(fitted)), []
 
         def step() -> Any:
             if not states:
-                states.append(fitting.start(x, args, program=task.program))
+                states.append(program.start(x, args, program=fitted.program))
             states[0] = take(states[0], args)
             return float(states[0].value)  # as a look at the loss: it crosses to the host
 
@@ -177,29 +180,29 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
 
     def compiling(convolutions: str) -> dict[str, float]:
         """Time what is compiled; ``direct``: with XLA's own convolutions only."""
-        task = task_for(engine=convolutions)
-        shapes = fitting.shapes_of(task)
-        seconds = compiled(task, gradient(task), shapes.state.x, *shapes.args)[1]
-        step = compiled(task, fitting.step, shapes.state, shapes.args, program=task.program)[1]
+        found = posed(**{"network.engine": convolutions})
+        shapes = fitting.shapes_of(found)
+        seconds = compiled(found, gradient(found), shapes.state.x, *shapes.args)[1]
+        step = compiled(found, program.step, shapes.state, shapes.args, program=found.program)[1]
         return {"gradient": seconds, "step": step}
 
     def features() -> int:
         """Return the bytes that an evaluation takes, as the compiler says."""
-        return int(fitting.fit(task_for())[1].features)
+        return int(fitting.fit(posed())[1].features)
 
     def loss(evaluations: int, seed: int, convolutions: str) -> float:
         """Return the loss that a run from noise ends with."""
-        given = options | {"engine": convolutions, "seed": seed, "init": "noise", "evaluations": evaluations}
-        return float(stylize(*pair, encoder=Encoder(params, "benchmark", "", "", ""), **given).loss)
+        given = base.with_values({"network.engine": convolutions, "init": "noise"})
+        return float(stylize(*pair, given, seed=seed, evaluations=evaluations, network=network).loss)
 
     def run(evaluations: int, target: float) -> dict[str, Any]:
         """Optimise as `stylize` does, but looking at each evaluation, until the loss is on target."""
         begun = time.perf_counter()
-        task, _ = fitting.fit(task_for())
-        step = fitting.compiled(task.program, fitting.shapes_of(task))
+        fitted, _ = fitting.fit(posed())
+        step = program.compiled(fitted.program, fitting.shapes_of(fitted))
         compiling = time.perf_counter() - begun
-        args = arguments(task)
-        state = fitting.start(task.first_image(), args, program=task.program)
+        args = arguments(fitted)
+        state = program.start(fitted.first_image(), args, program=fitted.program)
         jax.block_until_ready((state, args))
         begun, setup = time.perf_counter(), time.perf_counter() - begun
         curve: list[tuple[float, float]] = []
@@ -209,21 +212,21 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
             curve.append((time.perf_counter() - begun, value))
             if value <= target or status:
                 break
-        found = {"setup_seconds": setup, "compile_seconds": compiling, "history": task.program.history}
-        return found | {"curve": curve}
+        found = {"setup_seconds": setup, "compile_seconds": compiling}
+        return found | {"history": fitted.program.solver.history, "curve": curve}
 
     def whole(evaluations: int, way: str) -> dict[str, Any]:
         """Paint a picture by the public function, and return the memory taken."""
-        given = options | {"evaluations": evaluations, "memory": way}
         before = memory("VmRSS")
-        stylize(*pair, encoder=Encoder(params, "benchmark", "", "", ""), **given)
+        given = base.with_values({"memory": way})
+        stylize(*pair, given, evaluations=evaluations, network=network)
         stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
         found = {
             "before_bytes": before,
             "peak_bytes": memory("VmHWM"),
             "device_peak_bytes": stats and stats.get("peak_bytes_in_use"),
         }
-        history = fitting.fit(task_for(memory=way))[0].program.history
+        history = fitting.fit(posed(memory=way))[0].program.solver.history
         return found | {"history": history, "pairs_held": history}
 
     return {
@@ -246,7 +249,7 @@ def theirs(name: str, folder: Path, settings: dict[str, Any]) -> Answers:
     import baseline
     import torch
 
-    from nst_jax.transfer.memory import keep_freed
+    from nst_jax.cli.terminal import keep_freed
 
     options = dict(TORCH[name])
     if options.pop("kept", False):

@@ -14,7 +14,7 @@ import argparse
 
 from skimage.metrics import structural_similarity
 
-from nst_jax import images, load_encoder, stylize
+from nst_jax import Settings, images, load_network, stylize
 from nst_jax.runs import inputs, records
 
 CONTENT = [f"conv{block}_2" for block in range(1, 6)]
@@ -26,14 +26,15 @@ def load(name, size):
     return images.bounded(inputs.read_picture(name, images.MAX_PIXELS)[0].rgb, size)
 
 
-def reconstructions(photograph, encoders, layers, options):
+def reconstructions(photograph, networks, layers, options):
     """Print the similarity of the photograph to what is found from each layer."""
-    print("| layer | " + " | ".join(f"SSIM, {name} | loss of the first, {name}" for name in encoders) + " |")
-    print("|---|" + "---|" * 2 * len(encoders))
+    print("| layer | " + " | ".join(f"SSIM, {name} | loss of the first, {name}" for name in networks) + " |")
+    print("|---|" + "---|" * 2 * len(networks))
     for layer in layers:
         cells = []
-        for name, encoder in encoders.items():
-            found = stylize(photograph, None, encoder=encoder, content_layers=[layer], **options)
+        for name, network in networks.items():
+            settings = Settings().with_values({"content.layers": [layer]})
+            found = stylize(photograph, None, settings, network=network, **options)
             if OUT:
                 images.write(f"{OUT}/content_{layer}_{name}.png", found.image)
             similarity = structural_similarity(photograph, found.image, channel_axis=2, data_range=1.0)
@@ -41,20 +42,21 @@ def reconstructions(photograph, encoders, layers, options):
         print(f"| {layer} | {' | '.join(cells)} |", flush=True)
 
 
-def styles(painting, encoder, counts, options):
+def styles(painting, network, counts, options):
     """Print how much the Gram loss falls."""
     print("\n| style layers | loss falls by a factor of |\n|---|---|")
     for count in counts:
         layers = STYLE[:count]
-        found = stylize(None, painting, encoder=encoder, style_layers=layers, style_fit="content", **options)
+        settings = Settings().with_values({"style.layers": layers, "style.fit": "content"})
+        found = stylize(None, painting, settings, network=network, **options)
         if OUT:
             images.write(f"{OUT}/style_{count}.png", found.image)
         print(f"| {STYLE[0]} to {layers[-1]} | {found.initial_loss / found.loss:.0f} |", flush=True)
 
 
-def balance(photograph, painting, encoder, options):
+def balance(photograph, painting, network, options):
     """Print both terms at the end."""
-    found = stylize(photograph, painting, encoder=encoder, content_weight=1e-3, style_weight=1.0, **options)
+    found = stylize(photograph, painting, network=network, content_weight=1e-3, style_weight=1.0, **options)
     if OUT:
         images.write(f"{OUT}/balance.png", found.image)
     sums = records.by_kind(found.terms)
@@ -81,12 +83,12 @@ def main():
     options = parser.parse_args()
     OUT = options.out
     photograph, painting = (load(name, options.size) for name in (options.content, options.style))
-    normalised = load_encoder("vgg19", normalised=True)
-    encoders = {"original": load_encoder("vgg19", normalised=False), "normalised": normalised}
+    normalised = load_network("vgg19", normalised=True)
+    networks = {"original": load_network("vgg19", normalised=False), "normalised": normalised}
     common = {"init": "noise", "seed": options.seed, "evaluations": options.evaluations}
     wanted = options.only.split(",")
     if "content" in wanted:
-        scales = {name: encoders[name] for name in options.scale.split(",")}
+        scales = {name: networks[name] for name in options.scale.split(",")}
         reconstructions(photograph, scales, options.layers.split(","), common)
     if "style" in wanted:
         styles(painting, normalised, map(int, options.sets.split(",")), common)

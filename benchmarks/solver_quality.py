@@ -20,15 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images
+from nst_jax import Settings, images
 from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.networks import vgg
-from nst_jax.pretrained.network import encoder_for
+from nst_jax.pretrained.network import network_for
 from nst_jax.runs import inputs
-from nst_jax.solvers import scipy_lbfgsb as lbfgsb
-from nst_jax.solvers import solver
-from nst_jax.transfer import objective
-from nst_jax.transfer import problem as tasks
+from nst_jax.solvers import lbfgs, scipy_lbfgsb
+from nst_jax.transfer import objective, problem
+from nst_jax.transfer.pictures import Pictures
 
 try:
     import torch
@@ -43,10 +42,9 @@ def load(name):
     return inputs.read_picture(name, images.MAX_PIXELS)[0].rgb
 
 
-def torch_losses(fun, x, evaluations):
-    """Return the best loss after each evaluation of torch's L-BFGS."""
-    value_and_grad = jax.jit(jax.value_and_grad(fun))
-    scale = 3 / float(jnp.sqrt(jnp.mean(value_and_grad(x)[1] ** 2)))
+def torch_losses(evaluate, x, evaluations):
+    """Return the best loss after each evaluation of torch's L-BFGS; ``evaluate`` gives loss and gradient."""
+    scale = 3 / float(jnp.sqrt(jnp.mean(evaluate(x)[1] ** 2)))
     image = torch.tensor(np.asarray(x)).requires_grad_(True)
     seen = []
     optimiser = torch.optim.LBFGS(
@@ -60,7 +58,7 @@ def torch_losses(fun, x, evaluations):
     )
 
     def closure():
-        value, grad = value_and_grad(jnp.asarray(image.detach().numpy()))
+        value, grad = evaluate(jnp.asarray(image.detach().numpy()))
         image.grad = torch.tensor(np.asarray(grad) * scale)
         seen.append(float(value))
         return torch.tensor(float(value) * scale)
@@ -69,10 +67,11 @@ def torch_losses(fun, x, evaluations):
     return np.minimum.accumulate(seen)
 
 
-def losses(method, x, evaluations, leading=contextlib.nullcontext):
-    """Return the best loss after each evaluation of a `solver.Method`, led by ``leading``."""
-    state, found = jax.jit(method.init)(x), []
-    with leading(jax.jit(method.step, donate_argnums=0)) as step:
+def losses(method, x, args, evaluations, leading=contextlib.nullcontext):
+    """Return the best loss after each evaluation of a `Method`, led by ``leading``."""
+    take = jax.jit(method.step, donate_argnums=0)
+    state, found = jax.jit(method.init)(x, *args), []
+    with leading(lambda state: take(state, *args)) as step:
         for _ in range(evaluations):
             state = step(state)
             found.append(float(state.value))
@@ -101,32 +100,29 @@ def main():
     if torch:
         torch.set_num_threads(os.cpu_count() or 1)
 
-    content = load(options.content)
-    size = images.fit(*content.shape[:2], options.size)
-    content = vgg.to_input(images.resize(content, size))
-    style = vgg.to_input(images.resize(load(options.style), size))
-    params = encoder_for(
-        "vgg19", convention=options.convention, normalised=None, pool="avg", padding="zero"
-    ).params
-    weights = objective.make_weights(convention=options.convention)
-    layers = {"content_layers": tuple(weights.content_layers), "style_layers": tuple(weights.style_layers)}
-    targets = objective.make_targets(params, content, style, **layers)
-    loss = partial(objective.loss, convention=options.convention)
-    fun = lambda x: loss(x, params, targets, weights)[0]
-    noise = tasks.NOISE * jax.random.normal(jax.random.key(0), content.shape)
+    settings = Settings().with_values({"loss.convention": options.convention, "size": options.size})
+    network = network_for("vgg19", convention=options.convention)
+    posed = problem.make_problem(Pictures(load(options.content), load(options.style)), settings, network)
+    params = posed.prepared()
+    args = (params, problem.targets(posed, params), posed.weights)
+    fun = partial(objective.loss, **posed.program.seeing)
+    compiled = jax.jit(jax.value_and_grad(lambda x, *args: fun(x, *args)[0]))
+    evaluate = lambda x: compiled(x, *args)
 
-    low, high = lbfgsb.bounds(content, style)
-    count, pair = options.evaluations, lambda x: (fun(x), {})
+    low, high = scipy_lbfgsb.bounds(vgg.to_input(posed.content), vgg.to_input(posed.style))
+    leading = partial(scipy_lbfgsb.steps, low=low, high=high)
+    count = options.evaluations
     marks = [*(mark for mark in MARKS if mark < count), count]
     table = {}
-    for init, x in {"content": content, "noise": noise}.items():
+    for init in ("content", "noise"):
+        x = problem.first_image(init, posed.content, posed.style)
         curves = {
-            "nst_jax": losses(solver.lbfgs(pair, history=tasks.HISTORY), x, count),
-            "L-BFGS-B": losses(solver.evaluating(pair), x, count, partial(lbfgsb.steps, low=low, high=high)),
+            "nst_jax": losses(lbfgs.lbfgs(fun, history=problem.HISTORY), x, args, count),
+            "L-BFGS-B": losses(scipy_lbfgsb.evaluating(fun), x, args, count, leading),
         }
         if torch:
-            curves["torch"] = torch_losses(fun, x, count)
-        first, ours = float(fun(x)), curves["nst_jax"]
+            curves["torch"] = torch_losses(evaluate, x, count)
+        first, ours = float(evaluate(x)[0]), curves["nst_jax"]
         table[init] = {
             mark: {name: float(f"{curve[mark - 1] / first:.4g}") for name, curve in curves.items()}
             | {

@@ -1,13 +1,13 @@
-"""What a sweep gains over single runs, and lanes in a batch over one lane.
+"""What a sweep gains over single runs, and a batch of cells over one cell.
 
 python benchmarks/sweep_throughput.py processes [--size 128] [--cells 20] [--evaluations 50] [--rounds 2]
     A grid of style weights painted by one `nst-jax sweep`, by one process that runs the same configs one by
     one, and by a process for each. Alternating, each from its start to its end, programs compiled before.
-python benchmarks/sweep_throughput.py lanes [--size 256] [--cells 1,4,16] [--evaluations 60]
-    Evaluations a second of so many lanes, batched and on threads, after compilation, against single runs; how
-    far the losses of four of the lanes are from the runs alone; and the memory that the compiler states.
+python benchmarks/sweep_throughput.py batches [--size 256] [--cells 1,4,16] [--evaluations 60]
+    Evaluations a second of so many cells, batched and on threads, after compilation, against single runs; how
+    far the losses of four of the cells are from the runs alone; and the memory that the compiler states.
 
-Uses VGG-19 where it can be had, else the built-in encoder, which costs the same. Prints JSON.
+Uses VGG-19 where it can be had, else the built-in network, which costs the same. Prints JSON.
 """
 
 import argparse
@@ -23,13 +23,12 @@ CONTENT, STYLE = "sample:coffee", "sample:starry_swirls"
 ONE_PROCESS = """
 import sys
 from nst_jax import config
-from nst_jax.runs import single as run
-from nst_jax.cli.terminal import remember_programs
-remember_programs()
+from nst_jax.cli.terminal import prepare_process
+prepare_process()
+from nst_jax.runs import single
 for cell in config.cells(config.load(sys.argv[1])):
-    settings = cell.config.model_dump()
-    settings["output"]["image"] = f"{sys.argv[2]}/{cell.index}.png"
-    run.run(config.load(base=settings), say=lambda line: None)
+    settings = cell.config.with_values({"output.image": f"{sys.argv[2]}/{cell.index}.png"})
+    single.run(settings, say=lambda line: None)
 """
 
 
@@ -81,61 +80,55 @@ def processes(options):
     }
 
 
-def lanes(options):
+def batches(options):
     """Return evaluations a second of batches and threads against single runs."""
     import jax
     import numpy as np
 
-    from nst_jax import config, images, load_encoder, samples, stylize
-    from nst_jax.runs import inputs
-    from nst_jax.transfer import lanes as many
-    from nst_jax.transfer import memory
-    from nst_jax.transfer import problem as tasks
-    from nst_jax.transfer.lanes import plan, programs
+    from nst_jax import How, Settings, load_network, samples, stylize
+    from nst_jax.transfer import batch, machine, memory, problem, program
+    from nst_jax.transfer.pictures import Pictures, sized
 
-    size, evaluations = options.size or 256, options.evaluations or 60
-    encoder = load_encoder("auto")
-    content = samples.load(CONTENT.removeprefix("sample:"))
-    content = images.bounded(content, size)
-    pair = tasks.fitted(content, samples.load(STYLE.removeprefix("sample:")))
-    settings = inputs.options(config.Config()) | {"evaluations": evaluations, "init": "content"}
+    evaluations = options.evaluations or 60
+    network = load_network("auto")
+    settings = Settings().with_values({"size": options.size or 256, "solver.evaluations": evaluations})
+    names = (CONTENT, STYLE)
+    pair = sized(Pictures(*(samples.load(name.removeprefix("sample:")) for name in names)), settings)
 
-    def ready(count):
-        weights = np.geomspace(1e2, 1e4, count)
-        made = [
-            tasks.prepare(*pair, params=encoder.params, **settings | {"style_weight": float(w)})
-            for w in weights
-        ]
-        return dict(enumerate(made))
+    def grid(weights):
+        return {
+            number: problem.posed(
+                Pictures(*pair), settings.with_values({"style.weight": float(weight)}), network
+            )
+            for number, weight in enumerate(weights)
+        }
 
-    def rate(count, mode):
-        found, grid = {}, ready(count)
+    def rate(weights, mode):
+        found, problems = {}, grid(weights)
         begun = time.perf_counter()
-        many.run(grid, done=lambda i, result, curve: found.__setitem__(i, result), mode=mode)
-        return count * evaluations / (time.perf_counter() - begun), found
+        batch.run(problems, done=lambda i, result, curve: found.__setitem__(i, result), how=How(mode=mode))
+        return len(weights) * evaluations / (time.perf_counter() - begun), found
 
     def alone(weight):
         begun = time.perf_counter()
-        result = stylize(*pair, encoder=encoder, **settings | {"style_weight": weight})
+        result = stylize(*pair, settings, style_weight=float(weight), network=network)
         return evaluations / (time.perf_counter() - begun), result
 
     alone(1e3)
-    table = {"device": jax.devices()[0].device_kind, "size": content.shape[:2], "network": encoder.name}
+    table = {"device": jax.devices()[0].device_kind, "size": pair[0].shape[:2], "network": network.name}
     cpu = jax.devices()[0].platform == "cpu"
     for count in map(int, (options.cells or "1,4,16").split(",")):
-        row = table[f"{count} lanes"] = {}
-        task = ready(1)[0]
-        shapes, devices = programs.shapes_of(task), tuple(jax.local_devices()[:1])
-        row["bytes"] = sum(memory.taken(plan.compiled(task.program, shapes, count, devices)))
+        row = table[f"{count} cells"] = {}
+        weights = np.geomspace(1e2, 1e4, count)
+        first = grid(weights)[0]
+        shapes, devices = memory.shapes_of(first), tuple(jax.local_devices()[:1])
+        row["bytes"] = sum(machine.taken(program.compiled(first.program, shapes, count, devices)))
         for mode in ("vmap", "threads") if cpu else ("vmap",):
-            rate(count, mode)  # compiles
-            runs = [(alone(1e3)[0], *rate(count, mode)) for _ in range(options.rounds)]
+            rate(weights, mode)  # compiles
+            runs = [(alone(1e3)[0], *rate(weights, mode)) for _ in range(options.rounds)]
             one, several = (statistics.median(r[i] for r in runs) for i in (0, 1))
-            weights = np.geomspace(1e2, 1e4, count)
-            some = sorted(
-                {int(i) for i in np.linspace(0, count - 1, min(count, 4))}
-            )  # not all: it takes long
-            apart = [abs(runs[0][2][i].loss / alone(float(weights[i]))[1].loss - 1) for i in some]
+            some = sorted({int(i) for i in np.linspace(0, count - 1, min(count, 4))})  # all would take long
+            apart = [abs(runs[0][2][i].loss / alone(weights[i])[1].loss - 1) for i in some]
             row[mode] = {
                 "evaluations/s": round(several, 2),
                 "against one run": round(several / one, 3),
@@ -151,13 +144,13 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("processes", "lanes"))
+    parser.add_argument("what", choices=("processes", "batches"))
     parser.add_argument("--size", type=int)
     parser.add_argument("--cells")
     parser.add_argument("--evaluations", type=int)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    print(json.dumps({"processes": processes, "lanes": lanes}[options.what](options), indent=1))
+    print(json.dumps({"processes": processes, "batches": batches}[options.what](options), indent=1))
 
 
 if __name__ == "__main__":

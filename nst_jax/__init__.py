@@ -1,30 +1,44 @@
 """Neural style transfer by optimisation, as a pure JAX program.
 
-Start reading at `losses` (the formulas), `objective` (their sum), `solver` (L-BFGS) and `transfer` (a run).
+Start reading at `losses` (the formulas), `transfer.objective` (their sum), `solvers` (what moves the image)
+and `transfer.loop` (a run); docs/architecture.md has the whole.
 """
 
+from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nst_jax.pretrained.network import Encoder, load_encoder
-    from nst_jax.transfer.lanes import stylize_grid
-    from nst_jax.transfer.loop import Progress, Result, stylize
+    from nst_jax.pretrained.network import Network, load_network
+    from nst_jax.settings import Settings
+    from nst_jax.transfer.loop import Result
+    from nst_jax.transfer.plan import How
+    from nst_jax.transfer.stylize import Progress, stylize, stylize_grid
 
 __version__ = version("nst_jax")
-__all__ = ["Encoder", "Progress", "Result", "__version__", "load_encoder", "stylize", "stylize_grid"]
+__all__ = [
+    "How",
+    "Network",
+    "Progress",
+    "Result",
+    "Settings",
+    "__version__",
+    "load_network",
+    "stylize",
+    "stylize_grid",
+]
 
 _HOMES = {
-    **dict.fromkeys(("Encoder", "load_encoder"), "pretrained.network"),
-    **dict.fromkeys(("Progress", "Result", "stylize"), "transfer.loop"),
-    "stylize_grid": "transfer.lanes",
+    **dict.fromkeys(("Network", "load_network"), "pretrained.network"),
+    "Settings": "settings",
+    "How": "transfer.plan",
+    "Result": "transfer.loop",
+    **dict.fromkeys(("Progress", "stylize", "stylize_grid"), "transfer.stylize"),
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Late, so that `nst-jax --help` and a config error do not wait for JAX.
     if name not in _HOMES:
         raise AttributeError(f"module 'nst_jax' has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(f"nst_jax.{_HOMES[name]}"), name)

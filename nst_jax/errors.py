@@ -5,18 +5,31 @@ and keeps its traceback.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class NstError(Exception):
     """A mistake in what the user gave; its text is the whole message."""
 
 
-class ConfigError(NstError):
+class ConfigError(NstError, ValueError):
     """A config, flag or option that cannot be used. It may hold several lines, one for each mistake."""
 
 
-class ImageError(NstError):
+class SettingError(ConfigError):
+    """Settings that may not be: ``problems`` are pairs of a key, in its parts, and a sentence."""
+
+    def __init__(self, problems: Sequence[tuple[tuple[str | int, ...], str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(f"{'.'.join(map(str, key))}: {text}" for key, text in self.problems))
+
+    @classmethod
+    def at(cls, key: str, text: str) -> "SettingError":
+        """Return an error with a single problem."""
+        return cls([((key,), text)])
+
+
+class ImageError(NstError, ValueError):
     """An image that cannot be read, written or used."""
 
 

@@ -27,7 +27,10 @@ def save(path, array_or_image, **options):
     return path
 
 
+def png_chunk(name, body=b""):
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
 def with_png_chunk(data, name, body):
     """Insert a chunk after the header, which ends at byte 33."""
-    chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-    return data[:33] + chunk + data[33:]
+    return data[:33] + png_chunk(name, body) + data[33:]

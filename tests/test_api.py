@@ -1,13 +1,14 @@
+import functools
 import inspect
 import re
 from pathlib import Path
 
 import pytest
+from makers import NARROW
 
 import nst_jax
-from nst_jax import config
 from nst_jax.errors import WeightsError
-from nst_jax.pretrained import downloads
+from nst_jax.pretrained import builtin, downloads
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -20,20 +21,24 @@ def test_everything_public_is_there_and_documented():
 
 
 def test_options_are_keyword_only_and_documented():
-    for function in (nst_jax.stylize, nst_jax.stylize_grid, nst_jax.load_encoder):
+    for function in (nst_jax.stylize, nst_jax.stylize_grid, nst_jax.load_network):
         text = inspect.getdoc(function)
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is not parameter.VAR_KEYWORD:
-                assert parameter.default is parameter.empty or parameter.kind is parameter.KEYWORD_ONLY, name
+                given = parameter.default is parameter.empty or isinstance(
+                    parameter.default, nst_jax.Settings
+                )
+                assert given or parameter.kind is parameter.KEYWORD_ONLY, name
             assert f"{name}:" in text, name
 
 
-def test_defaults_are_those_of_the_config():
-    defaults = config.Config()
+def test_defaults_are_those_of_the_settings():
+    """Options that stand for a setting change nothing unless given."""
     parameters = inspect.signature(nst_jax.stylize).parameters
-    assert parameters["evaluations"].default == defaults.solver.evaluations
-    assert parameters["convention"].default == defaults.loss.convention
-    assert parameters["style_layers"].default is None  # those of the kind
+    assert parameters["settings"].default == nst_jax.Settings()
+    assert [
+        name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and p.default is not None
+    ] == []
 
 
 def no_connection(*args, **options):
@@ -41,10 +46,11 @@ def no_connection(*args, **options):
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
-    """As it stands, but for the size and the number of evaluations."""
+    """As it stands, but on a narrow network, small pictures and for two evaluations."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NST_JAX_WEIGHTS", raising=False)
     monkeypatch.setattr(downloads, "fetch", no_connection)
+    monkeypatch.setattr(builtin, "load", functools.partial(builtin.load, blocks=NARROW))
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
     assert len(code.strip().splitlines()) <= 15
     code, changed = re.subn(r"evaluations=\d+", "evaluations=2", code)

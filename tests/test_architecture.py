@@ -1,6 +1,7 @@
 """Rules of the code that no reader should have to check: who imports whom, and which file owns what."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -12,9 +13,10 @@ PATHS = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("
 TREES = {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
 
 FLOORS = """
-errors settings files
-losses solvers
+errors files
 networks
+settings
+losses solvers
 images
 samples
 config pretrained
@@ -30,36 +32,32 @@ TOP = ("__init__.py", "__main__.py")
 
 ARRAY_ROOMS = {"losses", "networks", "solvers", "transfer"}
 FILE_ROOMS = {"config", "runs", "cli"}
-STILL_IMPORT_CONFIG = {
-    "transfer/lacking.py",
-    "transfer/loop.py",
-    "transfer/objective.py",
-    "transfer/problem.py",
-    "transfer/program.py",
-}
-"""Array rooms know nothing of YAML and flags, but for these files. To be emptied, never to grow."""
 
 LONGEST = 450
-TOO_LONG = {"runs/sweep.py"}
+TOO_LONG = {"transfer/batch.py"}
 """To be emptied, never to grow."""
+
+MOST_PARAMETERS = {"transfer/stylize.py:stylize": 12}
+"""Of other functions: 10."""
+
+LINES_WITH_ANY = 209
+"""To fall to 60, never to grow."""
 
 EVERYWHERE = {"jax", "numpy"}
 OWNERS = {
     "PIL": "images/",
     "argparse": "cli/",
-    "filelock": "runs/sweep.py",
+    "filelock": "runs/sweep_folder.py",
     "flax": "networks/vgg.py",
-    "h5py": "pretrained/",
+    "h5py": "pretrained/files.py",
     "jaxopt": "solvers/",
     "optax": "solvers/",
     "platformdirs": "files.py",
     "pooch": "pretrained/downloads.py",
-    "psutil": "transfer/memory.py",
-    "pydantic": "config/",
+    "psutil": "transfer/machine.py",
     "rich": "cli/terminal.py",
-    "safetensors": "pretrained/containers.py",
+    "safetensors": "pretrained/files.py",
     "scipy": "solvers/scipy_lbfgsb.py",
-    "skimage": "samples/",
     "submitit": "runs/slurm.py",
     "tifffile": "images/",
     "yaml": "config/text.py",
@@ -72,15 +70,19 @@ TESTED_ELSEWHERE = {
     "cli/figures.py": "runs/test_figures.py",
     "cli/terminal.py": "cli/test_transfer.py",
     "cli/weights.py": "pretrained/test_normalisation.py",
-    "config/models.py": "config/test_loading.py",
     "config/text.py": "config/test_loading.py",
     "config/values.py": "config/test_loading.py",
     "errors.py": "config/test_loading.py",
+    "images/decoding.py": "images/test_reading.py",
+    "images/deep.py": "images/test_reading.py",
     "images/labels.py": "images/test_maps.py",
     "images/lettering.py": "images/test_sheet.py",
     "images/pictures.py": "images/test_reading.py",
-    "networks/layers.py": "networks/test_architecture.py",
-    "pretrained/containers.py": "pretrained/test_files.py",
+    "images/profiles.py": "images/test_reading.py",
+    "runs/sweep_folder.py": "runs/test_sweep.py",
+    "settings/checks.py": "settings/test_settings.py",
+    "settings/section.py": "settings/test_settings.py",
+    "settings/sections.py": "settings/test_settings.py",
 }
 """Every other file has its test at the same place under tests; the files of a folder in a room share one."""
 
@@ -137,7 +139,7 @@ def test_imports_point_down(name):
 def test_array_rooms_know_nothing_of_configs_and_flags():
     array_files = [name for name in INSIDE if room_of(module_of(name)) in ARRAY_ROOMS]
     found = {name for name in array_files if {room_of(module) for module in OURS[name]} & FILE_ROOMS}
-    assert found == STILL_IMPORT_CONFIG
+    assert found == set()
 
 
 def test_no_cycles_among_files():
@@ -161,7 +163,22 @@ def test_one_room_or_file_owns_each_library(library):
 
 def test_files_are_short():
     lengths = {name: len(path.read_text().splitlines()) for name, path in PATHS.items()}
-    assert {name for name, length in lengths.items() if length > LONGEST} == TOO_LONG
+    assert {name for name, length in lengths.items() if length > LONGEST} <= TOO_LONG
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_functions_have_few_parameters(name):
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            arguments = node.args
+            count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs)
+            own = getattr(node, "name", "lambda")
+            assert count <= MOST_PARAMETERS.get(f"{name}:{own}", 10), f"{own}: {count} parameters"
+
+
+def test_few_lines_have_any_type():
+    lines = [line for path in PATHS.values() for line in path.read_text().splitlines()]
+    assert sum(bool(re.search(r"\bAny\b", line)) for line in lines) <= LINES_WITH_ANY
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -191,9 +208,10 @@ def test_tests_lie_where_their_sources_do():
         name: mirrored(name) for name in PATHS if Path(name).name != "__init__.py" or name.count("/") > 1
     }
     there = {str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")}
-    assert {name for name, test in wanted.items() if test not in there} == TESTED_ELSEWHERE.keys()
+    there = {test for test in there if not test.startswith("tools/")}
+    assert {name for name, test in wanted.items() if test not in there} <= TESTED_ELSEWHERE.keys()
     assert set(TESTED_ELSEWHERE.values()) <= there
-    assert there - set(wanted.values()) == TESTS_OF_THE_WHOLE
+    assert there - set(wanted.values()) - set(TESTED_ELSEWHERE.values()) == TESTS_OF_THE_WHOLE
 
 
 def test_tests_import_no_tests():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from weight_files import model_bytes, random_layers
 
-from nst_jax.networks.architecture import kernel_shapes
+from nst_jax.architecture import kernel_shapes
 from nst_jax.pretrained import files as weights
 
 SCRIPT = Path(__file__).parent.parent / "weights" / "convert_caffe_vgg.py"

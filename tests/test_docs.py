@@ -1,31 +1,45 @@
 """The pages in docs and the README say what is true of the program."""
 
 import doctest
-import functools
 import re
 from pathlib import Path
 
 import pytest
-from makers import NARROW
+import write_settings_page
 
 from nst_jax import config
-from nst_jax.pretrained import builtin as dictionary
+from nst_jax.pretrained import builtin
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_tour_in_python_runs(monkeypatch):
+def test_the_tour_in_python_runs(monkeypatch, narrow):
     """As it stands, but on a narrow network."""
-    monkeypatch.setattr(dictionary, "load", functools.partial(dictionary.load, blocks=NARROW))
+    record = builtin.Record("test", "0" * 64)
+    monkeypatch.setattr(builtin, "load", lambda **options: (narrow, record))
     page = ROOT / "docs" / "python.md"
     (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
-    assert len(re.findall(r"^(>>>|\.\.\.)", code, flags=re.M)) <= 30
     test = doctest.DocTestParser().get_doctest(code, {}, "python.md", str(page), 0)
     runner = doctest.DocTestRunner()
     runner.run(test)
     assert runner.tries >= 15
     assert runner.failures == 0
+
+
+def test_the_page_of_settings_is_up_to_date():
+    """If not: python tools/write_settings_page.py."""
+    assert write_settings_page.PAGE.read_text() == write_settings_page.page()
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_the_index_names_every_page():
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"\]\((\w+\.md)\)", index))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,5 +1,7 @@
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -92,6 +94,9 @@ def test_an_error_without_a_number_keeps_its_words(tmp_path):
 def test_no_folder(tmp_path):
     with pytest.raises(OutputError, match="No such file or directory"):
         files.write_atomically(tmp_path / "nowhere" / "a.bin", b"")
+    (tmp_path / "a").touch()
+    with pytest.raises(OutputError, match="Not a directory"):
+        files.write_atomically(tmp_path / "a" / "a.bin", b"")
 
 
 def test_permissions_follow_the_umask(tmp_path):
@@ -101,6 +106,26 @@ def test_permissions_follow_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_threads_leave_the_umask_alone(tmp_path, monkeypatch):
+    """Two that set and restore it at once would leave it at 0, and all later files open to everybody."""
+    set_umask = os.umask
+
+    def slow_umask(mask):
+        before = set_umask(mask)
+        time.sleep(0.001)
+        return before
+
+    before = set_umask(0o027)
+    monkeypatch.setattr(os, "umask", slow_umask)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda i: files.write_atomically(tmp_path / f"{i}", b"x"), range(40)))
+    finally:
+        after = set_umask(before)
+    assert after == 0o027
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o640}
 
 
 def test_cache_folder_can_be_set(monkeypatch, tmp_path):

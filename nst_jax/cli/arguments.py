@@ -1,43 +1,39 @@
 """Flags that stand for settings, and how they become a config."""
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import Field
 
 from nst_jax.errors import ConfigError
+from nst_jax.settings import Number, Settings, checks, every_setting
+from nst_jax.typing import Json
 
-FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
-    # flag: (key of the config, type, help)
-    "content": ("content.image", str, "the photograph: a file, or sample:NAME"),
-    "style": ("style.image", str, "the painting: a file, or sample:NAME"),
-    "content-map": ("content.map", str, "what is where in the picture, for patches (default: NAME_sem.png)"),
-    "style-map": ("style.map", str, "the same of the painting"),
-    "output": ("output.image", str, "the picture to write: .png, .jpg, .webp, .tif (default: out.png)"),
-    "size": ("size", int, "bound of the longer side in pixels (default: 512)"),
-    "evaluations": ("solver.evaluations", int, "how often the loss is computed (default: 300)"),
-    "images": ("images", str, "folder of the papers' pictures, for configs/papers (default: samples)"),
-    "weights": ("weights", str, "auto, vgg19, dictionary or a weights file (default: auto)"),
-    "init": ("init", str, "first image: content, style, noise, a file, or {content: 0.7, noise: 0.3} "
-             "(default: content)"),
-    "seed": ("seed", int, "of the noise (default: 0)"),
-    "content-weight": ("content.weight", float, "alpha of equation 7 (default: the convention's own)"),
-    "style-weight": ("style.weight", float, "beta of equation 7 (default: the convention's own)"),
-    "memory-limit": ("memory_limit", str, "such as 4GiB (default: what is free)"),
-    "save-every": ("output.save_every", int, "also keep a picture every N evaluations (default: 0, none)"),
-}  # fmt: skip
+Flags = Mapping[str, tuple[str, Field[Json]]]
+"""For each flag, the dotted key of the setting that it stands for, and the setting."""
 
-Flags = Mapping[str, tuple[str, Callable[[str], Any], str]]
+
+def flags_of(*, without: Iterable[str] = ()) -> Flags:
+    """Return the flags of all settings that have one, but for some sections."""
+    return {
+        each.metadata["flag"]: (key, each)
+        for key, each in every_setting(Settings())
+        if each.metadata["flag"] and key.split(".")[0] not in without
+    }
+
+
+RUN = flags_of(without=("sweep",))
+SWEEP = flags_of(without=("output",))
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are ours."""
 
-    def error(self, message: str) -> Any:
+    def error(self, message: str) -> Json:
         """Raise a ConfigError."""
         raise ConfigError(f"{message}; '{self.prog} --help' lists what there is")
 
 
-def parser_for(program: str, flags: Flags, **options: Any) -> Parser:
+def parser_for(program: str, flags: Flags, **options: Json) -> Parser:
     """Return a parser of flags that stand for settings, ``--config``, ``--set`` and ``--print-config``."""
     parser = Parser(
         prog=program, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
@@ -45,9 +41,7 @@ def parser_for(program: str, flags: Flags, **options: Any) -> Parser:
     parser.add_argument(
         "--config", metavar="FILE", help="a YAML file, or the name of a config that comes along"
     )
-    for flag, (_, kind, text) in flags.items():
-        metavar = "N" if kind is int else "X" if kind is float else "TEXT"
-        parser.add_argument(f"--{flag}", metavar=metavar, help=text)
+    add_flags(parser, flags)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting")
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings and their meaning, and stop"
@@ -55,20 +49,39 @@ def parser_for(program: str, flags: Flags, **options: Any) -> Parser:
     return parser
 
 
-def settings_of(options: Mapping[str, Any], flags: Flags) -> dict[str, tuple[str, Any]]:
+def add_flags(parser: argparse.ArgumentParser, flags: Flags, defaults: Mapping[str, object] = {}) -> None:
+    """Add flags to a parser, each with its meaning and default, or another default."""
+    for flag, (_, each) in flags.items():
+        default = defaults.get(flag, each.default)
+        text = each.metadata["meaning"] + ("" if default is None else f" (default: {default})")
+        parser.add_argument(f"--{flag}", metavar=_metavar(each), help=text.replace("%", "%%"))
+
+
+def _metavar(each: Field[Json]) -> str:
+    check = each.metadata["check"]
+    return ("N" if check.is_whole else "X") if isinstance(check, Number) else "TEXT"
+
+
+def settings_of(options: Mapping[str, Json], flags: Flags) -> dict[str, tuple[str, Json]]:
     """Return the flags that were given as `config.load` takes them."""
     given = {flag: options[flag.replace("-", "_")] for flag in flags}
     return {
-        flags[flag][0]: (f"--{flag}", value(f"--{flag}", text, flags[flag][1]))
+        flags[flag][0]: (f"--{flag}", value(f"--{flag}", text, is_text=_is_text(flags[flag][1], text)))
         for flag, text in given.items()
         if text is not None
     }
 
 
-def value(flag: str, text: str, kind: Callable[[str], Any] | None = None) -> Any:
-    """Return a flag's text as a value: plain text if its kind is str, else as in YAML."""
-    blend = flag == "--init" and text.lstrip().startswith("{")
-    if kind is str and not blend:
+def _is_text(each: Field[Json], text: str) -> bool:
+    """Tell whether a flag's text is the value: not where it is a number, or a blend of first images."""
+    if isinstance(each.default, str):
+        return each.name != "init" or not text.lstrip().startswith("{")
+    return each.metadata["check"] in (checks.any_text, checks.text)
+
+
+def value(flag: str, text: str, *, is_text: bool = False) -> Json:
+    """Return a flag's text as a value: as it is, or as in YAML."""
+    if is_text:
         return text
 
     from nst_jax import config as configs
@@ -80,7 +93,7 @@ def value(flag: str, text: str, kind: Callable[[str], Any] | None = None) -> Any
     return parsed
 
 
-def pairs(flag: str, texts: Iterable[str]) -> list[tuple[str, Any]]:
+def pairs(flag: str, texts: Iterable[str]) -> list[tuple[str, Json]]:
     """Return the keys and values of texts such as ``style.weight=[1e2, 1e3]``."""
     found = []
     for text in texts:

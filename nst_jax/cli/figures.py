@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from nst_jax.cli.arguments import FLAGS, Parser, pairs, settings_of
-from nst_jax.cli.terminal import Download, grid_progress, interruptible, remember_programs, say
+from nst_jax.cli.arguments import RUN, Parser, add_flags, pairs, settings_of
+from nst_jax.cli.terminal import Download, grid_progress, interruptible, prepare_process, say
 from nst_jax.errors import ConfigError
+from nst_jax.typing import Json
 
-_FLAGS = {name: FLAGS[name] for name in ("images", "size", "evaluations", "weights")}
+_FLAGS = {name: RUN[name] for name in ("images", "size", "evaluations", "weights")}
 
 _EXAMPLES = """\
 examples:
@@ -31,10 +31,7 @@ def run(arguments: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures (default: all)")
-    for flag, (_, kind, text) in _FLAGS.items():
-        text = "longer side of a panel in pixels (default: 128)" if flag == "size" else text
-        text = text.replace("default: 300", "default: the figure's own")
-        parser.add_argument(f"--{flag}", metavar="N" if kind is int else "TEXT", help=text)
+    add_flags(parser, _FLAGS, {"size": "128", "evaluations": "the figure's own"})
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting")
     parser.add_argument("--output", metavar="DIR", help="(default: figures, or figures-N with --size N)")
     parser.add_argument("--list", action="store_true", help="list the figures, and stop")
@@ -52,18 +49,18 @@ def run(arguments: Sequence[str]) -> int:
     return _paint(options["names"], folder, flags)
 
 
-def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Any]]) -> int:
+def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Json]]) -> int:
     from nst_jax.runs import figures
 
     if any(key.split(".")[0] in ("sweep", "output") for key in flags):
         raise ConfigError("--set of figures is for settings of the pictures; for the place see --output")
     with interruptible("what is done") as interrupted, grid_progress() as show:
 
-        def watch(name: str, progress: Any) -> bool:
+        def watch(name: str, progress: Json) -> bool:
             show(progress, f"{name}  ")
             return bool(interrupted)
 
-        remember_programs()
+        prepare_process()
         outcome = figures.run(names, folder, flags=flags, callback=watch, say=say, download=Download())
     print(f"{outcome.page}: {outcome.done} of {outcome.figures} figures, {outcome.seconds:.1f} s")
     if outcome.interrupted:

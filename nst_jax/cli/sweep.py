@@ -2,16 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from nst_jax.cli.arguments import FLAGS, pairs, parser_for, settings_of
-from nst_jax.cli.terminal import Download, grid_progress, interruptible, remember_programs, say
+from nst_jax.cli.arguments import SWEEP, pairs, parser_for, settings_of
+from nst_jax.cli.terminal import Download, grid_progress, interruptible, prepare_process, say
 from nst_jax.errors import ConfigError
-
-_FLAGS = {flag: entry for flag, entry in FLAGS.items() if flag not in ("output", "save-every")} | {
-    "output": ("sweep.folder", str, "the folder for pictures, sheet.png and index.html (default: sweep)"),
-    "max-parallel": ("sweep.max_parallel", int, "cells at once (default: what fits in memory)"),
-}
+from nst_jax.typing import Json
 
 _EXAMPLES = """\
 examples:
@@ -29,7 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run ``nst-jax sweep`` and return the exit code."""
     parser = parser_for(
         "nst-jax sweep",
-        _FLAGS,
+        SWEEP,
         description="Paint a grid of settings and show all pictures on one sheet and page.",
         epilog=_EXAMPLES,
     )
@@ -55,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from nst_jax import config as configs
 
-    flags = settings_of(options, _FLAGS)
+    flags = settings_of(options, SWEEP)
     if options["axis"]:
         flags["sweep.axes"] = ("--axis", [{key: values} for key, values in pairs("--axis", options["axis"])])
     config = configs.load(options["config"], flags=flags, assignments=options["set"])
@@ -67,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     if options["dry_run"]:
         from nst_jax.runs import sweep as sweeps
 
-        remember_programs()
+        prepare_process()
         print(sweeps.plan(config, say=say, download=Download()))
         return 0
     if options["slurm"] is not None:
@@ -75,17 +70,17 @@ def run(arguments: Sequence[str]) -> int:
     return _paint(config, options["shard"])
 
 
-def _paint(config: Any, shard: str | None) -> int:
+def _paint(config: Json, shard: str | None) -> int:
     from nst_jax.runs import sweep as sweeps
 
     part = (1, 1) if shard is None else sweeps.parse_shard(shard)
     with interruptible("what is done") as interrupted, grid_progress() as show:
 
-        def watch(progress: Any) -> bool:
+        def watch(progress: Json) -> bool:
             show(progress)
             return bool(interrupted)
 
-        remember_programs()
+        prepare_process()
         outcome = sweeps.run(config, shard=part, callback=watch, say=say, download=Download())
     if outcome.interrupted:
         say(f"{outcome.done} of {outcome.cells} cells are done; the same command goes on from here")
@@ -97,7 +92,7 @@ def _paint(config: Any, shard: str | None) -> int:
     return _told(outcome.collection, f", {outcome.seconds:.1f} s")
 
 
-def _collect(options: dict[str, Any]) -> int:
+def _collect(options: dict[str, Json]) -> int:
     others = [name for name, given in options.items() if name != "collect" and given not in (None, False, [])]
     if others:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
@@ -108,7 +103,7 @@ def _collect(options: dict[str, Any]) -> int:
     return _told(collect(Path(options["collect"])), "")
 
 
-def _told(found: Any, seconds: str) -> int:
+def _told(found: Json, seconds: str) -> int:
     best = f"; lowest: {found.best}" if found.best else ""
     done = found.cells - len(found.missing)
     print(f"{found.folder}/index.html, sheet.png: {done} of {found.cells} cells{seconds}{best}")
@@ -124,7 +119,7 @@ def _listed(numbers: Sequence[int]) -> str:
     return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown
 
 
-def _submit(config: Any, options: dict[str, Any]) -> int:
+def _submit(config: Json, options: dict[str, Json]) -> int:
     if options["shard"] is not None:
         raise ConfigError("--slurm submits every shard itself; leave out --shard")
     if not options["slurm"].isdecimal() or int(options["slurm"]) < 1:
@@ -132,7 +127,7 @@ def _submit(config: Any, options: dict[str, Any]) -> int:
 
     from nst_jax.runs import slurm
 
-    remember_programs()
+    prepare_process()
     jobs = slurm.submit(config, int(options["slurm"]), dict(pairs("--slurm-option", options["slurm_option"])))
     folder = config.sweep.folder
     print(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from nst_jax.cli.arguments import FLAGS, Parser, parser_for, settings_of
-from nst_jax.cli.terminal import Download, interruptible, remember_programs, run_progress, say
+from nst_jax.cli.arguments import RUN, Parser, parser_for, settings_of
+from nst_jax.cli.terminal import Download, interruptible, prepare_process, run_progress, say
 from nst_jax.errors import ConfigError
+from nst_jax.typing import Json
 
 _EXAMPLES = """\
 examples:
@@ -18,7 +18,8 @@ examples:
   nst-jax --print-config                                 every setting with its default and meaning
   nst-jax sweep --config sweep_tradeoff                  a grid of settings: see nst-jax sweep --help
   nst-jax samples                                        the example images
-  nst-jax weights show|fetch|verify [FILE]               VGG-19's weights
+  nst-jax figures                                        the papers' figures: see nst-jax figures --help
+  nst-jax weights show|fetch|verify|normalise            VGG-19's weights
 """
 
 
@@ -30,25 +31,27 @@ def run(arguments: Sequence[str]) -> int:
 
     from nst_jax import config as configs
 
-    record: dict[str, Any] = {}
-    base: dict[str, Any] = {}
+    record: dict[str, Json] = {}
+    base: dict[str, Json] = {}
     if options["replay"]:
         from nst_jax.runs.records import replayed
 
         base, record = replayed(options["replay"])
         picture = Path(options["replay"])
         base["output"]["image"] = str(picture.with_name(f"{picture.stem}_replay{picture.suffix}"))
-    flags = settings_of(options, FLAGS)
+    flags = settings_of(options, RUN)
     config = configs.load(options["config"], base=base, flags=flags, assignments=options["set"])
     if options["print_config"]:
         print(configs.to_yaml(config), end="")
         return 0
     if not arguments:
         raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
+    if config.sweep.axes and options["config"]:
+        raise ConfigError(f"{options['config']}: is a sweep: use nst-jax sweep --config {options['config']}")
     if options["dry_run"]:
         from nst_jax.runs import single as runs
 
-        remember_programs()
+        prepare_process()
         print(runs.plan(config, say=say, download=Download()))
         return 0
     return _paint(config, record)
@@ -59,7 +62,7 @@ def _parser() -> Parser:
 
     parser = parser_for(
         "nst-jax",
-        FLAGS,
+        RUN,
         description="Neural style transfer: paint a photograph in the style of a painting.",
         epilog=_EXAMPLES,
     )
@@ -71,16 +74,16 @@ def _parser() -> Parser:
     return parser
 
 
-def _paint(config: Any, record: dict[str, Any]) -> int:
+def _paint(config: Json, record: dict[str, Json]) -> int:
     from nst_jax.runs import single as runs
 
     with interruptible("the picture") as interrupted, run_progress(config.solver.evaluations) as show:
 
-        def watch(progress: Any) -> bool:
+        def watch(progress: Json) -> bool:
             show(progress)
             return bool(interrupted)
 
-        remember_programs()
+        prepare_process()
         outcome = runs.run(config, callback=watch, say=say, earlier=record, download=Download())
     share = f", {outcome.loss / outcome.initial_loss:.1%} of the first" if outcome.initial_loss else ""
     print(f"{outcome.output}: {outcome.sentence}, {outcome.seconds:.1f} s, loss {outcome.loss:.4g}{share}")

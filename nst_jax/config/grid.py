@@ -3,24 +3,22 @@
 import itertools
 import math
 import re
-import types
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
-
-from nst_jax.config.models import Config
+from nst_jax.architecture import canonical_layers
 from nst_jax.config.values import TITLES, full
-from nst_jax.errors import ConfigError, did_you_mean
+from nst_jax.errors import ConfigError, SettingError, did_you_mean
 from nst_jax.losses.conventions import CONVENTIONS
-from nst_jax.networks.layers import canonical_layers
 from nst_jax.samples import works
+from nst_jax.settings import Number, Settings, Sweep, every_setting
+from nst_jax.typing import Json
 
 _PICTURES = ("content.image", "style.image")
 _LAYERS = ("content.layers", "style.layers")
+_SIZES = ("size", "patch.memory", "memory_limit")
 _UNSWEPT = ("sweep", "output", "max_pixels")
 """Numbers here say how the work is done or written, not what the picture is."""
 
@@ -46,7 +44,7 @@ class Cell:
     index: int
     position: tuple[int, ...]
     """One index for each axis; the last axis runs fastest."""
-    config: Config
+    config: Settings
     settings: dict[str, str]
     """What this cell has otherwise than others, as text."""
 
@@ -61,7 +59,7 @@ def in_words(settings: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
-def axes(config: Config) -> list[Axis]:
+def axes(config: Settings) -> list[Axis]:
     """Return the axes of a config's sweep with their words."""
     found = []
     for axis in config.sweep.axes:
@@ -71,7 +69,7 @@ def axes(config: Config) -> list[Axis]:
     return found
 
 
-def cells(config: Config) -> list[Cell]:
+def cells(config: Settings) -> list[Cell]:
     """Return every point of a config's grid, the last axis running fastest.
 
     Raises:
@@ -83,7 +81,7 @@ def cells(config: Config) -> list[Cell]:
     return list(_cells(config))
 
 
-def problems(config: Config) -> list[tuple[str, str]]:
+def problems(config: Settings) -> list[tuple[str, str]]:
     """Return what is wrong with a config's axes: pairs of the key and a sentence."""
     found: list[tuple[str, str]] = []
     count = math.prod(len(_points(axis)) for axis in config.sweep.axes)
@@ -100,7 +98,7 @@ def problems(config: Config) -> list[tuple[str, str]]:
         for point in _points(axis) if few and not refused else ():
             try:
                 _at(config, point)
-            except ValidationError as error:
+            except SettingError as error:
                 found.append((keys[0], f"sweep: {', '.join(keys)}: {_message(error)}"))
                 break
     try:
@@ -111,33 +109,33 @@ def problems(config: Config) -> list[tuple[str, str]]:
     return found
 
 
-def _cells(config: Config) -> Iterator[Cell]:
+def _cells(config: Settings) -> Iterator[Cell]:
     steps = [list(zip(_points(axis), _rows(axis), strict=True)) for axis in config.sweep.axes]
     for index, position in enumerate(itertools.product(*(range(len(step)) for step in steps))):
-        point: dict[str, Any] = {}
+        point: dict[str, Json] = {}
         words: dict[str, str] = {}
         for step, i in zip(steps, position, strict=True):
             point |= step[i][0]
             words |= step[i][1]
         try:
             yield Cell(index, position, _at(config, point), words)
-        except ValidationError as error:
+        except SettingError as error:
             raise ConfigError(f"sweep: at {in_words(words)}: {_message(error)}") from None
 
 
-def _points(axis: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _points(axis: Mapping[str, Json]) -> list[dict[str, Json]]:
     """Return the settings of each step along an axis."""
     settings = {_full(key): values for key, values in axis.items() if key not in TITLES}
     return [dict(zip(settings, values, strict=True)) for values in zip(*settings.values(), strict=True)]
 
 
-def _rows(axis: Mapping[str, Any]) -> list[dict[str, str]]:
+def _rows(axis: Mapping[str, Json]) -> list[dict[str, str]]:
     """Return the same as words."""
     words = _words(axis)
     return [dict(zip(words, values, strict=True)) for values in zip(*words.values(), strict=True)]
 
 
-def _words(axis: Mapping[str, Any]) -> dict[str, list[str]]:
+def _words(axis: Mapping[str, Json]) -> dict[str, list[str]]:
     found = {}
     for key, values in axis.items():
         if key not in TITLES:
@@ -158,7 +156,8 @@ def _full(key: str) -> str:
 
 def _refuse(key: str) -> str:
     """Return why a key cannot be swept, or nothing."""
-    numbers = _numbers(Config)
+    every = dict(every_setting(Settings()))
+    numbers = [name for name in every if _is_swept(name)]
     known = [*numbers, *_PICTURES, *_LAYERS, "init", "style.crop"]
     name = full(key)
     outer = name.rpartition(".")[0]
@@ -170,68 +169,48 @@ def _refuse(key: str) -> str:
     )
     if name.split(".")[0] in _UNSWEPT:
         return f"says how the work is done or written, and cannot be swept; can be swept: {allowed}"
-    if _is_setting(name):
+    if name in every:
         return f"is not a number and cannot be swept; can be swept: {allowed}"
     return f"unknown key{did_you_mean(key, known)}; can be swept: {allowed}"
 
 
-def _numbers(model: type[BaseModel], before: str = "") -> list[str]:
-    found = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if f"{before}{name}" in _UNSWEPT:
-            continue
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found += _numbers(kind, f"{before}{name}.")
-        elif {kind, *_members(kind)} & {int, float}:
-            found.append(f"{before}{name}")
-    return found
+def _is_swept(name: str) -> bool:
+    """Tell whether a setting is a number that decides what the picture is."""
+    check = dict(every_setting(Settings()))[name].metadata["check"]
+    return (isinstance(check, Number) and name.split(".")[0] not in _UNSWEPT) or name in _SIZES
 
 
-def _members(kind: Any) -> set[Any]:
-    """Return the types in ``float | None`` and its like, however annotated."""
-    if get_origin(kind) not in (Union, types.UnionType, Annotated):
-        return set()
-    return {
-        inner for member in get_args(kind) for inner in (member, *_members(member)) if isinstance(inner, type)
-    }
-
-
-def _is_setting(dotted: str) -> bool:
-    model: Any = Config
-    for name in dotted.split("."):
-        field = getattr(model, "model_fields", {}).get(name)
-        if field is None:
-            return False
-        model = field.annotation
-    return True
-
-
-def _at(config: Config, point: Mapping[str, Any]) -> Config:
-    """Return a config with some settings changed, as a run of its own."""
-    data = config.model_dump(exclude={"sweep"})
+def _at(config: Settings, point: Mapping[str, Json]) -> Settings:
+    """Return settings with some of them changed, as a run of its own."""
+    values: dict[str, Json] = {"sweep": Sweep()}
     for key, value in point.items():
-        *outer, last = key.split(".")
-        section = data
-        for name in outer:
-            if name == "layers" and not isinstance(section[name], dict):
-                section[name] = _shares(config, section[name])
-            elif name == "init" and not isinstance(section[name], dict):
-                section[name] = {section[name]: 1.0}
-            section = section[name]
-        section[last] = dict(value) if isinstance(value, Mapping) else value
-    return Config.model_validate(data)
+        outer, _, name = key.rpartition(".")
+        plain = dict(value) if isinstance(value, Mapping) else value
+        if outer in _LAYERS:
+            values[outer] = {**values.get(outer, _weights_of(config, outer)), name: plain}
+        elif outer == "init":
+            before = {config.init: 1.0} if isinstance(config.init, str) else config.init
+            values[outer] = {**values.get(outer, before), name: plain}
+        else:
+            values[key] = plain
+    return config.with_values(values)
 
 
-def _shares(config: Config, layers: tuple[str, ...]) -> dict[str, float]:
+def _weights_of(config: Settings, key: str) -> dict[str, float]:
+    """Return the weights of layers that are given by name alone."""
+    layers = config.content.layers if key == "content.layers" else config.style.layers
+    if layers is None:
+        from nst_jax.losses.terms import style_term  # late: it imports JAX
+
+        layers = style_term(config).layers
+    if isinstance(layers, Mapping):
+        return dict(layers)
     share = 1 / len(layers) if CONVENTIONS[config.loss.convention].layers_share and layers else 1.0
     return dict.fromkeys(layers, share)
 
 
-def _message(error: ValidationError) -> str:
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return message if "got " in message else f"{message}, got {first['input']!r}"
+def _message(error: SettingError) -> str:
+    return error.problems[0][1]
 
 
 def picture_name(value: str) -> str:
@@ -241,7 +220,7 @@ def picture_name(value: str) -> str:
     return PurePath(value.removeprefix("sample:")).stem
 
 
-def _word(key: str, value: Any) -> str:
+def _word(key: str, value: Json) -> str:
     """Return a value as a reader would write it."""
     if isinstance(value, float):
         text = f"{value:g}" if float(f"{value:g}") == value else repr(value)

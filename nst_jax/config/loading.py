@@ -4,25 +4,25 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
 
 from nst_jax.config.grid import problems as grid_problems
-from nst_jax.config.models import SHORT, Config
 from nst_jax.config.text import Key, parse
-from nst_jax.errors import ConfigError, did_you_mean
+from nst_jax.config.values import check_axes
+from nst_jax.errors import ConfigError, SettingError, did_you_mean
 from nst_jax.samples import works
+from nst_jax.settings import SHORT, Settings, from_dict
+from nst_jax.settings.section import Problem
+from nst_jax.typing import Json
 
 
 def load(
     path: str | Path | None = None,
     *,
-    base: Mapping[str, Any] | None = None,
+    base: Mapping[str, Json] | None = None,
     assignments: Sequence[str] = (),
-    flags: Mapping[str, tuple[str, Any]] | None = None,
-) -> Config:
-    """Return a validated config.
+    flags: Mapping[str, tuple[str, Json]] | None = None,
+) -> Settings:
+    """Return the settings that a file, flags and assignments make.
 
     Args:
         path: a YAML file, or the name of a packaged config such as ``starry``; None: the defaults.
@@ -34,7 +34,7 @@ def load(
     Raises:
         ConfigError: one line for each mistake.
     """
-    data: dict[str, Any] = dict(base or {})
+    data: dict[str, Json] = dict(base or {})
     places: dict[Key, str] = {}
     problems: list[str] = []
     name = ""
@@ -61,14 +61,31 @@ def load(
     except ConfigError as error:
         problems.append(str(error))
     try:
-        config = Config.model_validate(data)
-    except ValidationError as error:
-        problems += [_sentence(e, places, name) for e in error.errors()]
+        config = from_dict(_with_axes(data))
+    except SettingError as error:
+        problems += [_sentence(key, text, places, name) for key, text in error.problems]
     else:
         problems += [f"{_place_in_sweep(key, places)}{text}" for key, text in grid_problems(config)]
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+def _with_axes(data: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return settings with the axes of a sweep in the form that `Sweep` has them."""
+    sweep = data.get("sweep")
+    if not isinstance(sweep, Mapping) or "axes" not in sweep:
+        return data
+    try:
+        return {**data, "sweep": {**sweep, "axes": check_axes(sweep["axes"])}}
+    except ValueError as error:
+        others = {key: value for key, value in sweep.items() if key != "axes"}
+        problems: list[Problem] = [(("sweep", "axes"), str(error))]
+        try:
+            from_dict({**data, "sweep": others})
+        except SettingError as more:
+            problems += more.problems  # all mistakes at once
+        raise SettingError(problems) from None
 
 
 def find(path: str | Path) -> Path:
@@ -108,7 +125,7 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{path}: is not a text file in UTF-8") from None
 
 
-def _assign(data: dict[str, Any], places: dict[Key, str], dotted: str, value: Any, place: str) -> None:
+def _assign(data: dict[str, Json], places: dict[Key, str], dotted: str, value: Json, place: str) -> None:
     *outer, last = dotted.split(".")
     section = data
     for depth, name in enumerate(outer, 1):
@@ -129,20 +146,11 @@ def _assign(data: dict[str, Any], places: dict[Key, str], dotted: str, value: An
     places[key] = place
 
 
-def _sentence(error: Any, places: dict[Key, str], name: str) -> str:
-    keys = tuple(k for k in error["loc"] if not (isinstance(k, str) and ("[" in k or "(" in k)))
-    model, known = _known_keys(keys)
-    dotted = ".".join(map(str, known))
-    outer = (places[known[:n]] for n in range(len(known), 0, -1) if known[:n] in places)
-    inner = (place for key, place in places.items() if key[: len(known)] == known)
+def _sentence(key: Key, text: str, places: dict[Key, str], name: str) -> str:
+    outer = (places[key[:n]] for n in range(len(key), 0, -1) if key[:n] in places)
+    inner = (place for known, place in places.items() if known[: len(key)] == key)
     place = next(outer, None) or next(inner, name)
-    where = f"{place}: " if place else ""
-    if error["type"] == "extra_forbidden":
-        near = did_you_mean(str(keys[-1]), model)
-        return f"{where}{dotted}: unknown key{near}; allowed: {', '.join(model)}"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    given = "" if "got " in message or error["type"] == "value_error" else f", got {_short(error['input'])}"
-    return f"{where}{dotted}: {message}{given}"
+    return f"{place}: {'.'.join(map(str, key))}: {text}".removeprefix(": ")
 
 
 def _place_in_sweep(key: str, places: Mapping[Key, str]) -> str:
@@ -158,24 +166,3 @@ def _place_in_sweep(key: str, places: Mapping[Key, str]) -> str:
     axes = [place for known, place in labels.items() if known[1:] == ("axes",)]
     place = (exact[-1:] or axes or [""])[0]  # the last of equal ones: an assignment over a file
     return f"{place}: " if place else ""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _known_keys(keys: Key) -> tuple[list[str], Key]:
-    """Return the allowed names where a key stands, and the key without pydantic's tags of union members."""
-    model: Any = Config
-    fields: list[str] = list(Config.model_fields)
-    kept: list[str | int] = []
-    for key in keys:
-        if model is None:
-            break
-        fields = list(model.model_fields)
-        kept.append(key)
-        field = model.model_fields.get(key)
-        kind = field.annotation if field else None
-        model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-    return fields, tuple(kept)

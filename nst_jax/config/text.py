@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
 
 import yaml
-from pydantic import BaseModel
+
+from nst_jax.settings import Section
+from nst_jax.typing import Json
 
 Key = tuple[str | int, ...]
 
@@ -31,7 +33,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^$"), [""])
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value.replace("_", "")))
 
 
-def parse(text: str, *, name: str, top: Any = dict) -> tuple[Any, dict[Key, str], list[str]]:
+def parse(text: str, *, name: str, top: Json = dict) -> tuple[Json, dict[Key, str], list[str]]:
     """Parse YAML text.
 
     Args:
@@ -84,23 +86,23 @@ def _place(node: yaml.Node, name: str) -> str:
     return f"{name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
 
 
-def to_yaml(config: BaseModel) -> str:
-    """Return a config as YAML, each key with its meaning as a comment. `load` reads it back."""
+def to_yaml(config: Section) -> str:
+    """Return settings as YAML, each key with its meaning as a comment. `load` reads it back."""
     return "\n".join(_lines(config, "")) + "\n"
 
 
-def _lines(section: BaseModel, indent: str) -> list[str]:
+def _lines(section: Section, indent: str) -> list[str]:
     lines: list[str] = []
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            lines += [f"{indent}{name}:  # {type(value).__doc__}", *_lines(value, indent + "  ")]
+    for each in fields(section):
+        value = getattr(section, each.name)
+        if isinstance(value, Section):
+            lines += [f"{indent}{each.name}:  # {type(value).__doc__}", *_lines(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{name}: {_scalar(value)}  # {field.description}")
+            lines.append(f"{indent}{each.name}: {_scalar(value)}  # {each.metadata['meaning']}")
     return lines
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: Json) -> str:
     if isinstance(value, str):
         plain = re.fullmatch(r"[A-Za-z_./][\w./-]*(:[\w.-]+)?", value)
         same = plain and parse(value, name="", top=object)[0] == value

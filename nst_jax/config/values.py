@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+
+from nst_jax.typing import Json
 
 TITLES = ("title", "labels")
 """What an axis may hold besides its settings: words for the sheet and the page."""
@@ -14,7 +15,7 @@ _DIGITS = 12
 """Significant digits of a computed value, so that it reads 0.001 and not 0.0010000000000000002."""
 
 
-def check_axes(value: Any) -> tuple[dict[str, Any], ...]:
+def check_axes(value: Json) -> tuple[dict[str, Json], ...]:
     """Return axes as mappings of dotted keys to tuples of values.
 
     A list of mappings: the keys of one mapping are zipped, the mappings are crossed. A single mapping: each
@@ -45,8 +46,8 @@ def full(key: str) -> str:
     return f"{key}.image" if key in ("content", "style") else key
 
 
-def _axis(written: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    axis: dict[str, Any] = {}
+def _axis(written: Mapping[str, Json], problems: list[str]) -> dict[str, Json]:
+    axis: dict[str, Json] = {}
     for key, values in _flat({key: v for key, v in written.items() if key not in TITLES}).items():
         try:
             axis[key] = _values(values)
@@ -71,9 +72,9 @@ def _axis(written: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     return axis
 
 
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def _flat(settings: Mapping[str, Json], before: str = "") -> dict[str, Json]:
     """Return ``{style: {weight: ...}}`` as ``{style.weight: ...}``."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, Json] = {}
     for key, value in settings.items():
         dotted = f"{before}{key}"
         if isinstance(value, Mapping) and value and not set(value) & set(_SPACES):
@@ -83,7 +84,7 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return flat
 
 
-def _values(written: Any) -> tuple[Any, ...]:
+def _values(written: Json) -> tuple[Json, ...]:
     if isinstance(written, Mapping) and written:
         return _space(written)
     if not isinstance(written, list | tuple):
@@ -96,7 +97,7 @@ def _values(written: Any) -> tuple[Any, ...]:
     return tuple(written)
 
 
-def _space(written: Mapping[str, Any]) -> tuple[Any, ...]:
+def _space(written: Mapping[str, Json]) -> tuple[Json, ...]:
     kind = next(name for name in _SPACES if name in written)
     ends = written[kind]
     right = isinstance(ends, list | tuple) and len(ends) == 3 and all(map(_is_number, ends))
@@ -120,7 +121,7 @@ def _space(written: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(int(value) if whole and value == int(value) else value for value in values)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Json) -> bool:
     try:
         return not isinstance(value, bool | str) and math.isfinite(float(value))
     except (TypeError, ValueError, OverflowError):

@@ -4,9 +4,10 @@ A picture is a float32 array of shape (height, width, 3): sRGB as it is displaye
 in [0, 1]. Transparency, where there is any, is a second array of shape (height, width), not multiplied in.
 """
 
+from nst_jax.images.decoding import MAX_PIXELS
 from nst_jax.images.labels import read_map
 from nst_jax.images.pictures import FloatArray, Picture
-from nst_jax.images.reading import MAX_PIXELS, read, read_text
+from nst_jax.images.reading import read, read_text
 from nst_jax.images.sheet import contact_sheet
 from nst_jax.images.sizes import bounded, canvas, crop, fit, middle_square, resize, resize_map, turned
 from nst_jax.images.writing import SUFFIXES, check_suffix, encode, write

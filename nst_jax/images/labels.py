@@ -2,23 +2,14 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from nst_jax.errors import ImageError
-from nst_jax.images.pictures import FloatArray, to_unit
-from nst_jax.images.reading import (
-    MAX_PIXELS,
-    _check_size,
-    _decoding,
-    _file_bytes,
-    _orientation,
-    _read_deep_png,
-    _upright,
-)
+from nst_jax.images import deep
+from nst_jax.images.decoding import MAX_PIXELS, check_size, decoding, exif_orientation, file_bytes, upright
+from nst_jax.images.pictures import FloatArray, Samples, to_unit
 
 _NPY_SIGNATURE = b"\x93NUMPY"
 _FLAT_MODES = {"1": "L", "L": "L", "La": "LA", "LA": "LA", "RGBa": "RGBA", "RGBA": "RGBA", "PA": "RGBA"}
@@ -39,17 +30,18 @@ def read_map(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> FloatArray:
     Raises:
         ImageError: there is no such file, or it is not a map, is damaged, or is too large.
     """
-    data = _file_bytes(path)
-    with _decoding(path, max_pixels):
+    data = file_bytes(path)
+    with decoding(path, max_pixels):
         if data.startswith(_NPY_SIGNATURE):
             return _from_npy(data, path, max_pixels)
         with Image.open(io.BytesIO(data)) as image:
-            _check_size(path, image.width, image.height, max_pixels)
+            check_size(path, image.width, image.height, max_pixels)
             image.load()
-            orientation = _orientation(image)
-            if image.format == "PNG" and data[24] == 16:
-                return _upright(_from_deep_png(data, image.info.get("transparency")), orientation)
-            return _upright(_from_pillow(image, path), orientation)
+            is_deep = image.format == "PNG" and data[24] == 16
+            array = (
+                _from_deep_png(data, image.info.get("transparency")) if is_deep else _from_pillow(image, path)
+            )
+            return upright(array, exif_orientation(image))
 
 
 def _from_pillow(image: Image.Image, path: str | Path) -> FloatArray:
@@ -64,8 +56,8 @@ def _from_pillow(image: Image.Image, path: str | Path) -> FloatArray:
     return unit[:, :, None] if unit.ndim == 2 else unit
 
 
-def _from_deep_png(data: bytes, transparent: Any) -> FloatArray:
-    picture = _read_deep_png(data, transparent)
+def _from_deep_png(data: bytes, transparent: deep.Transparent) -> FloatArray:
+    picture = deep.read_png(data, transparent)
     is_grey = data[25] in (0, 4)
     colours = picture.rgb[:, :, :1] if is_grey else picture.rgb
     return colours if picture.alpha is None else np.dstack([colours, picture.alpha])
@@ -80,15 +72,16 @@ def _from_npy(data: bytes, path: str | Path, max_pixels: int) -> FloatArray:
         raise ImageError(f"{path}: has the shape {shape}, not (height, width) or (height, width, channels)")
     if dtype != np.uint8 and dtype.kind not in "bf":
         raise ImageError(f"{path}: has values of type {dtype}; allowed are uint8, bool and floating point")
-    _check_size(path, shape[1], shape[0], max_pixels)
+    check_size(path, shape[1], shape[0], max_pixels)
     array = np.load(io.BytesIO(data), allow_pickle=False)
     array = array[:, :, None] if array.ndim == 2 else array
     return to_unit(array) if dtype == np.uint8 else _within_unit(array.astype(np.float32), path)
 
 
-def _within_unit(array: NDArray[Any], path: str | Path) -> FloatArray:
+def _within_unit(array: Samples, path: str | Path) -> FloatArray:
     if not np.isfinite(array).all():
         raise ImageError(f"{path}: holds values that are not finite numbers")
-    if array.min() < 0 or array.max() > 1:
-        raise ImageError(f"{path}: has values from {array.min():g} to {array.max():g}, not within 0 and 1")
+    least, most = float(np.min(array)), float(np.max(array))
+    if least < 0 or most > 1:
+        raise ImageError(f"{path}: has values from {least:g} to {most:g}, not within 0 and 1")
     return np.ascontiguousarray(array, np.float32)

@@ -1,31 +1,23 @@
-"""Words in pictures: the typeface that comes with Pillow, wrapped, shortened, spelled with what it has."""
+"""Words in pictures, in DejaVu Sans Condensed (Latin, Greek and Cyrillic letters): wrapped and shortened."""
 
 import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 from PIL import ImageFont
 
-_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _PARTS = r"[^/\\_,:=+-]*[/\\_,:=+-]|.+$"  # of a word too wide for a line: it is broken behind these signs
 
-_SPELLINGS = {
-    **dict.fromkeys("‐‑‒–—−", "-"),
-    **{"×": "x", "′": "'", "•": "*", "→": "->", "←": "<-", "≤": "<=", "≥": ">=", "≈": "~"},
-    **{"±": "+/-", "∞": "inf", "√": "sqrt", "∑": "sum", "°": " deg", "ß": "ss", "æ": "ae", "Æ": "AE"},
-    **{"œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "ı": "i"},
-}
-"""How characters are written that the typeface lacks; most others follow from the Unicode tables."""
+_FILE = Path(__file__).parent / "data" / "DejaVuSansCondensed.ttf"
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the typeface that comes with Pillow, the same on every machine, at four times the size."""
-    font = ImageFont.load_default(4 * size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # the other one has a size of its own
-    return font
+    """Return the typeface at four times the size, set in the same way on every machine."""
+    return ImageFont.truetype(_FILE, 4 * size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def tall(lines: Sequence[str], size: int) -> int:
@@ -71,7 +63,7 @@ def _shortened(text: str, fits: Callable[[str], bool]) -> str:
 
     def cut(kept: int) -> str:
         tail = kept // 2
-        return f"{text[: kept - tail].rstrip()}{plain('…')}{text[len(text) - tail :].lstrip()}"
+        return f"{text[: kept - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
 
     kept, too_many = 0, len(text)
     while too_many - kept > 1:
@@ -81,31 +73,6 @@ def _shortened(text: str, fits: Callable[[str], bool]) -> str:
 
 
 def plain(text: str) -> str:
-    """Spell a text with what the typeface has, on one line: ``α/β × 10⁻³`` as ``alpha/beta x 10^-3``."""
+    """Put a text on one line, with its accents on their letters and without what cannot be printed."""
     composed = unicodedata.normalize("NFC", " ".join(text.split()))
-    raised = re.sub(f"[{_RAISED}]+", lambda run: "^" + unicodedata.normalize("NFKC", run[0]), composed)
-    return "".join(map(_spelled, raised))
-
-
-@cache
-def _spelled(character: str) -> str:
-    if _drawable(character):
-        return character
-    if character in _SPELLINGS:
-        return _SPELLINGS[character]
-    parts = unicodedata.normalize("NFKD", character)
-    if parts != character:
-        return "".join(map(_spelled, parts))
-    name = unicodedata.name(character, "")
-    if name.startswith("GREEK") and " LETTER " in name:
-        word = name.split(" LETTER ")[1].split(" WITH ")[0].split()[-1].lower()
-        return word.capitalize() if "CAPITAL" in name else word
-    return "" if unicodedata.category(character)[0] in "CM" else "?"
-
-
-def _drawable(character: str) -> bool:
-    """Tell whether the typeface has a character, and not only the box that stands for what it lacks."""
-    if not character.isprintable():
-        return False
-    mask, absent = (font(8).getmask(c) for c in (character, "\uffff"))
-    return (mask.size, bytes(mask)) != (absent.size, bytes(absent))
+    return "".join(filter(str.isprintable, composed))

@@ -1,25 +1,25 @@
-"""Semantic maps (Champandard 2016): what a content and a style map say, as channels of equal meaning.
+"""Semantic maps (Champandard 2016): a content and a style map as channels that mean the same in both.
 
-A map is an array (height, width, channels) in [0, 1] over its image, at any resolution. Its channels guide as
-they are, or its colours are labels, and each label becomes a channel.
+A map is an array (height, width, channels) in [0, 1] over its image, at any resolution. Either its channels
+guide as they are, or its colours are labels, each of which becomes a channel.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax.errors import ImageError
-from nst_jax.images import FloatArray
+from nst_jax.images.pictures import FloatArray
 
 Kind = Literal["channels", "colours"]
 
 MAX_LABELS = 64
 _NEAR = 0.12
-"""Colours at no more than this (root mean square over channels) pass for one label."""
+"""Colours no further apart than this (root mean square over channels) pass for one label."""
 
 _SMALL, _LARGE = 0.002, 0.05
-"""Shares of a map's pixels: a smaller colour is no label, a larger one always is."""
+"""Shares of a map's pixels: a rarer colour is no label, a more frequent one always is."""
 
 _INSIDE = 0.2
 """The share of a label's pixels that have only their own colour around them; blends at edges have few."""
@@ -30,7 +30,7 @@ _MANY_COLOURS, _MANY_CENTRES = 65536, 256
 _LISTED = 8
 
 
-def check_shape(map: NDArray[Any], image_shape: tuple[int, int], name: str) -> None:
+def check_shape(map: FloatArray, image_shape: tuple[int, int], name: str) -> None:
     """Check that a map has the aspect ratio of its image, to 2 % or to a pixel of the map.
 
     Args:
@@ -52,7 +52,7 @@ def check_shape(map: NDArray[Any], image_shape: tuple[int, int], name: str) -> N
 
 
 def encoded(
-    content: NDArray[Any], style: NDArray[Any], *, kind: Kind
+    content: FloatArray, style: FloatArray, *, kind: Kind
 ) -> tuple[FloatArray, FloatArray, list[str]]:
     """Return both maps with channels that mean the same in both, and warnings, each of one line.
 
@@ -97,10 +97,10 @@ def encoded(
         )
         constant = [len(content_main) == 1, len(style_main) == 1]
     names = [name for name, is_constant in zip(("content", "style"), constant, strict=True) if is_constant]
-    return *maps, [*warnings, *(f"the {name} map is of one colour: it guides nothing" for name in names)]
+    return *maps, [*warnings, *(f"the {name} map has one colour only: it guides nothing" for name in names)]
 
 
-def check_channels(content: NDArray[Any], style: NDArray[Any]) -> None:
+def check_channels(content: FloatArray, style: FloatArray) -> None:
     """Raise ImageError if two maps, ``(height, width, channels)``, differ in their number of channels."""
     counts = content.shape[2], style.shape[2]
     if counts[0] != counts[1]:
@@ -112,7 +112,7 @@ def check_channels(content: NDArray[Any], style: NDArray[Any]) -> None:
         )
 
 
-def _distinct(map: NDArray[Any]) -> tuple[FloatArray, NDArray[np.intp], NDArray[np.intp]]:
+def _distinct(map: FloatArray) -> tuple[FloatArray, NDArray[np.intp], NDArray[np.intp]]:
     """Return a map's colours (count, channels), which of them each pixel has, and how many pixels each has.
 
     Four channels at a time are packed into an integer, as sorting rows takes far longer.
@@ -179,7 +179,7 @@ def _distance(colours: FloatArray, colour: FloatArray) -> FloatArray:
 
 def _distance_to(labels: FloatArray, colours: FloatArray) -> FloatArray:
     """Return how far each colour is from the label nearest to it."""
-    return np.array([_distance(labels, colour).min() for colour in colours], np.float32)
+    return np.array([np.min(_distance(labels, colour)) for colour in colours], np.float32)
 
 
 def _nearest(colours: FloatArray, labels: FloatArray) -> NDArray[np.intp]:
@@ -193,7 +193,7 @@ def _nearest(colours: FloatArray, labels: FloatArray) -> NDArray[np.intp]:
 
 def _reach(labels: FloatArray) -> float:
     """Return how far a colour may be from a label to pass for it: less than half of the way to the next."""
-    gaps = [_distance(labels[i + 1 :], label).min() for i, label in enumerate(labels[:-1])]
+    gaps = [np.min(_distance(labels[i + 1 :], label)) for i, label in enumerate(labels[:-1])]
     return min([_NEAR, *(0.49 * float(gap) for gap in gaps)])
 
 

@@ -1,12 +1,13 @@
-"""What a picture is, as the other modules of the package need it."""
+"""What a picture is, as the other files of this room need it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+Samples = NDArray[np.uint8 | np.uint16 | np.float32 | np.float64]
+"""Values as a file stores them: whole numbers up to their largest, or floating point in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,18 +23,23 @@ class Picture:
     alpha: FloatArray | None = None
 
 
-def to_unit(array: NDArray[Any]) -> FloatArray:
+def to_unit(array: Samples) -> FloatArray:
     """Scale whole numbers to float32 in [0, 1]; clip floating-point values to it.
 
     Raises:
-        ValueError: values that are not numbers.
+        ValueError: values that are not finite.
     """
     if array.dtype.kind == "u":
-        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype.name).max)
     if not np.isfinite(array).all():
         raise ValueError("it holds values that are not numbers")
-    clipped: FloatArray = np.clip(array, 0, 1).astype(np.float32)
-    return clipped
+    return np.asarray(np.clip(array, 0, 1), np.float32)
+
+
+def as_rgb(array: Samples) -> FloatArray:
+    """Scale (height, width) grey or (height, width, 3) colours to float32 RGB."""
+    unit = to_unit(array)
+    return np.stack([unit] * 3, axis=-1) if unit.ndim == 2 else unit
 
 
 def one_line(error: Exception) -> str:

@@ -44,7 +44,7 @@ def contact_sheet(
     """Draw the pictures of a sweep on one white sheet, in a labelled grid as in Gatys et al. (2015), Fig. 3.
 
     The last axis makes the columns and the one before it the rows; each combination of any further ones makes
-    a block with a heading, one under another. A single axis makes one row, or several where it has more than
+    a block with a heading, one under another. A single axis makes one row, or several if it has more than
     8 values. Each picture is scaled to ``cell`` pixels on its longer side, a smaller one up, and stands in
     the middle of its place; values that are not numbers become grey. Places without a picture are marked as
     missing. Labels are wrapped; what is still too long loses its middle. The same input gives the same sheet.
@@ -55,7 +55,7 @@ def contact_sheet(
         title: stands above the sheet.
         notes: short texts by position, written below the picture.
         cell: pixels on the longer side of a picture, at least 16. It is made smaller where the sheet would
-            exceed 16 000 pixels on a side or 120 megapixels.
+            exceed 16 000 pixels on a side or 50 megapixels.
 
     Returns:
         The sheet, (height, width, 3) float32 in [0, 1].

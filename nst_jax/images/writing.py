@@ -5,12 +5,11 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from nst_jax.errors import ImageError, did_you_mean
 from nst_jax.files import write_atomically
@@ -21,6 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 _DEEP_SUFFIXES = (".png", ".tif", ".tiff")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_Levels = NDArray[np.uint8 | np.uint16]
 
 
 def check_suffix(path: str | Path, *, bits: int = 8) -> str:
@@ -116,54 +116,46 @@ def _checked(
     return colours, None if opacity is None else opacity[:, :, None]
 
 
-def _rounded(unit: NDArray[np.float64], bits: int) -> NDArray[Any]:
+def _rounded(unit: NDArray[np.float64], bits: int) -> _Levels:
     """Quantise [0, 1] to whole numbers, halves up."""
-    levels: NDArray[np.float64] = np.floor(np.clip(unit, 0, 1) * (2**bits - 1) + 0.5)
-    return levels.astype(np.uint8 if bits == 8 else np.uint16)
+    levels = np.floor(np.clip(unit, 0, 1) * (2**bits - 1) + 0.5)
+    return np.asarray(levels, np.uint8) if bits == 8 else np.asarray(levels, np.uint16)
 
 
-def _png_bytes(samples: NDArray[Any], text: Mapping[str, str]) -> bytes:
-    """Encode PNG directly, since Pillow stores no 16-bit colour; rows go through the filter 'Paeth'."""
+def _png_bytes(samples: _Levels, text: Mapping[str, str]) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    info.add(b"sRGB", b"\0")
+    for keyword, value in text.items():
+        if not 1 <= len(keyword) <= 79 or not keyword.isprintable():
+            raise ValueError(f"text keyword {keyword!r} must have 1 to 79 printable characters")
+        if "\0" in value:
+            raise ValueError(f"text '{keyword}' holds a null character")
+        info.add_text(keyword, value)  # as tEXt, which every reader knows, if it is Latin; else as iTXt
+    if samples.dtype == np.uint16:
+        return _deep_png_bytes(samples, info)
+    buffer = io.BytesIO()
+    Image.fromarray(samples).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def _deep_png_bytes(samples: _Levels, info: PngImagePlugin.PngInfo) -> bytes:
+    """Encode 16-bit PNG, which Pillow cannot; each row goes through the filter 'Sub', which has number 1."""
     height, width, channels = samples.shape
-    depth = samples.itemsize * 8
-    header = struct.pack(">IIBBBBB", width, height, depth, 6 if channels == 4 else 2, 0, 0, 0)
-    rows = samples.astype(f">u{samples.itemsize}").reshape(height, -1).view(np.uint8)
-    filtered = rows - _paeth_prediction(rows, channels * samples.itemsize)
-    lines = np.insert(filtered, 0, 4, axis=1)  # each row begins with the number of its filter
-    chunks = [(b"IHDR", header), (b"sRGB", b"\0"), *(_text_chunk(k, v) for k, v in text.items())]
-    chunks += [(b"IDAT", zlib.compress(lines.tobytes(), 6)), (b"IEND", b"")]
-    return _PNG_SIGNATURE + b"".join(_chunk(name, body) for name, body in chunks)
+    rows, pixel = samples.astype(">u2").reshape(height, -1).view(np.uint8), 2 * channels
+    lines = np.insert(rows, 0, 1, axis=1)
+    lines[:, 1 + pixel :] -= rows[:, :-pixel]
+    header = struct.pack(">IIBBBBB", width, height, 16, 6 if channels == 4 else 2, 0, 0, 0)
+    buffer = io.BytesIO(_PNG_SIGNATURE)
+    buffer.seek(0, io.SEEK_END)
+    PngImagePlugin.putchunk(buffer, b"IHDR", header)
+    for name, body, _ in info.chunks:
+        PngImagePlugin.putchunk(buffer, name, body)
+    PngImagePlugin.putchunk(buffer, b"IDAT", zlib.compress(lines.tobytes()))
+    PngImagePlugin.putchunk(buffer, b"IEND")
+    return buffer.getvalue()
 
 
-def _paeth_prediction(rows: NDArray[np.uint8], pixel: int) -> NDArray[np.uint8]:
-    """Predict each byte by whichever of left, above, above left is nearest to left + above - above left."""
-    padded = np.pad(rows, ((1, 0), (pixel, 0))).astype(np.int16)
-    left, above, corner = padded[1:, :-pixel], padded[:-1, pixel:], padded[:-1, :-pixel]
-    to_left, to_above = np.abs(above - corner), np.abs(left - corner)
-    to_corner = np.abs(left + above - 2 * corner)
-    nearest = np.where(to_above <= to_corner, above, corner)
-    nearest = np.where((to_left <= to_above) & (to_left <= to_corner), left, nearest)
-    return nearest.astype(np.uint8)
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def _text_chunk(keyword: str, value: str) -> tuple[bytes, bytes]:
-    """Store Latin text as tEXt, which every reader knows, and other text as iTXt, which is UTF-8."""
-    key = keyword.encode("latin-1", "replace")
-    if not 1 <= len(key) <= 79 or not keyword.isprintable():
-        raise ValueError(f"text keyword {keyword!r} must have 1 to 79 printable characters")
-    if "\0" in value:
-        raise ValueError(f"text '{keyword}' holds a null character")
-    try:
-        return b"tEXt", key + b"\0" + value.encode("latin-1")
-    except UnicodeEncodeError:
-        return b"iTXt", key + b"\0\0\0\0\0" + value.encode("utf-8")
-
-
-def _tiff_bytes(samples: NDArray[Any]) -> bytes:
+def _tiff_bytes(samples: _Levels) -> bytes:
     buffer = io.BytesIO()
     extra = ["unassalpha"] if samples.shape[2] == 4 else None
     tifffile.imwrite(
@@ -178,7 +170,7 @@ def _tiff_bytes(samples: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _lossy_bytes(samples: NDArray[np.uint8], suffix: str, quality: int) -> bytes:
+def _lossy_bytes(samples: _Levels, suffix: str, quality: int) -> bytes:
     buffer = io.BytesIO()
     if suffix == ".webp":
         Image.fromarray(samples).save(buffer, "WEBP", quality=quality)

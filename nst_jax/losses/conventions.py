@@ -1,16 +1,15 @@
 """Whose formula the weights are meant for: the factors between published numbers and the loss here."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-ConventionName = Literal["gatys2016", "literal", "notebook", "johnson", "champandard2016"]
+from nst_jax.settings import ConventionName
 
 
 @dataclass(frozen=True)
 class Convention:
     """How a system turns squared differences into loss terms: its published weights mean the same here.
 
-    With C and S of `losses.content_loss` and `losses.style_loss`, N channels and M positions, the loss is
+    With C and S of `content.content_loss` and `gram.style_loss`, N channels and M positions, the loss is
     alpha * content_factor * C (* N M if `content_sum`) + beta * sum_l w_l * style_factor * S_l (/ N_l^2 if
     `style_per_channel`) + gamma * V, V being the total variation: half of its sum if `variation_sum`,
     otherwise its mean over pixels and channels. With patches, S is `patches.patch_loss`, never per channel.

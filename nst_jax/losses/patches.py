@@ -10,22 +10,22 @@ layer, with no labels at all where there is no map.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-GAMMA = 50.0
-"""The semantic weight at which maps count as much as features in the match (Champandard 2016)."""
+from nst_jax.losses.terms import Guides, StyleTerm
+from nst_jax.settings import GAMMA, Patch, Settings
 
 _LAST = 2**31 - 1
 
 AT_ONCE = 4
 """Rows of patches that choose without regard to each other where variety is wanted."""
 
-BLOCK_BYTES = 2**26
-"""Of the scores that exist at a time."""
+_DEFAULT = Patch()
 
 
 @jax.tree_util.register_dataclass
@@ -46,9 +46,77 @@ class PatchStyle:
     sources: tuple[Source, ...]
     """The style image, and perhaps turned or scaled copies of it."""
     map: Array
-    """Of the picture to be made, ``(height, width, labels)``, scaled by `balance` as those of the sources."""
+    """Of the picture to be made, ``(height, width, labels)``, scaled as those of the sources."""
     held: tuple[Array, Array] | None = None
     """Matches, from `nearest`, to go on with; None: they are found in every evaluation."""
+
+
+@dataclass(frozen=True)
+class Patches(StyleTerm):
+    """Each patch is like the patch of the style that it is most like: equation (4) of Champandard (2016)."""
+
+    layers = ("conv3_1", "conv4_1")
+    maps = "optional"
+    levels = 3
+    is_smooth = False  # it jumps where a match changes
+
+    size: int = _DEFAULT.size
+    """k"""
+    memory: int = _DEFAULT.memory
+    """See `nearest`."""
+    variety: float = _DEFAULT.variety
+    """Likewise."""
+    rematch: int = _DEFAULT.rematch
+    """Evaluations with the same matches."""
+    turns: tuple[tuple[float, float], ...] = ()
+    """Degrees and scale of copies of the style whose patches may be taken too."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the term that settings describe."""
+        patch = settings.patch
+        turns = [(turn, scale) for turn in (0.0, *patch.rotations) for scale in (1.0, *patch.scales)]
+        return cls(patch.size, patch.memory, patch.variety, patch.rematch, tuple(turns[1:]))
+
+    @property
+    def extent(self) -> int:
+        """A patch."""
+        return self.size
+
+    @property
+    def room(self) -> int:
+        """Two patches side by side: of fewer, each would be most of the style, whatever the maps."""
+        return 2 * self.size
+
+    @property
+    def copies(self) -> tuple[tuple[float, float], ...]:
+        """See ``turns``."""
+        return self.turns
+
+    @property
+    def renew_every(self) -> int:
+        """See ``rematch``."""
+        return self.rematch
+
+    def targets(self, features: Sequence[Array], guides: Guides) -> PatchStyle:
+        """Return the style's features with their maps, each map balanced against the features."""
+        factor = balance(features[0], guides.style[0])
+        pairs = zip(features, guides.style, strict=True)
+        sources = tuple(Source(F, guides.weight * (factor * map_)) for F, map_ in pairs)
+        style = PatchStyle(sources, guides.weight * (factor * guides.content))
+        if self.rematch == 1:
+            return style
+        none = jnp.zeros([n - self.size + 1 for n in guides.content.shape[:2]], jnp.int32)
+        return replace(style, held=(none, none))  # until the first evaluation finds them
+
+    def loss(self, F: Array, target: PatchStyle) -> Array:
+        """Return `patch_loss`."""
+        return patch_loss(F, target, size=self.size, memory=self.memory, variety=self.variety)
+
+    def renewed(self, F: Array, target: PatchStyle) -> PatchStyle:
+        """Return the target with the matches of now."""
+        found = nearest(F, target, size=self.size, memory=self.memory, variety=self.variety)
+        return replace(target, held=found)
 
 
 def balance(features: Array, map_: Array) -> Array:
@@ -64,20 +132,19 @@ def balance(features: Array, map_: Array) -> Array:
     return jnp.where(energy > 0, jnp.sqrt(of_features / jnp.where(energy > 0, energy, 1.0)) / GAMMA, 0.0)
 
 
-def joined(features: Array, map_: Array, semantic: Array | float) -> Array:
-    """Return features and gamma times the map as channels of one array: s of equation (2)."""
+def joined(features: Array, map_: Array) -> Array:
+    """Return features and map, times gamma already, as channels of one array: s of equation (2)."""
     features = jnp.asarray(features)
-    return jnp.concatenate([features, (semantic * map_).astype(features.dtype)], -1)
+    return jnp.concatenate([features, map_.astype(features.dtype)], -1)
 
 
 def nearest(
     F: Array,
     style: PatchStyle,
-    semantic: Array | float,
     *,
-    size: int = 3,
-    block_bytes: int = BLOCK_BYTES,
-    variety: float = 0.0,
+    size: int = _DEFAULT.size,
+    memory: int = _DEFAULT.memory,
+    variety: float = _DEFAULT.variety,
 ) -> tuple[Array, Array]:
     """Return for each patch of F where its nearest patch of the style begins, by equation (3).
 
@@ -92,9 +159,8 @@ def nearest(
     Args:
         F: features of the image, ``(height, width, channels)``.
         style: what to search.
-        semantic: gamma.
         size: k.
-        block_bytes: of the scores that exist at a time; there are as many as pairs of patches.
+        memory: of the scores that exist at a time; there are as many as pairs of patches.
         variety: v, from 0 to 1.
 
     Returns:
@@ -103,17 +169,17 @@ def nearest(
     """
     F = jax.lax.stop_gradient(F)
     pairs = [
-        tuple(joined(*pair, semantic) for pair in ((F, style.map), (source.features, source.map)))
+        tuple(joined(*pair) for pair in ((F, style.map), (source.features, source.map)))
         for source in style.sources
     ]
     lengths = [_lengths(s, size) for _, s in pairs]
     shapes = [s.shape[:2] for _, s in pairs]
     height, width = (n - size + 1 for n in F.shape[:2])
     widest = max(columns for _, columns in shapes)
-    rows = max(1, block_bytes // (4 * size * widest * F.shape[1]) - size + 1)  # that one row of s fits with
+    rows = max(1, memory // (4 * size * widest * F.shape[1]) - size + 1)  # that one row of s fits with
     rows = min(rows, height, AT_ONCE if variety else height)
     if rows == height and not variety:
-        return _search(pairs, lengths, size, block_bytes)
+        return _search(pairs, lengths, size, memory)
     count = sum(length.size for length in lengths)
 
     def body(index: Array, known: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -127,7 +193,7 @@ def nearest(
             longer.append(length / (1 - variety * n / (n + evenly)))
             before += shape[0] * shape[1]
         some = [(jax.lax.dynamic_slice_in_dim(x, first, rows + size - 1), s) for x, s in pairs]
-        new = _search(some, longer, size, block_bytes)
+        new = _search(some, longer, size, memory)
         begins, apart = (
             jax.lax.dynamic_update_slice_in_dim(all_, part, first, 0)
             for all_, part in zip(found, new, strict=True)
@@ -141,7 +207,7 @@ def nearest(
 
 
 def _search(
-    pairs: Sequence[tuple[Array, ...]], lengths: Sequence[Array], size: int, block_bytes: int
+    pairs: Sequence[tuple[Array, ...]], lengths: Sequence[Array], size: int, memory: int
 ) -> tuple[Array, Array]:
     """Return what `nearest` does, given the image's and each source's s, and lengths to divide by."""
     x = pairs[0][0]
@@ -151,7 +217,7 @@ def _search(
     before = 0
     for (x, s), length in zip(pairs, lengths, strict=True):
         height, width = s.shape[:2]
-        score, found = _nearest_in(x, s, length, size, block_bytes)
+        score, found = _nearest_in(x, s, length, size, memory)
         better = score > best
         best, begins = jnp.where(better, score, best), jnp.where(better, before + found, begins)
         apart = jnp.where(better, width, apart)
@@ -165,7 +231,7 @@ def _lengths(s: Array, size: int) -> Array:
     return jnp.sqrt(jnp.where(energy > 0, energy, 1.0))
 
 
-def _nearest_in(x: Array, s: Array, length: Array, size: int, block_bytes: int) -> tuple[Array, Array]:
+def _nearest_in(x: Array, s: Array, length: Array, size: int, memory: int) -> tuple[Array, Array]:
     """Return the score but for |s_i|, and the first position, of the best patch of ``s`` for each of ``x``.
 
     A patch's product is the sum of the products of its positions, and positions are in k^2 patches: so those
@@ -175,7 +241,7 @@ def _nearest_in(x: Array, s: Array, length: Array, size: int, block_bytes: int) 
     height, width = (n - size + 1 for n in x.shape[:2])
     rows, columns = (n - size + 1 for n in s.shape[:2])
     row_bytes = 4 * s.shape[1] * x.shape[0] * x.shape[1]
-    block = int(min(rows, max(1, block_bytes // row_bytes - size + 1)))
+    block = int(min(rows, max(1, memory // row_bytes - size + 1)))
 
     def body(index: Array, known: tuple[Array, Array]) -> tuple[Array, Array]:
         first = jnp.minimum(block * index, rows - block)
@@ -207,11 +273,10 @@ def _windowed(x: Array, size: int) -> Array:
 def patch_loss(
     F: Array,
     style: PatchStyle,
-    semantic: Array | float,
     *,
-    size: int = 3,
-    block_bytes: int = BLOCK_BYTES,
-    variety: float = 0.0,
+    size: int = _DEFAULT.size,
+    memory: int = _DEFAULT.memory,
+    variety: float = _DEFAULT.variety,
 ) -> Array:
     """Return the mean squared difference of the image's patches and their nearest style patches.
 
@@ -223,14 +288,11 @@ def patch_loss(
     Args:
         F: features of the image, ``(height, width, channels)``.
         style: what they are compared with.
-        semantic: gamma, see `balance`.
         size: k.
-        block_bytes: see `nearest`.
+        memory: see `nearest`.
         variety: likewise.
     """
-    begins, apart = style.held or nearest(
-        F, style, semantic, size=size, block_bytes=block_bytes, variety=variety
-    )
+    begins, apart = style.held or nearest(F, style, size=size, memory=memory, variety=variety)
     height, width = begins.shape
     table = jnp.concatenate([source.features.reshape(-1, F.shape[-1]) for source in style.sources])
 

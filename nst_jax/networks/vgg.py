@@ -22,8 +22,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 from numpy.typing import NDArray
 
-from nst_jax.networks import convolution
-from nst_jax.networks.architecture import (
+from nst_jax.architecture import (
     VGG19,
     Architecture,
     Blocks,
@@ -32,6 +31,7 @@ from nst_jax.networks.architecture import (
     layer_names,
     of_blocks,
 )
+from nst_jax.networks import convolution
 from nst_jax.networks.convolution import Engine
 from nst_jax.networks.convolution import Padding as Padding
 

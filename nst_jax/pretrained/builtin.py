@@ -9,8 +9,8 @@ Arrays: photographs are float32 RGB in [0, 1], shape ``(height, width, 3)``. The
 in `vgg`, for images in VGG-19's input space. Every filter has the same mean activation over the photographs,
 as VGG-19's have in Gatys et al. (2016), section 2.
 
-What the choices are worth in the eyes of VGG-19 is measured by benchmarks/encoder_quality.py; the results are
-in docs/encoder.md.
+What the choices are worth in the eyes of VGG-19 is measured by benchmarks/builtin_quality.py; the results are
+in docs/builtin_network.md.
 
 Reference: Coates & Ng, "The importance of encoding versus training with sparse coding and vector
 quantization" (2011); for the groups, Coates & Ng, "Learning feature representations with k-means" (2012); for
@@ -31,9 +31,9 @@ import numpy as np
 from jax import Array
 
 from nst_jax import files, images, samples
+from nst_jax.architecture import VGG19, Blocks, block_and_index, layer_names
 from nst_jax.errors import OutputError
 from nst_jax.networks import convolution, vgg
-from nst_jax.networks.architecture import VGG19, Blocks, block_and_index, layer_names
 from nst_jax.pretrained import files as weights
 
 RECIPE = "dictionary-3"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nst_jax.architecture import ARCHITECTURES, VGG16, VGG19, Architecture, Blocks
 from nst_jax.errors import NstError, WeightsError, did_you_mean
 from nst_jax.files import cache_folder
-from nst_jax.networks.architecture import ARCHITECTURES, VGG16, VGG19, Architecture, Blocks
 from nst_jax.pretrained.files import CHECKSUMS, LICENCE, convert, examine, has_checksum, identify, published
 
 Progress = Callable[[int, int], None]

@@ -22,10 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nst_jax.errors import WeightsError
-from nst_jax.files import write_atomically
-from nst_jax.networks import vgg
-from nst_jax.networks.architecture import (
+from nst_jax.architecture import (
     ARCHITECTURES,
     VGG19,
     Architecture,
@@ -34,6 +31,9 @@ from nst_jax.networks.architecture import (
     layer_names,
     of_blocks,
 )
+from nst_jax.errors import WeightsError
+from nst_jax.files import write_atomically
+from nst_jax.networks import vgg
 from nst_jax.pretrained.caffe import Arrays
 from nst_jax.pretrained.containers import FORMAT, NORMALISED, Kind, damaged, float32, open_any
 

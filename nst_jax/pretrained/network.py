@@ -10,13 +10,14 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from nst_jax.architecture import VGG19, Architecture
 from nst_jax.errors import OutputError, WeightsError
 from nst_jax.files import cache_folder, write_atomically
-from nst_jax.losses.conventions import CONVENTIONS, ConventionName
+from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.networks import vgg
-from nst_jax.networks.architecture import VGG19, Architecture
 from nst_jax.pretrained import builtin, downloads, normalisation
 from nst_jax.pretrained import files as weights
+from nst_jax.settings import ConventionName
 
 _SIDE = 256
 """Of the photographs over which the activations of networks without shipped means are measured, in pixels."""
@@ -155,8 +156,3 @@ def _means(
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache, data.getvalue())
     return measured
-
-
-# The old names, until no other room uses them.
-Encoder = Network
-encoder_for, load_encoder = network_for, load_network

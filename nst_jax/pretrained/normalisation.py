@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import images
+from nst_jax.architecture import ARCHITECTURES
 from nst_jax.errors import ImageError, OutputError, WeightsError
 from nst_jax.files import write_atomically
 from nst_jax.networks import vgg
-from nst_jax.networks.architecture import ARCHITECTURES
 from nst_jax.pretrained import files as weights
 from nst_jax.pretrained.files import Normalisation, Provenance
 

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from nst_jax import config as configs
 from nst_jax import images
-from nst_jax.config import Cell, Config
+from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError, did_you_mean
 from nst_jax.files import write_atomically
 from nst_jax.runs import gallery, inputs, records, sweep
 from nst_jax.runs.report import figures_page
 from nst_jax.samples import works
+from nst_jax.settings import Settings
+from nst_jax.typing import Json
 
 SIZE = 128
 """Longer side of a panel unless told otherwise."""
@@ -63,7 +64,7 @@ def header(name: str) -> dict[str, str]:
     return dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True))
 
 
-def config_of(name: str, folder: Path, flags: Mapping[str, tuple[str, Any]] = {}) -> Config:
+def config_of(name: str, folder: Path, flags: Mapping[str, tuple[str, Json]] = {}) -> Settings:
     """Return the config of a figure to be painted within ``folder``; for the flags see `config.load`."""
     given = {"size": ("--size", SIZE)} | dict(flags) | {"sweep.folder": ("--output", str(folder / name))}
     return configs.load(f"papers/{name}", flags=given)
@@ -73,8 +74,8 @@ def run(
     chosen: Sequence[str],
     folder: Path,
     *,
-    flags: Mapping[str, tuple[str, Any]] = {},
-    callback: Callable[[str, Any], object] | None = None,
+    flags: Mapping[str, tuple[str, Json]] = {},
+    callback: Callable[[str, Json], object] | None = None,
     say: Callable[[str], None] = print,
     download: Callable[[int, int], None] | None = None,
 ) -> Outcome:
@@ -122,7 +123,7 @@ def run(
 
     for name, config in found.items():
 
-        def watch(progress: Any, name: str = name) -> object:
+        def watch(progress: Json, name: str = name) -> object:
             return callback(name, progress) if callback else None
 
         outcome = _checked(name, partial(sweep.run, config, callback=watch, say=once, download=download))
@@ -154,7 +155,7 @@ def _paper(name: str) -> int:
     return next((i for i, paper in enumerate(PAPERS) if name.startswith(paper)), len(PAPERS))
 
 
-def _checked(name: str, work: Callable[[], Any]) -> Any:
+def _checked(name: str, work: Callable[[], Json]) -> Json:
     """Return what the work returns; a mistake says which figure it is about."""
     try:
         return work()
@@ -162,7 +163,7 @@ def _checked(name: str, work: Callable[[], Any]) -> Any:
         raise type(error)(f"{name}: {error}") from None
 
 
-def _entry(folder: Path, name: str, thumbnail: Callable[[str, int], bytes | None]) -> dict[str, Any]:
+def _entry(folder: Path, name: str, thumbnail: Callable[[str, int], bytes | None]) -> dict[str, Json]:
     record = gallery.read_sweep(folder)
     config = configs.load(base=record["config"])
     cells = configs.cells(config)
@@ -182,7 +183,7 @@ def _entry(folder: Path, name: str, thumbnail: Callable[[str, int], bytes | None
     }
 
 
-def _facts(config: Config, record: Mapping[str, Any]) -> str:
+def _facts(config: Settings, record: Mapping[str, Json]) -> str:
     swept = {key for axis in config.sweep.axes for key in axis}
     facts = [
         f"{config.written_size()} pixels",
@@ -195,7 +196,7 @@ def _facts(config: Config, record: Mapping[str, Any]) -> str:
     return ", ".join(facts)
 
 
-def _command(name: str, config: Config) -> str:
+def _command(name: str, config: Settings) -> str:
     command = f"nst-jax figures {name} --size {config.written_size()}"
     return command + (" --images DIR" if config.images else "")
 
@@ -218,7 +219,7 @@ def _thumbnail(value: str, max_pixels: int) -> bytes | None:
     return images.encode("input.jpg", images.bounded(rgb, _THUMBNAIL), quality=85)
 
 
-def _shown(use: str, value: str) -> dict[str, Any]:
+def _shown(use: str, value: str) -> dict[str, Json]:
     """Return what the page says of an input: its name, and which work it stands in for."""
     work = works.named(value) if value.startswith(works.PREFIX) else None
     return {
@@ -229,7 +230,7 @@ def _shown(use: str, value: str) -> dict[str, Any]:
     }
 
 
-def _panel(folder: Path, cell: Cell) -> dict[str, Any]:
+def _panel(folder: Path, cell: Cell) -> dict[str, Json]:
     record = gallery.read_cell(folder, cell) or {"result": {}, "curve": []}
     last = record["curve"][-1]["terms"] if record["curve"] else {}
     sums = records.by_kind(last)

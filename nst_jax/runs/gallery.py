@@ -12,18 +12,19 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import config as configs
 from nst_jax import images
-from nst_jax.config import Axis, Cell, Config
+from nst_jax.config import Axis, Cell
 from nst_jax.errors import ConfigError, ImageError, OutputError
 from nst_jax.files import write_atomically
 from nst_jax.runs.report import page
 from nst_jax.samples import works
+from nst_jax.settings import Settings
+from nst_jax.typing import Json
 
 CELL = 256
 """Longer side of a picture on the sheet, in pixels; half of it for a large grid."""
@@ -47,14 +48,14 @@ class Collection:
     """Which cell has the lowest share of its first loss, in words."""
 
 
-def read_sweep(folder: Path) -> dict[str, Any]:
+def read_sweep(folder: Path) -> dict[str, Json]:
     """Return the record of a sweep's folder.
 
     Raises:
         OutputError: the folder is not of a sweep.
     """
     try:
-        record: dict[str, Any] = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+        record: dict[str, Json] = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
         dicts = all(isinstance(record[name], dict) for name in ("config", "encoder", "inputs", "versions"))
         if record["kind"] == "sweep" and dicts and {"name", "digest"} <= record["encoder"].keys():
             return record
@@ -69,11 +70,11 @@ def picture_of(folder: Path, cell: Cell) -> Path:
     return folder / "cells" / f"{cell.index:04d}{suffix}"
 
 
-def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
+def read_cell(folder: Path, cell: Cell) -> dict[str, Json] | None:
     """Return the record of a cell that is done, or None."""
     picture = picture_of(folder, cell)
     try:
-        record: dict[str, Any] = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
+        record: dict[str, Json] = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     whole = isinstance(record, dict) and isinstance(record.get("result"), dict) and "curve" in record
@@ -142,11 +143,13 @@ def collect(folder: Path) -> Collection:
     )
 
 
-def _result(record: Mapping[str, Any] | None) -> dict[str, Any]:
+def _result(record: Mapping[str, Json] | None) -> dict[str, Json]:
     return dict(record["result"]) if record else {}
 
 
-def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: bytes | None) -> dict[str, Any]:
+def _entry(
+    folder: Path, cell: Cell, record: Mapping[str, Json] | None, jpeg: bytes | None
+) -> dict[str, Json]:
     picture, result = picture_of(folder, cell), _result(record)
     larger = f"larger_{cell.index:04d}{picture.suffix}"
     command = [
@@ -173,14 +176,14 @@ def _entry(folder: Path, cell: Cell, record: Mapping[str, Any] | None, jpeg: byt
     }
 
 
-def _short(value: Any) -> Any:
+def _short(value: Json) -> Json:
     """Return a point of a curve with six digits, which halves the page."""
     if isinstance(value, dict):
         return {name: _short(inner) for name, inner in value.items()}
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _title(config: Config) -> str:
+def _title(config: Settings) -> str:
     swept = {key for axis in config.sweep.axes for key in axis}
 
     def name(section: str, image: str | None) -> str:
@@ -195,7 +198,7 @@ def _title(config: Config) -> str:
     return " × ".join(names) + (", with stand-ins" if absent and swept & {"content", "style"} else "")
 
 
-def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[str, str]:
+def _facts(config: Settings, axes: list[Axis], record: Mapping[str, Json]) -> dict[str, str]:
     facts = {
         "content": config.content.image,
         "content.weight": config.content.weight,
@@ -212,7 +215,7 @@ def _facts(config: Config, axes: list[Axis], record: Mapping[str, Any]) -> dict[
     return {name: str(value) for name, value in facts.items() if value is not None and name not in swept}
 
 
-def _best(cells: list[Cell], found: Mapping[int, Mapping[str, Any] | None]) -> str:
+def _best(cells: list[Cell], found: Mapping[int, Mapping[str, Json] | None]) -> str:
     shares = {}
     for cell in cells:
         result = _result(found[cell.index])

@@ -6,15 +6,33 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import images
-from nst_jax.config import INIT_SOURCES, Config
 from nst_jax.errors import ConfigError
 from nst_jax.files import write_atomically
+from nst_jax.settings import INIT_SOURCES, Settings, as_dict
+from nst_jax.typing import Json
+
+if TYPE_CHECKING:
+    from nst_jax.transfer.loop import Result
+
+Record = dict[str, Json]
+"""What JSON holds of a run."""
+
+
+class Metric(TypedDict):
+    """How a run stood at some evaluation: a line of its metrics."""
+
+    evaluations: int
+    loss: float
+    level: NotRequired[int]
+    terms: dict[str, float]
+    seconds: float
+
 
 KEYWORD = "nst_jax"
 """Where a PNG's text holds the record of its run."""
@@ -22,14 +40,14 @@ KEYWORD = "nst_jax"
 _PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy", "scipy", "pillow")
 
 
-def record(config: Config, encoder: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
+def record(settings: Settings, network: Record, inputs: Mapping[str, str]) -> Record:
     """Return what a picture says of its run; ``inputs`` are the digests of its images."""
     import jax
 
     return {
-        "config": config.model_dump(mode="json"),
-        "encoder": encoder,
-        "inputs": inputs,
+        "config": as_dict(settings),
+        "encoder": network,
+        "inputs": dict(inputs),
         "versions": _versions(),
         "device": jax.devices()[0].device_kind,
     }
@@ -43,8 +61,8 @@ def by_kind(terms: Mapping[str, float]) -> dict[str, float]:
     return sums
 
 
-def ended(result: Any) -> dict[str, Any]:
-    """Return what a record says of a `transfer.Result`."""
+def ended(result: "Result") -> Record:
+    """Return what a record says of a `loop.Result`."""
     return {name: getattr(result, name) for name in ("status", "loss", "initial_loss", "evaluations")}
 
 
@@ -52,7 +70,7 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
-def replayed(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def replayed(path: str | Path) -> tuple[Record, Record]:
     """Return the settings and the whole record of the run that made a picture.
 
     Raises:
@@ -85,7 +103,7 @@ def carries(picture: Path) -> bool:
     return picture.suffix.lower() == ".png"
 
 
-def read_record(picture: Path) -> Any:
+def read_record(picture: Path) -> Json:
     """Return the record that a picture carries or has beside it; ValueError if it has none."""
     if carries(picture):
         return json.loads(images.read_text(picture).get(KEYWORD, ""))
@@ -93,7 +111,7 @@ def read_record(picture: Path) -> Any:
     return json.loads(beside.read_text(encoding="utf-8") if beside.is_file() else "")
 
 
-def differences(record: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
+def differences(record: Record, earlier: Mapping[str, Json]) -> list[str]:
     """Return what a record has otherwise than an earlier one, so that the pictures may differ."""
     found = [
         f"{name} is {record['versions'].get(name)}, was {then}"
@@ -105,7 +123,7 @@ def differences(record: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
         for name, then in earlier.get("inputs", {}).items()
         if name in record["inputs"] and record["inputs"][name] != then
     ]
-    then = earlier.get("encoder", record["encoder"])
+    then: Record = earlier.get("encoder") or record["encoder"]
     if then["digest"] != record["encoder"]["digest"]:
         found.append(f"the network's weights are {record['encoder']['source']}, were {then['source']}")
     return found
@@ -116,12 +134,12 @@ def _found(name: str, beside: Path) -> str:
     return str(near) if not name.startswith("sample:") and not Path(name).exists() and near.exists() else name
 
 
-def to_json(record: dict[str, Any]) -> bytes:
+def to_json(record: Record) -> bytes:
     """Return a record as JSON text."""
     return (json.dumps(plain(record), indent=2) + "\n").encode()
 
 
-def plain(value: Any) -> Any:
+def plain(value: Json) -> Json:
     """Return a record with null for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
@@ -135,16 +153,16 @@ def write_picture(
     rgb: NDArray[np.float32],
     *,
     alpha: NDArray[np.float32] | None,
-    config: Config,
-    record: dict[str, Any],
+    settings: Settings,
+    record: Record,
 ) -> bytes:
-    """Write a picture that carries a record, as the config says; return the bytes."""
+    """Write a picture that carries a record, as settings say; return the bytes."""
     data = images.encode(
         path.name,
         rgb,
         alpha=alpha,
-        bits=config.output.bits,
-        quality=config.output.quality,
+        bits=settings.output.bits,
+        quality=settings.output.quality,
         text={KEYWORD: json.dumps(plain(record))},
     )
     write_atomically(path, data)

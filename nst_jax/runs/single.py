@@ -8,25 +8,27 @@ lines, the loss curve and intermediate pictures, alone and as a strip. While it 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, TYPE_CHECKING
 
 from nst_jax import config as configs
 from nst_jax import images
-from nst_jax.config import Config
 from nst_jax.errors import ConfigError, OutputError
 from nst_jax.files import write_atomically
+from nst_jax.images import FloatArray
 from nst_jax.runs import inputs, records
 from nst_jax.runs.records import carries, plain, to_json
 from nst_jax.runs.report import loss_curve
-from nst_jax.transfer.memory import keep_freed
+from nst_jax.settings import Settings
+from nst_jax.typing import Json
+
+if TYPE_CHECKING:
+    from nst_jax.transfer.problem import Problem
+    from nst_jax.transfer.stylize import Progress
 
 STEP = 256
 """Longer side of an intermediate picture in the strip of them, in pixels."""
@@ -49,18 +51,18 @@ class Outcome:
 
 
 def run(
-    config: Config,
+    settings: Settings,
     *,
-    callback: Callable[[Any], object] | None = None,
-    say: Callable[[str], None] = print,
-    earlier: dict[str, Any] | None = None,
-    download: Callable[[int, int], None] | None = None,
+    callback: Callable[["Progress"], object] = lambda progress: None,
+    say: inputs.Say = print,
+    earlier: Mapping[str, Json] | None = None,
+    download: inputs.Download | None = None,
 ) -> Outcome:
-    """Read the images of a config, stylise, and write the picture with its record.
+    """Read the images that settings name, stylise, and write the picture with its record.
 
     Args:
-        config: the settings.
-        callback: called between chunks with a `transfer.Progress`; the run ends if it returns True.
+        settings: the settings.
+        callback: called between chunks with a `stylize.Progress`; the run ends if it returns True.
         say: told what the user should know.
         earlier: the record of the run that this one repeats; what is not as it was then is said.
         download: called while weights are downloaded.
@@ -68,57 +70,44 @@ def run(
     Raises:
         NstError: inputs that cannot be used, or a place that cannot be written.
     """
-    output = Path(config.output.image)
-    _check_output(output, config)
-    if config.sweep.axes:
-        raise ConfigError("sweep.axes: this config is of a sweep; use nst-jax sweep --config FILE")
-    pictures = inputs.read_inputs(config)
-    folder = output.with_name(f"{output.stem}.run")
+    _refuse_sweep(settings)
+    output = Path(settings.output.image)
+    _check_output(output, settings)
+    found, problem = _ready(settings, say, download)
 
-    keep_freed()
-    # Late: it imports JAX, and mistakes should not wait for that.
-    from nst_jax.transfer.loop import Progress, stylize
+    from nst_jax.transfer.loop import Batch, Look, solve
+    from nst_jax.transfer.stylize import progress_of
 
-    encoder = inputs.encoder(config, download, say=say, notes=pictures.notes)
-    record = records.record(config, encoder.record(), pictures.digests)
+    record = records.record(settings, problem.network.record(), found.digests)
     for difference in records.differences(record, earlier or {}):
         say(f"note: this may not repeat the picture exactly: {difference}")
-    picture = partial(records.write_picture, alpha=pictures.content.alpha, config=config)
-    curve: list[dict[str, Any]] = []
-    steps: dict[int, NDArray[np.float32]] = {}
+    picture = partial(records.write_picture, alpha=found.alpha, settings=settings)
+    folder = output.with_name(f"{output.stem}.run")
+    curve: list[records.Metric] = []
+    steps: dict[int, FloatArray] = {}
 
     with _unfinished(folder) as (workshop, metrics):
 
-        def watch(progress: Progress) -> object:
+        def watch(look: Look) -> object:
+            progress = progress_of(look)
             curve.append(_line(progress))
             _write_line(metrics, curve[-1])
-            every = config.output.save_every
+            every = settings.output.save_every
             if every and progress.evaluations % every == 0:
                 name = f"step_{progress.evaluations:06d}{output.suffix}"
                 rgb = progress.picture()
                 picture(workshop / name, rgb, record=record)
                 steps[progress.evaluations] = images.bounded(rgb, STEP)
-            return callback(progress) if callback else None
+            return callback(progress)
 
-        result = stylize(
-            pictures.content.rgb,
-            pictures.style.rgb,
-            encoder=encoder,
-            init=pictures.init,
-            callback=watch,
-            style_scale=config.style.scale,
-            style_fit=inputs.fit_of(config),
-            stops=config.output.save_every,
-            **pictures.maps,
-            **inputs.options(config),
-        )
+        result = solve(Batch((problem,)), watch, stops=settings.output.save_every)[0]
         ended = records.ended(result)
         record |= {"result": ended}
         data = picture(workshop / f"picture{output.suffix}", result.image, record=record)
         title = f"{output.name}: {result.sentence}"
         if steps:
             write_atomically(workshop / "steps.png", images.encode("steps.png", _strip(steps, title)))
-        write_atomically(workshop / "config.yaml", configs.to_yaml(config).encode())
+        write_atomically(workshop / "config.yaml", configs.to_yaml(settings).encode())
         write_atomically(workshop / "loss.svg", loss_curve(curve, title=title).encode())
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
         write_atomically(workshop / "result.json", to_json(timed))
@@ -131,31 +120,40 @@ def run(
     )
 
 
-def plan(
-    config: Config, *, say: Callable[[str], None] = print, download: Callable[[int, int], None] | None = None
-) -> str:
+def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Download | None = None) -> str:
     """Return in words what a run would take of memory; it is compiled, but not run.
 
     Raises:
         NstError: inputs that cannot be used, or too little memory.
     """
-    pictures = inputs.read_inputs(config)
+    _, problem = _ready(settings, say, download)
 
-    from nst_jax.transfer import fitting
-    from nst_jax.transfer import problem as tasks
+    from nst_jax.transfer import memory
 
-    encoder = inputs.encoder(config, download, say=say, notes=pictures.notes)
-    fit = inputs.fit_of(config)
-    content, style = tasks.fitted(pictures.content.rgb, pictures.style.rgb, scale=config.style.scale, fit=fit)
-    task = tasks.prepare(
-        content, style, params=encoder.params, init=pictures.init, **pictures.maps, **inputs.options(config)
-    )
-    return fitting.table(*fitting.fit(task))
+    return memory.table(*memory.fit(problem))
 
 
-def _check_output(output: Path, config: Config) -> None:
+def _ready(
+    settings: Settings, say: inputs.Say, download: inputs.Download | None
+) -> tuple[inputs.Inputs, "Problem"]:
+    """Return what settings name, and the problem that it poses."""
+    _refuse_sweep(settings)
+    found = inputs.read_inputs(settings)
+    network = inputs.network(settings, download, say=say, notes=found.notes)
+
+    from nst_jax.transfer.problem import posed  # late: it imports JAX, and mistakes should not wait
+
+    return found, posed(found.pictures, inputs.as_posed(settings), network)
+
+
+def _refuse_sweep(settings: Settings) -> None:
+    if settings.sweep.axes:
+        raise ConfigError("sweep.axes: this config is of a sweep; use nst-jax sweep --config FILE")
+
+
+def _check_output(output: Path, settings: Settings) -> None:
     """Refuse, before any work, what could not be written or would cost the user a file."""
-    images.check_suffix(output, bits=config.output.bits)
+    images.check_suffix(output, bits=settings.output.bits)
     parent = output.parent
     if not parent.is_dir():
         raise OutputError(f"{output}: the folder {parent} does not exist")
@@ -163,7 +161,7 @@ def _check_output(output: Path, config: Config) -> None:
         raise OutputError(f"{output}: the folder {parent} is not writable")
     if output.is_dir():
         raise OutputError(f"{output}: is a folder; give the name of a picture")
-    for name in inputs.names_of(config).values():
+    for name in inputs.names_of(settings).values():
         if output.exists() and Path(name).exists() and os.path.samefile(name, output):
             raise OutputError(
                 f"{output}: is an input of this run and would be overwritten; give another --output"
@@ -181,7 +179,7 @@ def _check_output(output: Path, config: Config) -> None:
                 f"{output.with_suffix('.json')}: is not of an earlier run; give another --output"
             )
     needed = (
-        64 * config.longest**2 * config.output.bits // 8
+        64 * settings.longest**2 * settings.output.bits // 8
     )  # picture, copies and steps: rough, and generous
     free = shutil.disk_usage(parent).free
     if free < min(needed, 2**28):
@@ -214,7 +212,7 @@ def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[str]]]:
             shutil.rmtree(workshop)
 
 
-def _strip(steps: dict[int, NDArray[np.float32]], title: str) -> NDArray[np.float32]:
+def _strip(steps: dict[int, FloatArray], title: str) -> FloatArray:
     """Return intermediate pictures side by side: all, or at equal intervals, the last among them."""
     every = -(-len(steps) // MOST_STEPS)
     shown = list(steps)[::-1][::every][::-1]
@@ -222,18 +220,17 @@ def _strip(steps: dict[int, NDArray[np.float32]], title: str) -> NDArray[np.floa
     return images.contact_sheet({(i,): steps[n] for i, n in enumerate(shown)}, axes, title=title, cell=STEP)
 
 
-def _line(progress: Any) -> dict[str, Any]:
-    seconds = round(progress.seconds, 3)
-    return {
+def _line(progress: "Progress") -> records.Metric:
+    line: records.Metric = {
         "evaluations": progress.evaluations,
         "loss": progress.loss,
-        **({"level": progress.level} if progress.levels > 1 else {}),
         "terms": progress.terms,
-        "seconds": seconds,
+        "seconds": round(progress.seconds, 3),
     }
+    return {**line, "level": progress.level} if progress.levels > 1 else line
 
 
-def _write_line(file: IO[str], line: dict[str, Any]) -> None:
+def _write_line(file: IO[str], line: records.Metric) -> None:
     try:
         file.write(json.dumps(plain(line)) + "\n")
         file.flush()

@@ -4,33 +4,33 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nst_jax import config as configs
-from nst_jax.config import Config
 from nst_jax.errors import ConfigError
 from nst_jax.runs import sweep
+from nst_jax.settings import Settings, as_dict
+from nst_jax.typing import Json
 
 
 @dataclass(frozen=True)
 class Shard:
     """A job: one shard of a sweep. Preempted or out of time, it is put in the queue again and goes on."""
 
-    settings: dict[str, Any]
+    settings: dict[str, Json]
     shard: tuple[int, int]
 
     def __call__(self) -> int:
         """Paint the shard; return how many cells of the sweep are done."""
         return sweep.run(configs.load(base=self.settings), shard=self.shard).done
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> Json:
         """Return what is submitted again."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
-def submit(config: Config, shards: int, options: Mapping[str, Any] | None = None) -> list[Any]:
+def submit(config: Settings, shards: int, options: Mapping[str, Json] | None = None) -> list[Json]:
     """Submit the shards of a sweep, and return submitit's jobs.
 
     Args:
@@ -54,7 +54,7 @@ def submit(config: Config, shards: int, options: Mapping[str, Any] | None = None
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**{"name": "nst-jax"} | parameters)
         folder.mkdir(parents=True, exist_ok=True)
-        settings = config.model_dump(mode="json")
+        settings = as_dict(config)
         tasks = [Shard(settings, (i + 1, shards)) for i in range(shards)]
         with executor.batch():
             jobs = [executor.submit(task) for task in tasks]

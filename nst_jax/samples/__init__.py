@@ -1,4 +1,4 @@
-"""Pictures that come along, or stand in for others, by name."""
+"""Pictures by name: samples that come with the program, and works of the papers that they stand in for."""
 
 from nst_jax.samples.catalogue import CREDITS, Sample, describe, load, names
 

@@ -1,25 +1,17 @@
-"""Example pictures that work by name and without a network.
+"""Example pictures that work by name and without a network; `tools/paint_samples.py` made their files.
 
 Photographs are for content, paintings for style. A map tells the parts of a picture by their colours, and
-another in the same colours guides which goes where: a doodle, a picture yet to be painted, takes after a
-painting, and one portrait after another.
-
-A picture is a float32 RGB array of shape (height, width, 3) in [0, 1].
+another map in the same colours guides which part goes where: a doodle of a picture yet to be painted takes
+after a painting, or one portrait after another.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from nst_jax import images
+from nst_jax.errors import ImageError, did_you_mean
 
-from nst_jax import files, images
-from nst_jax.errors import ImageError, OutputError, did_you_mean
-from nst_jax.samples import paintings, portraits, riverside
-
-FloatArray = NDArray[np.float32]
-
-_EDITION = 1  # a painting that changes gets a new number, so that no old copy of it is used
+_DATA = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ _OURS = "by this project, under its licence"
 
 CREDITS = {
     "astronaut": Sample("content", "portrait of Eileen Collins", "public domain, NASA"),
-    "chelsea": Sample("content", "a tabby cat", "CC0, Stefan van der Walt"),
+    "chelsea": Sample("content", "a tabby cat", "CC0, Stéfan van der Walt"),
     "coffee": Sample("content", "a cup of coffee on a wooden table", "CC0, Rachel Michetti"),
     "rocket": Sample("content", "a Falcon 9 rocket at lift-off", "public domain, SpaceX"),
     "starry_swirls": Sample("style", "a swirling night sky, in the manner of van Gogh", _OURS),
@@ -53,18 +45,11 @@ CREDITS = {
     "astronaut_sem": Sample("map", "where astronaut has face, hair and suit", _OURS),
     "chelsea_sem": Sample("map", "where chelsea has the same: face, crown and body", _OURS),
 }
-"""Every example picture by name."""
-
-_MAPS = {
-    "riverside_sem": riverside.riverside_map,
-    "river_doodle_sem": riverside.river_doodle,
-    "astronaut_sem": portraits.astronaut_map,
-    "chelsea_sem": portraits.chelsea_map,
-}
+"""Every example picture by name: photographs, then paintings, then maps."""
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the example pictures: photographs, then paintings, then maps."""
+    """Return the names of the example pictures."""
     return tuple(CREDITS)
 
 
@@ -77,11 +62,8 @@ def describe() -> str:
     )
 
 
-def load(name: str) -> FloatArray:
-    """Return an example picture.
-
-    A painting takes some seconds the first time, and is then kept in the cache folder. A map has flat
-    colours, exact in 8 bits.
+def load(name: str) -> images.FloatArray:
+    """Return an example picture: (height, width, 3) float32 RGB in [0, 1], exact in 8 bits.
 
     Raises:
         ImageError: there is no example picture of that name.
@@ -89,27 +71,4 @@ def load(name: str) -> FloatArray:
     if name not in CREDITS:
         hint = did_you_mean(name, CREDITS)
         raise ImageError(f"'{name}' is not an example picture{hint}; allowed: {', '.join(CREDITS)}")
-    if name in _MAPS:
-        return _MAPS[name]()
-    return _painting(name) if CREDITS[name].kind == "style" else _photograph(name)
-
-
-def _photograph(name: str) -> FloatArray:
-    import skimage.data  # slow to import, and most runs use none of its pictures
-
-    return np.asarray(getattr(skimage.data, name)(), np.float32) / np.float32(255)
-
-
-def _painting(name: str) -> FloatArray:
-    path = files.cache_folder() / "samples" / f"{name}-{_EDITION}.png"
-    with suppress(ImageError):  # none there yet, or damaged
-        kept = images.read(path).rgb
-        if kept.shape == (paintings.HEIGHT, paintings.WIDTH, 3):
-            return kept
-    painters = {**paintings.PAINTINGS, "riverside": riverside.riverside}
-    levels = np.floor(painters[name]() * 255 + 0.5)
-    painted: FloatArray = levels.astype(np.float32) / np.float32(255)  # as the kept copy will be read
-    with suppress(OSError, OutputError):  # a cache that cannot be written costs time only
-        path.parent.mkdir(parents=True, exist_ok=True)
-        images.write(path, painted)
-    return painted
+    return images.read(_DATA / f"{name}.webp").rgb

@@ -1,13 +1,13 @@
 """The paintings and photographs of the papers' figures: whose they are, and what stands in for them.
 
-None of them comes with the program. A config names one as ``work:NAME``; it is read from a folder that the
-user gives, under any of the file names listed here. Where it is not there, a sample stands in for it.
+The program comes with none of them. A config names one as ``work:NAME``; it is read from a folder that the
+user gives, under any of the file names listed here. If the folder lacks it, a sample stands in for it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 from nst_jax.errors import ConfigError, did_you_mean
 
@@ -18,6 +18,8 @@ _DOODLE = "https://github.com/alexjc/neural-doodle/tree/master/samples"
 _INPUTS = "https://github.com/jcjohnson/neural-style/tree/master/examples/inputs"
 _WIKI = "https://en.wikipedia.org/wiki"
 
+_Tree = TypeVar("_Tree")
+
 
 @dataclass(frozen=True)
 class Work:
@@ -25,10 +27,10 @@ class Work:
 
     Attributes:
         credit: what it is, whose, and its terms.
-        link: where it can be seen or had.
+        link: where to see it or get it.
         stand_in: the sample that is used in its place.
         files: names that its file may have, without suffix, in any case; its own name is always one.
-        needs: other works without which it is of no use, such as a painting for its map.
+        needs: other works without which it is useless, such as the painting for its map.
     """
 
     credit: str
@@ -123,21 +125,21 @@ def named(value: str) -> Work:
     name = value.removeprefix(PREFIX)
     if name not in WORKS:
         near = did_you_mean(name, WORKS)
-        raise ConfigError(f"{value}: is no work of the papers{near}; allowed: {', '.join(WORKS)}")
+        raise ConfigError(f"{value}: is not a work of the papers{near}; allowed: {', '.join(WORKS)}")
     return WORKS[name]
 
 
-def located(settings: Any, folder: str | Path | None) -> Any:
-    """Return settings with the file in the folder in place of each ``work:NAME`` that is there.
+def located(settings: _Tree, folder: str | Path | None) -> _Tree:
+    """Return settings, however nested, with files of the folder in place of the ``work:NAME`` that they are.
 
-    What needs other works is only taken where these are there too.
+    A work that needs others is only replaced if the folder has those too.
 
     Raises:
         ConfigError: an unknown name, or no such folder.
     """
     found = _files(folder) if folder else {}
 
-    def replaced(value: Any) -> Any:
+    def replaced(value: object) -> object:
         if isinstance(value, Mapping):
             return {key: replaced(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
@@ -148,7 +150,7 @@ def located(settings: Any, folder: str | Path | None) -> Any:
         whole = all(name in found for name in work.needs)
         return found.get(value.removeprefix(PREFIX), value) if whole else value
 
-    return replaced(settings)
+    return cast(_Tree, replaced(settings))
 
 
 def note(value: str) -> str:
@@ -160,7 +162,7 @@ def note(value: str) -> str:
 def _files(folder: str | Path) -> dict[str, str]:
     place = Path(folder)
     if not place.is_dir():
-        raise ConfigError(f"images: {folder}: is no folder")
+        raise ConfigError(f"images: {folder}: is not a folder")
     by_name = {
         file.stem.casefold(): str(file)
         for file in sorted(place.iterdir())

@@ -13,21 +13,56 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
-from nst_jax.solvers.solver import RUNNING, STALLED, State
+from nst_jax.settings import Solver
+from nst_jax.solvers.state import (
+    RUNNING,
+    STALLED,
+    Fun,
+    Method,
+    State,
+    begun,
+    evaluated,
+    placeholders,
+    scaled,
+    unless_ended,
+)
+from nst_jax.typing import Tree
 
 CORRECTIONS = 20
 """Pairs that it remembers unless told otherwise, as in the authors' code: m of the papers."""
 
 Step = Callable[[State], State]
+
+
+def method(fun: Fun, settings: Solver) -> Method:
+    """Return `evaluating`: what moves the image is `steps`."""
+    return evaluating(fun)
+
+
+def evaluating(fun: Fun) -> Method:
+    """Return what only looks: a step leaves the value at x and its gradient, scaled, in ``inner``.
+
+    It is for a solver outside of JAX that puts the next x into the state before each step, see `steps`.
+    """
+    evaluate = scaled(fun)
+
+    def init(x: Array, *args: Tree) -> State:
+        value, aux = placeholders(fun, x, args)
+        return begun(x, value, aux, (value, jnp.zeros_like(x)))
+
+    def step(state: State, *args: Tree) -> State:
+        return unless_ended(state, evaluated(evaluate, state, state.x, args))
+
+    return Method(init, step)
 
 
 def bounds(*sources: ArrayLike) -> tuple[float, float]:
@@ -44,7 +79,7 @@ def steps(evaluate: Step, *, low: float, high: float, corrections: int = CORRECT
     stalled when SciPy finds no lower value along a direction, nor along the gradient, or a gradient of zero.
 
     Args:
-        evaluate: the step of `solver.evaluating`, with its arguments filled in; it may consume the state.
+        evaluate: the step of `evaluating`, with its arguments filled in; it may consume the state.
         low: no element of x is below.
         high: or above.
         corrections: pairs of steps and gradient differences to keep.
@@ -87,7 +122,7 @@ def steps(evaluate: Step, *, low: float, high: float, corrections: int = CORRECT
             told.put(None)
 
 
-def _minimise(fun: Callable[..., Any], x: NDArray[np.float64], low: float, high: float, pairs: int) -> None:
+def _minimise(fun: Callable[..., Tree], x: NDArray[np.float64], low: float, high: float, pairs: int) -> None:
     endless = {"maxfun": sys.maxsize, "maxiter": sys.maxsize}  # it would count by iterations; the caller does
     options = {"maxcor": pairs, "ftol": 0.0, "gtol": 0.0, "maxls": 20} | endless
     minimize(fun, x, jac=True, method="L-BFGS-B", bounds=Bounds(low, high), options=options)

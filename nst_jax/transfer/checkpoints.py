@@ -2,15 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from nst_jax.files import replacing
+from nst_jax.typing import Json
 
 
-def save(path: Path, state: Any, about: dict[str, Any]) -> None:
+def save(path: Path, state: Json, about: dict[str, Json]) -> None:
     """Write the arrays of a pytree, and a dict of plain values about them, to an npz file.
 
     Raises:
@@ -22,7 +22,7 @@ def save(path: Path, state: Any, about: dict[str, Any]) -> None:
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **leaves)  # type: ignore[arg-type]
 
 
-def about(path: Path) -> dict[str, Any]:
+def about(path: Path) -> dict[str, Json]:
     """Return the plain values of what `save` wrote; nothing if there is nothing to read."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -31,7 +31,7 @@ def about(path: Path) -> dict[str, Any]:
         return {}
 
 
-def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
+def load(path: Path, like: Json) -> tuple[Json, dict[str, Json]] | None:
     """Read what `save` wrote; None if there is nothing of the structure and shapes of ``like``."""
     leaves, structure = jax.tree.flatten(like)
     try:

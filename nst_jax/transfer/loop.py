@@ -1,72 +1,103 @@
-"""One run on arrays: targets, a first image, chunks of optimisation, a callback between them.
+"""The one driver: a batch of problems is solved level by level, with a look every now and then.
 
-Images are RGB in [0, 1], shape ``(height, width, 3)``: float, or uint8 for 0 to 255.
+A single run is a batch of one. Callers hang on to the loop by one function, which is given every `Look`.
 """
 
-import math
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Protocol, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from nst_jax import images
-from nst_jax.config import Config, StyleKind
-from nst_jax.losses.conventions import ConventionName
+from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks import vgg
-from nst_jax.networks.convolution import Engine, Padding
-from nst_jax.pretrained.network import Encoder, encoder_for
-from nst_jax.solvers import scipy_lbfgsb as lbfgsb
-from nst_jax.solvers import solver
-from nst_jax.transfer import fitting, lacking, pyramid
-from nst_jax.transfer.memory import give_back, keep_freed
-from nst_jax.transfer.problem import Memory, Task, fitted, prepare, targets
-from nst_jax.transfer.program import Precision
+from nst_jax.solvers import scipy_lbfgsb
+from nst_jax.solvers.state import RUNNING, STATUSES, State, Status
+from nst_jax.transfer import memory, pyramid
+from nst_jax.transfer import problem as problems
+from nst_jax.transfer.objective import Targets
+from nst_jax.transfer.pictures import Image
+from nst_jax.transfer.problem import Problem
+from nst_jax.transfer.program import Devices, Shapes, Steps, batch_of, begin, compiled, placements, stacked
+from nst_jax.typing import Tree
 
-_DEFAULT = Config()
+Step = Callable[[State], State]
+Found = tuple[Array, Array, Array, dict[str, Array]]
+"""Evaluations, status, value and terms of a state, on the host."""
 
 CHUNK_SECONDS = 0.5
 """About how long the program computes between two looks at it."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run is: what the callback gets."""
+class Batch:
+    """Problems that one program solves together. If there are fewer than its size, the last is repeated."""
 
-    evaluations: int
-    budget: int
-    loss: float
-    terms: dict[str, float]
-    seconds: float
-    """Seconds since the optimisation began, compiling included."""
+    problems: tuple[Problem, ...]
+    size: int = 1
+    devices: Devices = ()
+    shapes: Shapes | None = None
+    """Of the last level, if they are known."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far a batch is, between two chunks of steps: arrays with an entry for each problem."""
+
+    evaluations: NDArray[np.int32]
+    """At this level."""
+    status: NDArray[np.int32]
+    loss: NDArray[np.float32]
+    terms: dict[str, NDArray[np.float32]]
+    initial_loss: NDArray[np.float32]
+    """The first at this level, as far as this process knows."""
     rate: float
-    """Evaluations per second lately."""
-    picture: Callable[[], NDArray[np.float32]]
-    """Fetches the best image so far, of the level's size."""
-    level: int = 1
-    levels: int = 1
-    left: float | None = None
+    """Evaluations per second lately; 0 if not known yet."""
+    seconds: float
+    """Since the optimisation began."""
+    budget: int
+    """Evaluations at each level."""
+    before: int
+    """Evaluations at the levels before."""
+    level: int
+    levels: int
+    left: float | None
     """About how many seconds are left, if that is known."""
+    pictures: Callable[[], NDArray[np.float32]]
+    """Fetches the best images so far, of the level's size: ``(problems, height, width, 3)``."""
+
+
+class Checkpoint(Protocol):
+    """Where the state of a batch is kept, so that interrupted work goes on bit for bit."""
+
+    @property
+    def level(self) -> int:
+        """The level to begin with."""
+
+    def resume(self, like: tuple[State, Tree], level: int) -> tuple[State, Tree] | None:
+        """Return what was kept at a level, or None."""
+
+    def keep(self, state: State, kept: Tree, level: int, *, last: bool) -> None:
+        """Keep a state if it is time to, or the last moment."""
 
 
 @dataclass(frozen=True)
 class Result:
     """What a run gives. ``image`` is the best seen, whatever the status."""
 
-    image: NDArray[np.float32]
+    image: Image
     loss: float
     terms: dict[str, float]
     initial_loss: float
     evaluations: int
-    status: solver.Status
+    status: Status
     seconds: float
 
     @property
@@ -83,215 +114,247 @@ class Result:
         }[self.status]
 
 
-def stylize(
-    content: ArrayLike | None,
-    style: ArrayLike | None,
+Made = TypeVar("Made")
+Remember = Callable[[Callable[[], Made], Callable[[], object]], Made]
+"""Returns what a function makes, or what it made before for an equal key."""
+
+
+def solve(
+    batch: Batch,
+    watch: Callable[[Look], object] = lambda look: None,
     *,
-    size: tuple[int, int] | None = None,
-    encoder: str | Encoder = _DEFAULT.weights,
-    init: str | ArrayLike | Mapping[str, float | ArrayLike] = "content",
-    seed: int = _DEFAULT.seed,
-    evaluations: int = _DEFAULT.solver.evaluations,
-    convention: ConventionName = _DEFAULT.loss.convention,
-    content_weight: float | None = _DEFAULT.content.weight,
-    style_weight: float | None = _DEFAULT.style.weight,
-    total_variation: float | None = _DEFAULT.loss.total_variation,
-    content_layers: Sequence[str] | Mapping[str, float] = _DEFAULT.content.layers,
-    style_layers: Sequence[str] | Mapping[str, float] | None = None,
-    style_kind: StyleKind = _DEFAULT.style.kind,
-    content_map: ArrayLike | None = None,
-    style_map: ArrayLike | None = None,
-    semantic_weight: float = _DEFAULT.semantic.weight,
-    patch_size: int = _DEFAULT.patch.size,
-    patch_memory: int = _DEFAULT.patch.memory,
-    patch_variety: float = _DEFAULT.patch.variety,
-    patch_rematch: int = _DEFAULT.patch.rematch,
-    patch_copies: Sequence[tuple[float, float]] = (),
-    levels: int | None = _DEFAULT.pyramid.levels,
-    level_factor: float = _DEFAULT.pyramid.factor,
-    style_scale: float = _DEFAULT.style.scale,
-    style_fit: str | None = _DEFAULT.style.fit,
-    pool: vgg.Pool = _DEFAULT.network.pool,
-    padding: Padding = _DEFAULT.network.padding,
-    normalised: bool | None = _DEFAULT.network.normalised,
-    method: str = _DEFAULT.solver.kind,
-    linesearch: str = _DEFAULT.solver.linesearch,
-    history: int | None = _DEFAULT.solver.history,
-    learning_rate: float = _DEFAULT.solver.learning_rate,
-    engine: Engine = _DEFAULT.network.engine,
-    precision: Precision = _DEFAULT.precision,
-    memory: Memory = _DEFAULT.memory,
-    memory_limit: int | None = _DEFAULT.memory_limit,
-    callback: Callable[[Progress], object] | None = None,
     stops: int = 0,
-) -> Result:
-    """Paint the content image in the style of another: minimise equation (7) of Gatys et al. (2016).
+    is_fitted: bool = False,
+    checkpoint: Checkpoint | None = None,
+    remember: Remember[Tree] = lambda make, key: make(),
+) -> list[Result]:
+    """Optimise at each level of a batch's problems in turn, and return their results.
 
     Args:
-        content: the photograph, ``(height, width, 3)``; the result has its size. None: the content map alone
-            says what shall be where, and the result has its size; without one either, a texture of the style.
-        style: the painting, of any size. None: a reconstruction of the content from its layers.
-        size: height and width of the result where there is no content; None: the map's, or the style's.
-        encoder: ``auto``, ``vgg19``, ``dictionary``, a weights file, or an `Encoder` loaded before.
-        init: first image: ``content``, ``style``, ``noise``, an image, or a blend: a mapping of these names
-            to their shares.
-        seed: of the noise.
-        evaluations: how often the loss and its gradient are computed, at each level.
-        convention: whose formula the weights are meant for, see `conventions.CONVENTIONS`.
-        content_weight: alpha; None: the convention's own.
-        style_weight: beta; None: the convention's own.
-        total_variation: weight of the smoothness term; None: the convention's own.
-        content_layers: names, or names with weights.
-        style_layers: names, or names with the w_l of equation (5); None: `config.STYLE_LAYERS` of the kind.
-        style_kind: ``gram``, ``patch`` (see `patches`), or ``guided_gram`` (`losses.guided_gram_matrices`).
-        content_map: what is where in the picture to be made, ``(height, width, labels)`` in [0, 1], for the
-            last two kinds; of the content's aspect ratio, but of any size.
-        style_map: the same of the style, with as many labels.
-        semantic_weight: gamma, see `patches.balance`.
-        patch_size: positions of a patch in each direction.
-        patch_memory: bytes for the scores of patches that are compared at a time.
-        patch_variety: against patches chosen too often, from 0 to 1, see `patches.nearest`.
-        patch_rematch: evaluations with the same matches.
-        patch_copies: degrees and scale of further copies of the style whose patches may be taken.
-        levels: sizes of the picture from coarse to fine; None: `tasks.LEVELS` of the kind.
-        level_factor: of sizes.
-        style_scale: size of the style image relative to the content's.
-        style_fit: ``content``, ``aspect`` or ``own``, see `tasks.style_size`; None: ``content``, or ``own``
-            for a texture.
-        pool: ``avg`` or ``max``.
-        padding: ``zero`` or ``replicate``.
-        normalised: use the network of mean activation one; None: as the convention expects.
-        method: ``lbfgs``, ``adam`` or ``lbfgsb``, SciPy's with bounds as in the authors' code, see `lbfgsb`.
-        linesearch: of L-BFGS: ``none`` or ``zoom``.
-        history: pairs that L-BFGS remembers; None: `HISTORY`, or what fits in `HISTORY_BYTES` and in memory;
-            `lbfgsb.CORRECTIONS` of ``lbfgsb``.
-        learning_rate: of Adam, in grey levels.
-        engine: of the convolutions: ``auto``, ``direct`` or ``winograd``, see `convolution`.
-        precision: of the features, on a GPU or TPU: ``auto``, ``f32``, ``tf32`` or ``bf16``.
-        memory: ``fast`` keeps all features for the gradient, ``low`` computes those of the first blocks
-            again; ``auto`` chooses.
-        memory_limit: bytes that may be used; None: what is free.
-        callback: called between chunks with a `Progress`; the run ends as interrupted if it returns True.
-        stops: if positive, chunks end at every multiple of this many evaluations as well.
-
-    Returns:
-        The best image, with its loss and how the run ended.
+        batch: the problems.
+        watch: called at every look; if it returns True, the problems end as interrupted.
+        stops: if positive, there is a look at every multiple of this many evaluations as well.
+        is_fitted: whether the problems are known to fit in memory; a batch of more than one must be.
+        checkpoint: where states are kept.
+        remember: for what several batches would compute anew: prepared networks and targets.
 
     Raises:
-        NstError: an image too small for the deepest layer, an unknown layer, all weights zero, too little
-            memory, ...
+        NstError: a single problem that does not fit in memory.
     """
-    keep_freed()
-    maps = [None if given is None else np.asarray(given, np.float32) for given in (content_map, style_map)]
-    gone = lacking.changes(content=content is not None, style=style is not None, init=init)
-    fit = lacking.fit_of(style_fit, texture=content is None and content_map is None)
-    pair = lacking.completed(content, style, content_map=maps[0], size=size)
-    photograph, painting = fitted(*pair, scale=style_scale, fit=fit)
-    encoder = encoder_for(encoder, convention=convention, normalised=normalised, pool=pool, padding=padding)
-    options: dict[str, Any] = {
-        "params": encoder.params,
-        "init": init,
-        "seed": seed,
-        "evaluations": evaluations,
-        "convention": convention,
-        "content_weight": content_weight,
-        "style_weight": style_weight,
-        "total_variation": total_variation,
-        "content_layers": content_layers,
-        "style_layers": style_layers,
-        "pool": pool,
-        "padding": padding,
-        "method": method,
-        "linesearch": linesearch,
-        "history": history,
-        "learning_rate": learning_rate,
-        "engine": engine,
-        "precision": precision,
-        "memory": memory,
-        "memory_limit": memory_limit,
-        "style_kind": style_kind,
-        "content_map": maps[0],
-        "style_map": maps[1],
-        "semantic_weight": semantic_weight,
-        "patch_size": patch_size,
-        "patch_memory": patch_memory,
-        "patch_variety": patch_variety,
-        "patch_rematch": patch_rematch,
-        "patch_copies": patch_copies,
-        "levels": levels,
-        "level_factor": level_factor,
-    }
-    task = prepare(photograph, painting, **options | gone)
-    return _through_levels(task, callback, stops)
-
-
-def _through_levels(task: Task, callback: Callable[[Progress], object] | None, stops: int) -> Result:
-    """Optimise at each level of a task in turn; what ends early is enlarged to the last level's size."""
-    every = pyramid.levels(task)
-    spent, seconds, result = 0, 0.0, None
-    for number, level in enumerate(every, 1):
-        if result is not None:
-            level = replace(level, init=pyramid.grown(result.image, every[number - 2], level))
-        watch = partial(_watched, callback, every, number, (spent, seconds))
-        result = _at_one_level(level, watch, stops, spent)
-        spent, seconds = spent + result.evaluations, seconds + result.seconds
-        if result.status not in ("finished", "stalled"):
+    every = list(zip(*map(pyramid.levels, batch.problems), strict=True))
+    first = checkpoint.level if checkpoint else 0
+    pictures: NDArray[np.float32] | None = None
+    spent, seconds = 0, 0.0
+    for number in range(first, len(every)):
+        here = list(every[number])
+        if pictures is not None:
+            pairs = zip(pictures, every[number - 1], here, strict=True)
+            here = [replace(now, init=pyramid.grown(image, before, now)) for image, before, now in pairs]
+        shapes = batch.shapes if number == len(every) - 1 and batch.shapes else memory.shapes_of(here[0])
+        if not is_fitted:
+            fitted = memory.fit(here[0], shapes)[0]
+            here, shapes = [fitted], shapes if fitted == here[0] else memory.shapes_of(fitted)
+        level = replace(batch, problems=tuple(here), shapes=shapes)
+        around = _Around([problem.content.size for problem, *_ in every], number, spent, seconds)
+        look, is_interrupted = _level(level, around, watch, stops, checkpoint, remember)
+        pictures, seconds = look.pictures()[: len(here)], look.seconds
+        spent += int(np.max(look.evaluations))
+        statuses = [_ended(int(status), is_interrupted) for status in look.status[: len(here)]]
+        if is_interrupted or (len(here) == 1 and statuses[0] == "not finite"):
             break
-    assert result
-    size = (task.content.shape[0], task.content.shape[1])
-    return replace(result, image=images.resize(result.image, size), evaluations=spent, seconds=seconds)
+    assert pictures is not None
+    return [
+        Result(
+            image=images.resize(pictures[i], (problem.content.shape[0], problem.content.shape[1])),
+            loss=float(look.loss[i]),
+            terms={name: float(term[i]) for name, term in look.terms.items()},
+            initial_loss=float(look.initial_loss[i]),
+            evaluations=look.before + int(look.evaluations[i]),
+            status=statuses[i],
+            seconds=seconds / len(batch.problems),
+        )
+        for i, problem in enumerate(batch.problems)
+    ]
 
 
-def _watched(
-    callback: Callable[[Progress], object] | None,
-    every: Sequence[Task],
-    number: int,
-    before: tuple[int, float],
-    progress: Progress,
-) -> object:
-    """Tell the callback how far the whole run is, given how far this level is and what was before it."""
-    if callback is None:
-        return None
-    size = every[number - 1].content.size
-    ahead = progress.budget * sum(later.content.size / size for later in every[number:])
-    left = (progress.budget - progress.evaluations + ahead) / progress.rate if progress.rate else None
-    whole = replace(
-        progress,
-        evaluations=before[0] + progress.evaluations,
-        budget=len(every) * progress.budget,
-        seconds=before[1] + progress.seconds,
-        level=number,
-        levels=len(every),
-        left=left,
-    )
-    return callback(whole)
+@dataclass(frozen=True)
+class _Around:
+    """Where a level stands among the others: the sizes of all, and what was spent before it."""
+
+    sizes: list[int]
+    number: int
+    evaluations: int
+    seconds: float
+
+    def left(self, budget: int, done: int, rate: float) -> float | None:
+        """Return about how many seconds are left, all levels together."""
+        size = self.sizes[self.number]
+        ahead = budget * sum(later / size for later in self.sizes[self.number + 1 :])
+        return (budget - done + ahead) / rate if rate else None
 
 
-def _at_one_level(task: Task, callback: Callable[[Progress], object], stops: int, before: int) -> Result:
-    task, _ = fitting.fit(task)
-    program, network = task.program, task.network()
-    args = (network, targets(task, network), jax.tree.map(jnp.asarray, fitting.weights_of(task)))
-    state = fitting.start(task.first_image(), args, program=program)
-    compiled = fitting.compiled(program, fitting.shapes_like(state, args))
-    give_back()
-    with _stepping(task, fitting.Steps(program, compiled, args)) as stepping:
-        return _optimise(
+def _level(
+    batch: Batch,
+    around: _Around,
+    watch: Callable[[Look], object],
+    stops: int,
+    checkpoint: Checkpoint | None,
+    remember: Remember[Tree],
+) -> tuple[Look, bool]:
+    """Optimise at one level; return the last look, and whether the watcher ended it."""
+    steps, state = _set_up(batch, around.number, checkpoint, remember)
+    problem, initial, is_interrupted = batch.problems[0], None, False
+    began = time.perf_counter()
+    with _stepping(problem, steps) as stepping:
+        looks = advance(
             stepping,
             state,
-            budget=task.evaluations,
-            searching=program.searching,
-            callback=callback,
+            budget=problem.evaluations,
+            is_searching=problem.program.is_searching,
             stops=stops,
-            before=before,
+            before=around.evaluations if stops else 0,
         )
+        for state, found, rate in looks:
+            seconds = around.seconds + time.perf_counter() - began
+            look = _look(problem, around, state, found, rate, seconds)
+            initial = look.loss if initial is None else initial
+            look = replace(look, initial_loss=initial)
+            is_interrupted = watch(look) is True and bool(np.any(look.status == RUNNING))
+            if checkpoint:
+                checkpoint.keep(state, steps.kept, around.number, last=is_interrupted)
+            if is_interrupted:
+                break
+    return look, is_interrupted
 
 
-def _stepping(task: Task, step: lbfgsb.Step) -> AbstractContextManager[lbfgsb.Step]:
-    """Give the step of a task, given its compiled step: the same, but where SciPy leads."""
-    if task.program.method != "lbfgsb":
+def _set_up(
+    batch: Batch, level: int, checkpoint: Checkpoint | None, remember: Remember[Tree]
+) -> tuple[Steps, State]:
+    """Return the step of a batch with its arguments, and the state to begin with."""
+    filled = [*batch.problems, *[batch.problems[-1]] * (batch.size - len(batch.problems))]
+    one, program, shapes = filled[0], filled[0].program, batch.shapes
+    assert shapes is not None
+    each, shared = placements(batch.devices)
+    layers = (*one.weights.content_layers, *one.weights.style_layers)
+    params = shared(remember(one.prepared, lambda: ("network", _seen_by(one), layers)))
+    targets = each(stacked([_targets(problem, params, remember) for problem in filled]))
+    weights = each(stacked([memory.as_float32(problem.weights) for problem in filled]))
+    args = (params, targets, weights)
+    step = compiled(program, shapes, batch.size, batch.devices)
+    steps = Steps(program, step, args, size=batch.size)
+    like = (batch_of(shapes.state, batch.size), steps.kept)
+    if checkpoint and (kept := checkpoint.resume(like, level)):
+        state, steps.kept = each(kept)
+        return steps, state
+    return steps, begin(program, [problem.first_image() for problem in filled], args, each)
+
+
+def _look(problem: Problem, around: _Around, state: State, found: Found, rate: float, seconds: float) -> Look:
+    evaluations, status, loss, terms = jax.tree.map(np.atleast_1d, found)
+    budget, best = problem.evaluations, state.best
+    return Look(
+        evaluations=evaluations,
+        status=np.where((status == RUNNING) & (evaluations >= budget), _FINISHED, status),
+        loss=loss,
+        terms=terms,
+        initial_loss=loss,
+        rate=rate,
+        seconds=seconds,
+        budget=budget,
+        before=around.evaluations,
+        level=around.number + 1,
+        levels=len(around.sizes),
+        left=around.left(budget, int(np.max(evaluations)), rate),
+        pictures=lambda: to_image(best).reshape(-1, *problem.content.shape),
+    )
+
+
+_FINISHED = STATUSES.index("finished")
+
+
+def _ended(status: int, is_interrupted: bool) -> Status:
+    return "interrupted" if is_interrupted and status == RUNNING else STATUSES[status]
+
+
+def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> Targets:
+    """Return a problem's targets, computed once for each picture and not for each problem."""
+    weights, common = problem.weights, _seen_by(problem)
+
+    def content() -> object:
+        return "content", common, tuple(weights.content_layers), digest(problem.content)
+
+    def style() -> object:
+        maps = (problem.content_map, problem.style_map)
+        guides = (*map(digest, maps), problem.settings.semantic.weight, problem.content.shape)
+        more = () if isinstance(problem.term, AdditiveTerm) else guides
+        return "style", common, tuple(weights.style_layers), digest(problem.style), problem.term, more
+
+    return Targets(
+        remember(lambda: problems.content_targets(problem, params), content),
+        remember(lambda: problems.style_targets(problem, params), style),
+        problem.term,
+    )
+
+
+def _seen_by(problem: Problem) -> object:
+    return id(problem.network), *problem.program.seeing.values(), problem.program.precision
+
+
+def digest(image: Image | None) -> bytes:
+    """Return a digest of an image's contents."""
+    data = b"" if image is None else np.ascontiguousarray(image).tobytes()
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _stepping(problem: Problem, step: Step) -> AbstractContextManager[Step]:
+    """Give the step of a problem, given its compiled step: the same, but where SciPy leads."""
+    solver = problem.program.solver
+    if solver.kind != "lbfgsb":
         return nullcontext(step)
-    low, high = lbfgsb.bounds(*(vgg.to_input(image) for image in (task.content, task.style)))
-    return lbfgsb.steps(step, low=low, high=high, corrections=task.program.history)
+    low, high = scipy_lbfgsb.bounds(*(vgg.to_input(image) for image in (problem.content, problem.style)))
+    assert solver.history is not None
+    return scipy_lbfgsb.steps(step, low=low, high=high, corrections=solver.history)
+
+
+def advance(
+    step: Callable[[State], State],
+    state: State,
+    *,
+    budget: int,
+    is_searching: bool = False,
+    stops: int = 0,
+    before: int = 0,
+) -> Iterator[tuple[State, Found, float]]:
+    """Take steps until all problems have ended or spent their budget, looking every `CHUNK_SECONDS` or so.
+
+    Args:
+        step: the compiled step; it may consume its argument.
+        state: of one problem, or of several that run in lockstep.
+        budget: evaluations of each problem.
+        is_searching: a step takes several evaluations: look after each.
+        stops: if positive, look at every multiple of this many evaluations as well.
+        before: evaluations before the first, which count for that.
+
+    Yields:
+        The state, valid until the next is asked for; its evaluations, status, value and terms on the host;
+        and evaluations per second lately, 0 if not known yet.
+    """
+    done, chunk, rate, is_compiled = int(np.max(state.evaluations)), 1, 0.0, False
+    while True:
+        stop = ((done + before) // stops + 1) * stops - before if stops else budget
+        until = min(done + chunk, budget, stop)
+        begun, started = done, time.perf_counter()
+        for _ in range(min(1, until - done) if is_searching else until - done):
+            state = step(state)
+        found: Found = jax.device_get((state.evaluations, state.status, state.value, state.aux))
+        done = int(np.max(found[0]))
+        if is_compiled:  # the first chunk may have compiled the program: its time says nothing
+            rate = (done - begun) / (time.perf_counter() - started)
+            chunk = max(1, min(2 * chunk, int(rate * CHUNK_SECONDS)))
+        is_compiled = True
+        yield state, found, rate
+        if done >= budget or not np.any(np.asarray(found[1]) == RUNNING):
+            return
 
 
 @jax.jit
@@ -299,91 +362,6 @@ def _to_image(x: Array) -> Array:
     return vgg.to_image(x)
 
 
-@dataclass(frozen=True)
-class Look:
-    """What is known between two chunks of steps; arrays, if the state is of several lanes."""
-
-    evaluations: NDArray[np.int32]
-    status: NDArray[np.int32]
-    loss: NDArray[np.float32]
-    terms: dict[str, NDArray[np.float32]]
-    rate: float
-    """Evaluations per second and lane lately; 0 if not known yet."""
-
-
-def advance(
-    step: Callable[[solver.State], solver.State],
-    state: solver.State,
-    *,
-    budget: int,
-    searching: bool = False,
-    stops: int = 0,
-    before: int = 0,
-) -> Iterator[tuple[solver.State, Look]]:
-    """Take steps until all lanes have ended or spent their budget, with a look every `CHUNK_SECONDS` or so.
-
-    Args:
-        step: the compiled step; it may consume its argument.
-        state: of one lane, or of several that run in lockstep.
-        budget: evaluations of each lane.
-        searching: a step takes several evaluations: look after each.
-        stops: if positive, look at every multiple of this many evaluations as well.
-        before: evaluations before the first, which count for that.
-
-    Yields:
-        The state, valid until the next is asked for, and the look.
-    """
-    done, chunk, rate, compiled = int(np.max(state.evaluations)), 1, 0.0, False
-    while True:
-        stop = ((done + before) // stops + 1) * stops - before if stops else budget
-        until = min(done + chunk, budget, stop)
-        begun, started = done, time.perf_counter()
-        for _ in range(min(1, until - done) if searching else until - done):
-            state = step(state)
-        found = jax.device_get((state.evaluations, state.status, state.value, state.aux))
-        done = int(np.max(found[0]))
-        if compiled:  # the first chunk may have compiled the program: its time says nothing
-            rate = (done - begun) / (time.perf_counter() - started)
-            chunk = max(1, min(2 * chunk, int(rate * CHUNK_SECONDS)))
-        compiled = True
-        yield state, Look(found[0], found[1], found[2], found[3], rate)
-        if done >= budget or not np.any(found[1] == solver.RUNNING):
-            return
-
-
-def _optimise(
-    step: Callable[[solver.State], solver.State],
-    state: solver.State,
-    *,
-    budget: int,
-    searching: bool,
-    callback: Callable[[Progress], object],
-    stops: int,
-    before: int,
-) -> Result:
-    begun = time.perf_counter()
-    first_loss = float("nan")
-    looks = advance(step, state, budget=budget, searching=searching, stops=stops, before=before)
-    for state, look in looks:
-        done, loss = int(look.evaluations), float(look.loss)
-        terms = {name: float(term) for name, term in look.terms.items()}
-        first_loss = loss if math.isnan(first_loss) else first_loss
-        status = ended(int(look.status), done >= budget)
-        fetch = partial(to_image, state.best)
-        progress = Progress(done, budget, loss, terms, time.perf_counter() - begun, look.rate, fetch)
-        if callback(progress) is True and status == "running":
-            status = "interrupted"
-            break
-    seconds = time.perf_counter() - begun
-    return Result(to_image(state.best), loss, terms, first_loss, done, status, seconds)
-
-
-def ended(status: int, spent: bool) -> solver.Status:
-    """Return how a lane stands, given the solver's status and whether its budget is spent."""
-    name = solver.STATUSES[status]
-    return "finished" if name == "running" and spent else name
-
-
-def to_image(x: Array) -> NDArray[np.float32]:
+def to_image(x: Array) -> Image:
     """Fetch an image out of the network's input space: RGB in [0, 1]."""
     return np.asarray(_to_image(x))

@@ -1,84 +1,153 @@
-"""How much memory there is, and how much a compiled program takes."""
+"""What a problem takes of memory, as its compiler says, and settings chosen so that it fits."""
 
-import contextlib
-import ctypes
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
-import psutil
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-SHARE = 0.8
-"""How much of the free memory is used: the rest is for what no estimate knows of."""
+from nst_jax.errors import NstError
+from nst_jax.networks import vgg
+from nst_jax.solvers import scipy_lbfgsb
+from nst_jax.transfer import machine, objective
+from nst_jax.transfer import problem as problems
+from nst_jax.transfer.objective import LossWeights
+from nst_jax.transfer.problem import Problem
+from nst_jax.transfer.program import Shapes, compiled, nbytes, shapes_like, start
 
-_KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}
-"""glibc's M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD: one heap for all, which never shrinks."""
-
-_CGROUP = Path("/sys/fs/cgroup")
-_LIMITS = (
-    ("", "max", "current", "inactive_file"),  # version 2
-    ("memory", "limit_in_bytes", "usage_in_bytes", "total_inactive_file"),  # version 1
-)
+FEWEST = 5
+"""A shorter history is not worth the name."""
 
 
-def usable(devices: Sequence[Any], limit: int | None = None) -> int:
-    """Return the bytes that may yet be used on each of some JAX devices: `SHARE` of what is free now.
+def shapes_of(problem: Problem) -> Shapes:
+    """Return what the step of a problem takes, without computing anything."""
+    params = jax.eval_shape(problem.prepared)
+    targets = jax.eval_shape(lambda params: problems.targets(problem, params), params)
+    args = (params, targets, as_float32(problem.weights))
+    x = jax.ShapeDtypeStruct(problem.content.shape, jnp.float32)  # type: ignore[no-untyped-call]
+    state = jax.eval_shape(start, x, args, program=problem.program)
+    return shapes_like(state, args)
 
-    With a limit, no more than what is left of it: of the memory of this process on a CPU, of each device's
-    otherwise.
+
+def as_float32(weights: LossWeights) -> LossWeights:
+    """Return weights as the compiled program takes them."""
+    found: LossWeights = jax.tree.map(np.float32, weights)
+    return found
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes that a run takes besides the program itself, as its compiler says."""
+
+    network: int
+    optimiser: int
+    """The image, its gradient and the history."""
+    features: int
+    """And all else that exists only during an evaluation."""
+    usable: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.network + self.optimiser + self.features
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is no more than is usable."""
+        return self.total <= self.usable
+
+
+def estimate(problem: Problem, shapes: Shapes | None = None) -> Estimate:
+    """Return what a problem takes; compiles its step."""
+    shapes = shapes_of(problem) if shapes is None else shapes
+    arguments, rest = machine.taken(compiled(problem.program, shapes))
+    optimiser = min(arguments, nbytes(shapes.state))
+    scipys = _of_scipy(problem)
+    usable = machine.usable(jax.local_devices()[:1], problem.settings.memory_limit)
+    return Estimate(arguments - optimiser, optimiser + scipys, rest, usable)
+
+
+def _of_scipy(problem: Problem) -> int:
+    """Return the bytes that SciPy takes of the memory that is counted: none of a GPU's."""
+    solver = problem.program.solver
+    if solver.kind != "lbfgsb" or solver.history is None or jax.default_backend() != "cpu":
+        return 0
+    return scipy_lbfgsb.nbytes(problem.content.size, solver.history)
+
+
+def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estimate]:
+    """Return a problem that fits in memory: with a shorter history, or features computed twice, if need be.
+
+    Only what was left open is changed (`Problem.open`): first the history, down to `problem.FEW` pairs, then
+    the features, then the history again, down to `FEWEST`.
+
+    Args:
+        problem: the problem.
+        shapes: `shapes_of` it, if they are known.
+
+    Raises:
+        NstError: it does not fit, with the numbers and what to do.
     """
-    free = []
-    for device in devices:
-        stats = device.memory_stats() if device.platform != "cpu" else None
-        if stats and "bytes_limit" in stats:
-            free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-        else:  # host memory, which the devices share
-            free.append(_host() // len(devices))
-    usable = int(SHARE * min(free))
-    if limit is not None:
-        stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
-        used = stats["bytes_in_use"] if stats else psutil.Process().memory_info().rss
-        usable = max(0, min(usable, limit - used))
-    return usable
+    found = estimate(problem, shapes)
+    programs = [problem.program]
+    if "recompute" in problem.open and problem.program.recompute < objective.IN_STRIPS:
+        programs.append(replace(problem.program, recompute=objective.IN_STRIPS))
+    for program in programs:
+        problem = replace(problem, program=program)
+        found = found if program == programs[0] else estimate(problem)
+        pair, history = 2 * problem.content.nbytes, program.solver.history or 0
+        pairs = min(history, history - -(-(found.total - found.usable) // pair))
+        few = problems.FEW if program != programs[-1] else FEWEST
+        if not found.fits and "history" in problem.open and pairs >= few:
+            shorter = replace(program, solver=replace(program.solver, history=pairs))
+            problem = replace(problem, program=shorter)
+            found = estimate(problem)
+        if found.fits:
+            return problem, found
+    raise NstError(_refusal(problem, found))
 
 
-def keep_freed() -> None:
-    """Have the C library keep the memory that is freed for the next use, instead of giving it back.
-
-    A step takes some hundred megabytes, and page by page the kernel would clear them again for every step:
-    a tenth of the time. It works best before JAX starts its threads, which else have heaps of their own, and
-    with glibc only; elsewhere nothing is done.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in _KEEP.items():
-            mallopt(option, value)
-
-
-def give_back() -> None:
-    """Have the C library give back the memory that is free: after a compilation, some hundred megabytes."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def taken(compiled: Any) -> tuple[int, int]:
-    """Return the bytes that a compiled program takes on each device: its arguments, and the rest."""
-    analysis = compiled.memory_analysis()
-    if analysis is None:  # a back end that does not tell
-        return 0, 0
-    outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes + max(0, outputs)
+def table(problem: Problem, found: Estimate) -> str:
+    """Return in words what a problem takes, and how it is made to fit."""
+    height, width = problem.content.shape[:2]
+    solver, recompute = problem.program.solver, problem.program.recompute
+    solvers = {"lbfgs": "L-BFGS with {} pairs", "lbfgsb": "SciPy's L-BFGS-B with {} pairs, in float64"}
+    pairs = solvers.get(solver.kind, solver.kind).format(solver.history)
+    twice = f"blocks 1 to {recompute}" if recompute > 1 else "block 1"
+    limited = problem.settings.memory_limit is not None
+    rows = [
+        ("network", found.network, ""),
+        ("optimiser", found.optimiser, pairs),
+        ("features", found.features, f"{twice} computed twice" if recompute else "all kept"),
+        ("together", found.total, "besides Python and JAX, about 0.5 GiB"),
+        ("usable", found.usable, "of the memory limit" if limited else "of what is free"),
+    ]
+    lines = [f"{name:<11}{gib(number):>10}  {note}".rstrip() for name, number, note in rows]
+    return "\n".join([f"a picture of {width} x {height}, {problem.evaluations} evaluations", *lines])
 
 
-def _host() -> int:
-    free: int = psutil.virtual_memory().available
-    for folder, limit, current, files in _LIMITS:
-        try:  # a container may have less than its machine; what it holds of files can be let go
-            inside = _CGROUP / folder
-            most, used = (int((inside / f"memory.{name}").read_text()) for name in (limit, current))
-            lines = (inside / "memory.stat").read_text().splitlines()
-            held = next(int(line.split()[1]) for line in lines if line.startswith(f"{files} "))
-            free = min(free, most - used + held)
-        except (OSError, ValueError, StopIteration):  # no such container, or no limit
-            pass
-    return max(0, free)
+def _refusal(problem: Problem, found: Estimate) -> str:
+    height, width = problem.content.shape[:2]
+    least = found.total
+    if "history" in problem.open:
+        least -= ((problem.program.solver.history or 0) - FEWEST) * 2 * problem.content.nbytes
+    share = (found.usable - found.network) / (least - found.network)
+    size = int(0.97 * max(height, width) * share**0.5) if share > 0 else 0
+    advice = f"use size {size}" if size >= 64 else "free some memory"
+    advice += ", or a larger memory_limit" if problem.settings.memory_limit else ""
+    return (
+        f"a picture of {width} x {height} needs about {gib(least)} ({gib(found.network)} for the network), "
+        f"and {gib(found.usable)} can be used: {advice}"
+    )
+
+
+def features_nbytes(problem: Problem) -> int:
+    """Return the bytes of all features of a problem's image."""
+    params = problem.network.params
+    image = jnp.zeros(problem.content.shape)
+    return nbytes(jax.eval_shape(lambda: vgg.features(params, image, layers=params)))
+
+
+def gib(number: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{number / 2**30:.2f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"

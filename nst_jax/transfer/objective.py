@@ -1,34 +1,37 @@
 """Targets and weights make one scalar function of the image: Gatys et al. (2016), equation (7).
 
-Images are ``(height, width, 3)`` in the network's input space (see `vgg`). `Weights` and `Targets` are
-pytrees whose leaves may be traced, batched and swept; layer names, pooling and convention are static.
+Images are ``(height, width, 3)`` in the network's input space (see `vgg`). `LossWeights` and `Targets` are
+pytrees whose leaves may be traced, batched and swept. What a number means is static, and part of what holds
+it: the convention of the weights, the term of the targets, the names of layers. So weights and targets that
+do not belong together are an error.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nst_jax.config import StyleKind
-from nst_jax.losses.conventions import CONVENTIONS, ConventionName
-from nst_jax.losses.formulas import (
-    content_loss,
-    gram_matrix,
-    guided_gram_matrices,
-    style_loss,
-    total_variation,
-)
-from nst_jax.losses.patches import BLOCK_BYTES, GAMMA, PatchStyle, Source, balance, nearest, patch_loss
+from nst_jax.architecture import block_and_index, canonical_layers
+from nst_jax.errors import SettingError
+from nst_jax.losses.content import content_loss
+from nst_jax.losses.conventions import CONVENTIONS
+from nst_jax.losses.gram import Gram
+from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm
+from nst_jax.losses.variation import total_variation
 from nst_jax.networks import strips, vgg
 from nst_jax.networks.convolution import Engine, Padding
-from nst_jax.networks.layers import block_and_index, canonical_layers
 from nst_jax.networks.vgg import Params, Pool
+from nst_jax.settings import ConventionName, Layers
+from nst_jax.typing import Tree
+
+_GRAM = Gram()
 
 Terms = dict[str, Array]
+Weight = Array | float
 
 IN_STRIPS = 2
 """So many blocks are computed strip by strip if at all: deeper ones are small, and see too far."""
@@ -37,86 +40,76 @@ STRIP_POSITIONS = 2**16
 """About so many positions make a strip."""
 
 
+class Seeing(TypedDict, total=False):
+    """How an image is looked at, see `seen`; all of it is static."""
+
+    pool: Pool
+    padding: Padding
+    engine: Engine
+    recompute: int
+    dtype: Any
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Weights:
-    """The scalars of the loss. Every leaf can be swept with ``jax.vmap``."""
+class LossWeights:
+    """The scalars of the loss, and whose formula they are for. Every leaf can be swept with ``jax.vmap``."""
 
-    content: Array | float
-    style: Array | float
-    total_variation: Array | float
-    content_layers: dict[str, Array | float]
-    style_layers: dict[str, Array | float]
-    semantic: Array | float = GAMMA
-    """Gamma of `patches`: how much maps count in the choice of patches."""
+    content: Weight
+    style: Weight
+    total_variation: Weight
+    content_layers: dict[str, Weight]
+    style_layers: dict[str, Weight]
+    convention: ConventionName = field(default="gatys2016", metadata={"static": True})
 
 
-def make_weights(
+def loss_weights(
     *,
     convention: ConventionName = "gatys2016",
-    content: float | None = None,
-    style: float | None = None,
-    total_variation: float | None = None,
-    content_layers: Sequence[str] | Mapping[str, float] = ("conv4_2",),
-    style_layers: Sequence[str] | Mapping[str, float] = (
-        "conv1_1",
-        "conv2_1",
-        "conv3_1",
-        "conv4_1",
-        "conv5_1",
-    ),
-    semantic: float = GAMMA,
-) -> Weights:
+    content: Weight | None = None,
+    style: Weight | None = None,
+    total_variation: Weight | None = None,
+    content_layers: Layers = ("conv4_2",),
+    style_layers: Layers = StyleTerm.layers,
+) -> LossWeights:
     """Return weights; what is not given is the convention's own value.
 
     Args:
-        convention: whose formula the numbers are meant for.
-        content: alpha.
+        convention: whose formula the numbers are meant for, see `conventions.CONVENTIONS`.
+        content: alpha, as the others a number, or an array of numbers to be mapped over.
         style: beta.
         total_variation: weight of the smoothness term.
         content_layers: names, or names with their weights.
         style_layers: likewise; the w_l of equation (5).
-        semantic: gamma of Champandard (2016), for patches.
     """
+    if convention not in CONVENTIONS:
+        raise SettingError.at("convention", f"should be one of {', '.join(CONVENTIONS)}, got {convention!r}")
     rules = CONVENTIONS[convention]
-    return Weights(
+    return LossWeights(
         content=rules.content_weight if content is None else content,
         style=rules.style_weight if style is None else style,
         total_variation=rules.total_variation if total_variation is None else total_variation,
         content_layers=_layer_weights(content_layers, share=rules.layers_share),
         style_layers=_layer_weights(style_layers, share=rules.layers_share),
-        semantic=semantic,
+        convention=convention,
     )
 
 
-def _layer_weights(layers: Sequence[str] | Mapping[str, float], *, share: bool) -> dict[str, Array | float]:
-    if isinstance(layers, Mapping):
-        names = canonical_layers(layers)
-        return dict(zip(names, layers.values(), strict=True))
+def _layer_weights(layers: Layers, *, share: bool) -> dict[str, Weight]:
     names = canonical_layers(layers)
+    if isinstance(layers, Mapping):
+        return dict(zip(names, layers.values(), strict=True))
     return dict.fromkeys(names, 1 / len(names) if share and names else 1.0)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Targets:
-    """What the image is compared with: content features P, and A of the style, whatever its kind."""
+    """What the image is compared with, by layer: content features P, and what the style's term made."""
 
     content: dict[str, Array]
-    style: dict[str, Any]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Guided:
-    """Gram matrices of the style's regions, and where these are in the picture to be made."""
-
-    grams: Array
-    """``(regions, channels, channels)``"""
-    guides: Array
-    """``(height, width, regions)``"""
-    shares: Array
-    """Of each region in the loss, ``(regions,)``: equal for those that both pictures have, else zero."""
+    style: dict[str, Tree]
+    term: StyleTerm = field(default=Gram(), metadata={"static": True})
 
 
 def make_targets(
@@ -124,78 +117,53 @@ def make_targets(
     content: Array,
     style: Array,
     *,
-    content_layers: Sequence[str],
-    style_layers: Sequence[str],
-    **options: Any,
+    content_layers: Sequence[str] = ("conv4_2",),
+    style_layers: Sequence[str] | None = None,
+    term: StyleTerm = _GRAM,
+    **seeing: Unpack[Seeing],
 ) -> Targets:
     """Return the targets of a content and a style image, both in the network's input space.
 
-    The two images may have different sizes. The options are those of `representations`.
+    The two images may have different sizes; there are no semantic maps. For the other options see `seen`.
     """
+    layers = term.layers if style_layers is None else style_layers
+    content_size, style_size = content.shape[:2], style.shape[:2]
+    maps = jnp.zeros((*style_size, 0)), jnp.zeros((*content_size, 0))
     return Targets(
-        content=content_targets(params, content, layers=content_layers, **options),
-        style=style_targets(params, style, layers=style_layers, **options),
+        content=seen(params, content, layers=content_layers, **seeing)[0],
+        style=style_targets(term, [seen(params, style, layers=layers, **seeing)[0]], maps[:1], maps[1], 1.0),
+        term=term,
     )
 
 
-def content_targets(
-    params: Params, content: Array, *, layers: Sequence[str], **options: Any
-) -> dict[str, Array]:
-    """Return the features P of equation (1), by layer; for the options see `representations`."""
-    return representations(params, content, content_layers=layers, **options)[0]
-
-
-def style_targets(params: Params, style: Array, *, layers: Sequence[str], **options: Any) -> dict[str, Array]:
-    """Return the Gram matrices A of equation (4), by layer; for the options see `representations`."""
-    return representations(params, style, style_layers=layers, **options)[1]
-
-
-def patch_targets(
-    features: Sequence[Mapping[str, Array]], maps: Sequence[Array], map_: Array
-) -> dict[str, PatchStyle]:
-    """Return what patches are compared with, by layer.
+def style_targets(
+    term: StyleTerm,
+    features: Sequence[Mapping[str, Array]],
+    style_maps: Sequence[Array],
+    content_map: Array,
+    gamma: Weight,
+) -> dict[str, Tree]:
+    """Return what a term compares with, by layer.
 
     Args:
-        features: of the style, and perhaps of its copies: by layer.
-        maps: of these, each of its image's height and width; without channels where there are none.
-        map_: of the picture to be made, of its height and width.
+        term: the term.
+        features: of the style, and perhaps of copies of it: by layer.
+        style_maps: of these, each of its image's height and width; without labels where there are none.
+        content_map: of the picture to be made, of its height and width.
+        gamma: how much maps count.
     """
     found = {}
     for name in features[0]:
-        scaled = [averaged(each, name) for each in (*maps, map_)]
-        factor = balance(features[0][name], scaled[0])
-        pairs = zip(features, scaled, strict=False)
-        sources = tuple(Source(each[name], factor * small) for each, small in pairs)
-        found[name] = PatchStyle(sources, factor * scaled[-1])
+        *style, content = (averaged(each, name) for each in (*style_maps, content_map))
+        found[name] = term.targets([each[name] for each in features], Guides(tuple(style), content, gamma))
     return found
 
 
-def guided_targets(features: Mapping[str, Array], style_map: Array, map_: Array) -> dict[str, Guided]:
-    """Return the Gram matrices of each region, by layer; the maps are as in `patch_targets`."""
-    found = {}
-    for name, F in features.items():
-        theirs, ours = averaged(style_map, name), averaged(map_, name)
-        present = (jnp.max(theirs, (0, 1)) > 0) & (jnp.max(ours, (0, 1)) > 0)
-        shares = present / jnp.maximum(1, jnp.sum(present))
-        found[name] = Guided(guided_gram_matrices(F, theirs), ours, shares)
-    return found
-
-
-def matches(
-    x: Array,
-    params: Params,
-    targets: Targets,
-    weights: Weights,
-    *,
-    patch_size: int = 3,
-    patch_bytes: int = BLOCK_BYTES,
-    variety: float = 0.0,
-    **options: Any,
-) -> dict[str, tuple[Array, Array]]:
-    """Return the nearest patches of an image by layer; the arguments are those of `loss`."""
-    F, _ = representations(params, x, content_layers=tuple(targets.style), **options)
-    how: Any = {"size": patch_size, "block_bytes": patch_bytes, "variety": variety}
-    return {name: nearest(F[name], style, weights.semantic, **how) for name, style in targets.style.items()}
+def renewed(x: Array, params: Params, targets: Targets, **seeing: Unpack[Seeing]) -> Targets:
+    """Return the targets for the evaluations to come, see `StyleTerm.renewed`."""
+    F, _ = seen(params, x, layers=tuple(targets.style), **seeing)
+    style = {name: targets.term.renewed(F[name], target) for name, target in targets.style.items()}
+    return Targets(targets.content, style, targets.term)
 
 
 def averaged(map_: Array, layer: str) -> Array:
@@ -205,93 +173,95 @@ def averaged(map_: Array, layer: str) -> Array:
     return map_
 
 
-def representations(
+def seen(
     params: Params,
     x: Array,
     *,
-    content_layers: Iterable[str] = (),
-    style_layers: Iterable[str] = (),
+    layers: Iterable[str] = (),
+    term: AdditiveTerm = _GRAM,
+    term_layers: Iterable[str] = (),
     pool: Pool = "avg",
     padding: Padding = "zero",
-    engine: Engine = "auto",
+    engine: Engine = "direct",
     recompute: int = 0,
     dtype: Any = None,
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return what images are compared by: features F for content and Gram matrices G for style, by layer.
+) -> tuple[dict[str, Array], dict[str, Tree]]:
+    """Return what of an image is compared: features F, and an additive term's statistics, by layer.
 
     Args:
         params: parameters of the network, best from `vgg.prepared`.
         x: image in the network's input space, ``(height, width, 3)``.
-        content_layers: layers whose features are wanted.
-        style_layers: layers whose Gram matrices are wanted.
+        layers: those whose features are wanted.
+        term: whose statistics.
+        term_layers: those whose statistics are wanted.
         pool: average or maximum pooling.
         padding: zero or replicate.
         engine: of the convolutions, see `convolution`.
         recompute: so many blocks, from the first, keep nothing for the gradient but what goes into them, and
             are computed once more for it. The first `IN_STRIPS` of them are computed in strips of rows, if
             no features of theirs are wanted: then what is in them never exists as a whole.
-        dtype: of the features, such as ``jnp.bfloat16``; None: that of x. Gram matrices and what is returned
-            are of x's type. The parameters should be of it too.
+        dtype: of the features, such as ``jnp.bfloat16``; None: that of x. What is returned is of x's type.
+            The parameters should be of it too.
     """
     kind, x = x.dtype, x if dtype is None else x.astype(dtype)
     blocks = vgg.blocks_of(params)
     known = vgg.architecture_of(params)
-    content, style = (canonical_layers(layers, known) for layers in (content_layers, style_layers))
-    deepest = max((block_and_index(name)[0] for name in (*content, *style)), default=0)
+    wanted, summed = (canonical_layers(names, known) for names in (layers, term_layers))
+    deepest = max((block_and_index(name)[0] for name in (*wanted, *summed)), default=0)
     F: dict[str, Array] = {}
-    G: dict[str, Array] = {}
+    S: dict[str, Tree] = {}
     for number in range(1, deepest + 1):
-        here = [name for name in dict.fromkeys((*content, *style)) if block_and_index(name)[0] == number]
+        here = [name for name in dict.fromkeys((*wanted, *summed)) if block_and_index(name)[0] == number]
         handed_on = [f"pool{number}"] if number < deepest else []
         network = vgg.VGG(blocks, (*here, *handed_on), pool, padding, engine, number)
-        block = partial(_block, network, params, content, style)
+        block = partial(_block, network, params, wanted, term, summed)
         rows = _strip_rows(x)
-        whole = (
-            padding != "zero" or number == deepest or rows >= x.shape[0] or not {*content}.isdisjoint(here)
-        )
+        whole = padding != "zero" or number == deepest or rows >= x.shape[0] or not {*wanted}.isdisjoint(here)
         if number <= min(recompute, IN_STRIPS) and not whole:
             halo = 2 * -(
                 -blocks[number - 1][0] // 2
             )  # rows that its convolutions see, made even to be pooled
             run = partial(_strip, block, halo)
-            height, width = x.shape[:2]
+            positions = x.shape[0] * x.shape[1]
             x, sums = strips.recomputed(run, x, rows=rows, halo=halo, pool=2)
-            G |= {name: total / (height * width) for name, total in sums.items()}
+            S |= jax.tree.map(lambda total, n=positions: total / n, sums)
         else:
-            x, features, grams = (jax.checkpoint(block) if number <= recompute else block)(x)
-            F, G = F | features, G | grams
-    return {name: F[name].astype(kind) for name in content}, {name: G[name].astype(kind) for name in style}
+            x, features, statistics = (jax.checkpoint(block) if number <= recompute else block)(x)
+            F, S = F | features, S | statistics
+    F = {name: F[name].astype(kind) for name in wanted}
+    return F, jax.tree.map(lambda leaf: leaf.astype(kind), S)
 
 
 def _block(
     network: vgg.VGG,
     params: Params,
-    content: Sequence[str],
-    style: Sequence[str],
+    wanted: Sequence[str],
+    term: AdditiveTerm,
+    summed: Sequence[str],
     x: Array,
     inside: Array | None = None,
     halo: int = 0,
-) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-    """Return what a block hands on, and its features and Gram matrices, but for some rows at both ends."""
+) -> tuple[Array, dict[str, Array], dict[str, Tree]]:
+    """Return what a block hands on, and its features and statistics, but for some rows at both ends."""
     found = cast(dict[str, Array], network.apply({"params": params}, x, inside))
     # Computed once: XLA on a CPU would do so for the Gram matrix and for the next layer, each on its own.
     found = jax.lax.optimization_barrier(found)  # type: ignore[no-untyped-call]
     cut = {name: F[halo : len(F) - halo] if halo else F for name, F in found.items()}
-    features = {name: cut[name] for name in network.layers if name in content}
-    grams = {name: gram_matrix(cut[name]) for name in network.layers if name in style}
-    return found.get(f"pool{network.first}", x), features, grams
+    features = {name: cut[name] for name in network.layers if name in wanted}
+    statistics = {name: term.statistics(cut[name]) for name in network.layers if name in summed}
+    return found.get(f"pool{network.first}", x), features, statistics
 
 
 def _strip(
-    block: Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]],
+    block: Callable[..., tuple[Array, dict[str, Array], dict[str, Tree]]],
     halo: int,
     x: Array,
     inside: Array,
-) -> tuple[Array, dict[str, Array]]:
-    """Return what a block hands on of a strip, and the strip's part of the sums of its Gram matrices."""
-    y, _, grams = block(x, inside, halo)
+) -> tuple[Array, dict[str, Tree]]:
+    """Return what a block hands on of a strip, and the strip's statistics times its positions."""
+    y, _, statistics = block(x, inside, halo)
     positions = (x.shape[0] - 2 * halo) * x.shape[1]
-    return y[halo // 2 : len(y) - halo // 2], {name: G * positions for name, G in grams.items()}
+    return y[halo // 2 : len(y) - halo // 2], jax.tree.map(lambda leaf: leaf * positions, statistics)
 
 
 def _strip_rows(x: Array) -> int:
@@ -300,46 +270,36 @@ def _strip_rows(x: Array) -> int:
 
 
 def loss(
-    x: Array,
-    params: Params,
-    targets: Targets,
-    weights: Weights,
-    *,
-    convention: ConventionName = "gatys2016",
-    kind: StyleKind = "gram",
-    patch_size: int = 3,
-    patch_bytes: int = BLOCK_BYTES,
-    variety: float = 0.0,
-    **options: Any,
+    x: Array, params: Params, targets: Targets, weights: LossWeights, **seeing: Unpack[Seeing]
 ) -> tuple[Array, Terms]:
     """Return the loss of an image and its weighted terms, which add up to it.
 
-    L = alpha L_content + beta L_style (equation 7), with the factors of the convention.
+    L = alpha L_content + beta L_style (equation 7), with the factors of the weights' convention.
 
     Args:
         x: image in the network's input space, of the content image's size.
         params: parameters of the network.
-        targets: from `make_targets`; of patches from `patch_targets`, of regions from `guided_targets`.
-        weights: from `make_weights`, of the same layers.
-        convention: whose formula to use.
-        kind: of the style's targets.
-        patch_size: positions of a patch in each direction.
-        patch_bytes: see `patches.nearest`.
-        variety: likewise.
-        options: those of `representations`: ``pool``, ``padding``, ``engine``, ...
+        targets: from `make_targets`.
+        weights: from `loss_weights`, of the same layers.
+        seeing: ``pool``, ``padding``, ``engine``, ...: see `seen`.
 
     Returns:
         The scalar loss, and a dict of its terms: ``content/LAYER``, ``style/LAYER``, ``total_variation``.
+
+    Raises:
+        SettingError: targets and weights are of different layers.
     """
-    rules = CONVENTIONS[convention]
-    gram = kind == "gram"
-    seen = (*targets.content, *(() if gram else targets.style))
-    F, G = representations(
+    _check_layers("content", targets.content, weights.content_layers)
+    _check_layers("style", targets.style, weights.style_layers)
+    rules, term = CONVENTIONS[weights.convention], targets.term
+    additive = isinstance(term, AdditiveTerm)
+    F, S = seen(
         params,
         x,
-        content_layers=tuple(dict.fromkeys(seen)),
-        style_layers=tuple(targets.style) if gram else (),
-        **options,
+        layers=tuple(dict.fromkeys((*targets.content, *(() if additive else targets.style)))),
+        term_layers=tuple(targets.style) if additive else (),
+        **({"term": term} if isinstance(term, AdditiveTerm) else {}),
+        **seeing,
     )
     terms: Terms = {}
     for name, P in targets.content.items():
@@ -347,22 +307,18 @@ def loss(
         terms[f"content/{name}"] = (
             weights.content * weights.content_layers[name] * factor * content_loss(F[name], P)
         )
-    for name, A in targets.style.items():
-        factor = rules.style_factor
-        if kind == "patch":
-            S = patch_loss(
-                F[name], A, weights.semantic, size=patch_size, block_bytes=patch_bytes, variety=variety
-            )
-        else:
-            factor /= (A if gram else A.grams[0]).size if rules.style_per_channel else 1.0
-            S = style_loss(G[name], A) if gram else _guided_loss(F[name], A)
-        terms[f"style/{name}"] = weights.style * weights.style_layers[name] * factor * S
+    for name, target in targets.style.items():
+        factor = rules.style_factor / (term.per_channel(target) if rules.style_per_channel else 1.0)
+        distance = (
+            term.compare(S[name], target) if isinstance(term, AdditiveTerm) else term.loss(F[name], target)
+        )
+        terms[f"style/{name}"] = weights.style * weights.style_layers[name] * factor * distance
     variation = 0.5 if rules.variation_sum else 1.0 / x.size
     terms["total_variation"] = weights.total_variation * variation * total_variation(x)
     return jnp.asarray(sum(terms.values())), terms
 
 
-def _guided_loss(F: Array, style: Guided) -> Array:
-    """Return the mean of `losses.style_loss` over the regions that both pictures have."""
-    G = guided_gram_matrices(F, style.guides)
-    return jnp.sum(style.shares * jax.vmap(style_loss)(G, style.grams))
+def _check_layers(name: str, targets: Mapping[str, Tree], weights: Mapping[str, Weight]) -> None:
+    if set(targets) != set(weights):
+        have, want = (", ".join(layers) or "none" for layers in (targets, weights))
+        raise SettingError.at(f"{name} layers", f"targets are of {have}, weights of {want}")

@@ -1,90 +1,271 @@
-"""What of a run shapes its compiled program, apart from the shapes of arrays."""
+"""The step of an optimisation, compiled ahead of time for one problem or for a batch of them."""
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
-from nst_jax.config import StyleKind
-from nst_jax.losses.conventions import ConventionName
-from nst_jax.losses.patches import BLOCK_BYTES
+from nst_jax import settings
 from nst_jax.networks import vgg
-from nst_jax.networks.convolution import Engine, Padding
-from nst_jax.solvers import solver
-from nst_jax.transfer import objective
+from nst_jax.solvers import lbfgs
+from nst_jax.solvers.state import Method, State
+from nst_jax.transfer import machine, objective
+from nst_jax.transfer.objective import LossWeights, Seeing, Targets
+from nst_jax.typing import Tree
 
-Precision = Literal["auto", "f32", "tf32", "bf16"]
+Args = tuple[vgg.Params, Targets, LossWeights]
+"""What a step takes besides the state: the network's parameters, prepared, targets and weights."""
+
+Devices = tuple[jax.Device, ...]
 
 _MATMUL = {"auto": None, "f32": "float32", "tf32": "tensorfloat32", "bf16": "float32"}
 """JAX's words. With bf16 it is the arrays that are narrow."""
 
-SEEING = ("pool", "padding", "engine", "recompute", "dtype")
-"""Options of `objective.representations`."""
+EACH = (0, None, 0, 0)
+"""In a batch, each problem has its own state, targets and weights; the network is everyone's."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """All that shapes the compiled program, besides the shapes of its arrays."""
+    """All that shapes the compiled program, besides what its arguments are."""
 
-    pool: vgg.Pool
-    padding: Padding
-    convention: ConventionName
-    method: str
-    linesearch: Any
-    history: int
-    learning_rate: float
-    engine: Engine = "auto"
-    precision: Precision = "auto"
+    network: settings.Network
+    solver: settings.Solver
+    precision: settings.Precision = "auto"
     recompute: int = 0
-    kind: StyleKind = "gram"
-    patch_size: int = 3
-    patch_bytes: int = BLOCK_BYTES
-    variety: float = 0.0
-    rematch: int = 1
-    """Evaluations with the same matches."""
 
-    def build(self) -> solver.Method:
+    def build(self) -> Method:
         """Return the functions to be compiled."""
-        options = self.matching | self.seeing
-        fun = partial(objective.loss, convention=self.convention, kind=self.kind, **options)
-        if self.method == "adam":
-            method = solver.adam(fun, learning_rate=self.learning_rate)
-        elif self.method == "lbfgsb":  # what moves the image is `lbfgsb.steps`
-            method = solver.evaluating(fun)
-        else:
-            method = solver.lbfgs(fun, history=self.history, linesearch=self.linesearch)
+        module, _, name = settings.SOLVERS[self.solver.kind].partition(":")
+        method: Method = getattr(import_module(module), name)(
+            partial(objective.loss, **self.seeing), self.solver
+        )
         return method
 
     @property
-    def seeing(self) -> dict[str, Any]:
-        """How the network is looked through."""
-        return {name: getattr(self, name) for name in SEEING}
+    def seeing(self) -> Seeing:
+        """How images are looked at."""
+        return {
+            "pool": self.network.pool,
+            "padding": self.network.padding,
+            "engine": self.network.engine,
+            "recompute": self.recompute,
+            "dtype": self.dtype,
+        }
 
     @property
-    def matching(self) -> dict[str, Any]:
-        """How patches are matched."""
-        return {name: getattr(self, name) for name in ("patch_size", "patch_bytes", "variety")}
-
-    @property
-    def holding(self) -> bool:
-        """Whether matches are held for some evaluations."""
-        return self.kind == "patch" and self.rematch > 1
-
-    @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike | None:
         """Of features and network; None: float32."""
         return jnp.bfloat16 if self.precision == "bf16" else None
 
-    def precisely(self) -> Any:
+    def precisely(self) -> AbstractContextManager[object]:
         """Return a context in which matrix products and convolutions are as precise as this program wants.
 
         It is meant to surround the calls of compiled functions: gradients are traced after the function is.
         """
-        return jax.default_matmul_precision(_MATMUL[self.precision])
+        context: AbstractContextManager[object] = jax.default_matmul_precision(_MATMUL[self.precision])  # type: ignore[arg-type]
+        return context
 
     @property
-    def searching(self) -> bool:
+    def is_searching(self) -> bool:
         """Whether a step takes a number of evaluations that is not known before."""
-        return self.method == "lbfgs" and self.linesearch == "zoom"
+        return self.solver.kind == "lbfgs" and self.solver.linesearch == "zoom"
+
+
+@partial(jax.jit, static_argnames="program")
+def start(x: Array, args: Args, *, program: Program) -> State:
+    """Return the state before the first evaluation."""
+    return program.build().init(x, *args)
+
+
+# The history is large: donated, there is one copy of it.
+@partial(jax.jit, static_argnames="program", donate_argnames="state")
+def step(state: State, args: Args, *, program: Program) -> State:
+    """Take one step; the state given is consumed."""
+    return program.build().step(state, *args)
+
+
+@partial(jax.jit, static_argnames="program")
+def _start_batch(x: Array, args: Args, *, program: Program) -> State:
+    return jax.vmap(program.build().init, in_axes=EACH)(x, *args)
+
+
+def begin(program: Program, first_images: Sequence[Array], args: Args, place: "Place") -> State:
+    """Return the state of a batch before the first evaluation."""
+    starting = start if len(first_images) == 1 else _start_batch
+    state: State = place(starting(place(stacked(first_images)), args, program=program))
+    return state
+
+
+# Compiling.
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes and types of what the step of one problem takes; hashable."""
+
+    structure: jax.tree_util.PyTreeDef
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+
+    @property
+    def state(self) -> State:
+        """Of the solver's state."""
+        state: State = jax.tree.unflatten(self.structure, self.leaves)[0]
+        return state
+
+    @property
+    def args(self) -> Args:
+        """Of the network, the targets and the weights."""
+        args: Args = jax.tree.unflatten(self.structure, self.leaves)[1]
+        return args
+
+
+def shapes_like(state: State, args: Args) -> Shapes:
+    """Return the shapes of what the step takes, given that, or its shapes."""
+    leaves, structure = jax.tree.flatten((state, args))
+    return Shapes(structure, tuple(_shape(leaf) for leaf in leaves))
+
+
+def compiled(
+    program: Program, shapes: Shapes, size: int = 1, devices: Devices = ()
+) -> Callable[[State, Args], State]:
+    """Return the step of a batch of some size, compiled ahead of time, and once for equal arguments."""
+    with _compiling:  # two threads that want the same program shall compile it once
+        return _compiled(program, shapes, size, devices if size > 1 else ())
+
+
+_compiling = threading.Lock()
+
+
+@lru_cache(maxsize=64)
+def _compiled(
+    program: Program, shapes: Shapes, size: int, devices: Devices
+) -> Callable[[State, Args], State]:
+    with program.precisely():
+        if size == 1:
+            found = step.lower(shapes.state, shapes.args, program=program).compile()
+        else:
+            found = _lowered_batch(program, shapes, size, devices).compile()
+    machine.give_back()
+    return found  # type: ignore[no-any-return]
+
+
+def _lowered_batch(program: Program, shapes: Shapes, size: int, devices: Devices) -> Tree:
+    def step_batch(state: State, args: Args) -> State:
+        stepped: State = jax.vmap(program.build().step, in_axes=EACH)(state, *args)
+        return stepped
+
+    network, targets, weights = shapes.args
+    each, shared = shardings(devices)
+    state, targets, weights = (batch_of(tree, size, each) for tree in (shapes.state, targets, weights))
+    network = jax.tree.map(lambda a: _shape(a, sharding=shared), network)
+    # Without out_shardings the result may lie otherwise on the devices than the next step wants it.
+    jitted = jax.jit(step_batch, donate_argnames="state", out_shardings=each)
+    return jitted.lower(state, (network, targets, weights))
+
+
+class Steps:
+    """Takes steps by a compiled program, and renews targets when it is time to.
+
+    The objective jumps there: the pair of gradients from both sides is kept out of L-BFGS's history.
+    """
+
+    def __init__(
+        self, program: Program, step: Callable[[State, Args], State], args: Args, *, size: int = 1
+    ) -> None:
+        self.program, self.step, self.args, self.size = program, step, args, size
+        self.taken: int | None = None
+
+    def __call__(self, state: State) -> State:
+        """Take one step; the state given is consumed."""
+        every = self.args[1].term.renew_every
+        if every == 1:
+            return self.step(state, self.args)
+        if self.taken is None:
+            self.taken = int(np.max(state.evaluations))
+        is_due = self.taken % every == 0
+        if is_due:
+            targets = _renewed(state.x, self.args, program=self.program, size=self.size)
+            self.args = self.args[0], targets, self.args[2]
+        state = self.step(state, self.args)
+        if is_due and self.taken:
+            state = _forget_last(state, size=self.size)
+        self.taken += 1
+        return state
+
+    @property
+    def kept(self) -> Tree:
+        """What belongs to the state besides it: targets that were renewed."""
+        return self.args[1].style if self.args[1].term.renew_every > 1 else {}
+
+    @kept.setter
+    def kept(self, style: Tree) -> None:
+        if style:
+            self.args = self.args[0], replace(self.args[1], style=style), self.args[2]
+
+
+@partial(jax.jit, static_argnames=("program", "size"))
+def _renewed(x: Array, args: Args, *, program: Program, size: int) -> Targets:
+    network, targets, _ = args
+    renew = partial(objective.renewed, **program.seeing)
+    found: Targets = (renew if size == 1 else jax.vmap(renew, in_axes=EACH[:3]))(x, network, targets)
+    return found
+
+
+@partial(jax.jit, static_argnames="size", donate_argnames="state")
+def _forget_last(state: State, *, size: int) -> State:
+    forgotten: State = (lbfgs.forget_last if size == 1 else jax.vmap(lbfgs.forget_last))(state)
+    return forgotten
+
+
+# Batches.
+
+
+def stacked(trees: Sequence[Tree]) -> Tree:
+    """Return the arrays of a batch with a leading axis, or those of a single problem as they are."""
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+Place = Callable[[Tree], Tree]
+"""Puts arrays where a program wants them."""
+
+
+def placements(devices: Devices) -> tuple[Place, Place]:
+    """Return how to place what each problem of a batch has of its own, and what all of them share."""
+    if len(devices) <= 1:
+        return (lambda tree: jax.tree.map(jnp.asarray, tree),) * 2
+    each, shared = shardings(devices)
+    return partial(jax.device_put, device=each), partial(jax.device_put, device=shared)
+
+
+def shardings(devices: Devices) -> tuple[NamedSharding | None, NamedSharding | None]:
+    """Return the shardings of arrays with a leading axis of problems, and of those that all share."""
+    if len(devices) <= 1:
+        return None, None
+    mesh = Mesh(np.asarray(devices), ("batch",))
+    return NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
+
+
+def batch_of(tree: Tree, size: int, sharding: NamedSharding | None = None) -> Tree:
+    """Return the shapes of a batch of some size, given those of one problem."""
+    if size == 1:
+        return tree
+    return jax.tree.map(lambda a: _shape(a, size=(size,), sharding=sharding), tree)
+
+
+def _shape(leaf: Tree, *, size: tuple[int, ...] = (), sharding: Tree = None) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((*size, *leaf.shape), leaf.dtype, sharding=sharding)  # type: ignore[no-untyped-call]
+
+
+def nbytes(tree: Tree) -> int:
+    """Return the bytes of arrays or shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -3,6 +3,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nst_jax.__main__ import main
 from nst_jax.cli import arguments, transfer
 from nst_jax.pretrained import downloads
 from nst_jax.pretrained import files as weights
+from nst_jax.settings import Settings, every_setting
 
 ARGUMENTS = ["--content", "photo.png", "--style", "art.png", "--size", "24", "--evaluations", "4"]
 ARGUMENTS += ["--set", "network.normalised=false"]
@@ -101,7 +103,7 @@ def test_bugs_keep_their_traceback(world, monkeypatch):
             "such as 640x480, got 'big'",
         ),
         (["--size", "-3"], "--size: size: should be a number of pixels"),
-        (["--style-weight", "-1"], "--style-weight: style.weight: should be greater than or equal to 0"),
+        (["--style-weight", "-1"], "--style-weight: style.weight: should be a finite number of at least 0"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["--content"], "expected one argument"),
         (["--config", "nowhere.yaml"], "no such config file"),
@@ -114,6 +116,11 @@ def test_bugs_keep_their_traceback(world, monkeypatch):
         (["weights", "show", "nowhere.h5"], "nowhere.h5"),
         (["weights", "fetch", "kears"], "did you mean 'keras'"),
         (["--style", "sample:coffee"], "content.image: no content image given"),
+        (
+            ["--config", "sweep_layers", "--set", "style={}"],
+            "sweep_layers: is a sweep: use nst-jax sweep --config sweep_layers",
+        ),
+        (["--set", "sweep.axes={seed: [1]}"], "use nst-jax sweep --config FILE"),
     ],
 )
 def test_mistakes_are_lines_on_stderr_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, phrase):
@@ -126,29 +133,29 @@ def test_mistakes_are_lines_on_stderr_and_exit_code_2(tmp_path, monkeypatch, cap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_states_the_defaults_of_the_config():
-    defaults = config.Config()
-    for flag, (key, _, text) in arguments.FLAGS.items():
-        stated = re.search(r"\(default: ([^,)]*)", text)
-        value = defaults
-        for part in key.split("."):
-            value = getattr(value, part)
-        unset = {"memory-limit": "what is free", "content-map": "NAME_sem.png", "size": "512"}
-        unset["images"] = "samples"
-        words = unset.get(flag, "the convention's own") if value is None else str(value)
-        silent = flag in ("content", "style", "style-map")
-        assert (stated.group(1) if stated else None) == (None if silent else words), flag
+@pytest.mark.parametrize("flags", [arguments.RUN, arguments.SWEEP], ids=["run", "sweep"])
+def test_help_states_the_meaning_and_default_of_each_setting(flags):
+    text = " ".join(arguments.parser_for("x", flags).format_help().split())
+    settings = dict(every_setting(Settings()))
+    for flag, (key, _) in flags.items():
+        each = settings[key]
+        stated = f" (default: {each.default})" if each.default is not None else ""
+        assert f"--{flag} " in text
+        assert " ".join((each.metadata["meaning"] + stated).split()) in text
 
 
 def test_help_and_mistakes_come_without_jax():
     code = (
-        "import sys; from nst_jax import cli; cli.run(['--size', 'x']); "
-        "cli.run(['--content', 'gone.png', '--style', 'gone.png']); print('jax' in sys.modules)"
+        "import contextlib, sys; from nst_jax import cli; cli.run(['--size', 'x']); "
+        "cli.run(['--content', 'gone.png', '--style', 'gone.png'])\n"
+        "for words in (['--help'], ['sweep', '--help']):\n"
+        "    with contextlib.suppress(SystemExit): cli.run(words)\n"
+        "print('jax' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
-    shown = nst("--help")
-    assert shown.returncode == 0
-    assert "--print-config" in shown.stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert out.splitlines()[-1] == "False"
+    assert "--print-config" in out
+    assert "--collect" in out
 
 
 def test_module_and_console_script_are_one_program(monkeypatch, capsys):
@@ -156,8 +163,9 @@ def test_module_and_console_script_are_one_program(monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 0
-    assert capsys.readouterr().out == nst("samples").stdout
-    assert "starry_swirls" in nst("samples").stdout
+    shown = nst("samples").stdout
+    assert capsys.readouterr().out == shown
+    assert "starry_swirls" in shown
 
 
 def test_print_config_into_a_closed_pipe():
@@ -176,13 +184,26 @@ def test_weights_show_and_verify(world, capsys, monkeypatch):
     assert capsys.readouterr().out == "verify narrow.h5\n"
 
 
-def test_a_second_process_does_not_compile_again(tmp_path):
-    environment = os.environ | {"NST_JAX_CACHE": str(tmp_path / "cache"), "JAX_LOG_COMPILES": "1"}
-    arguments = ["--content", "sample:chelsea", "--style", "sample:stained_glass", "--size", "40"]
-    arguments += ["--evaluations", "1", "--weights", "dictionary"]
-    logs = [nst(*arguments, cwd=tmp_path, env=environment).stderr for _ in range(2)]
-    stored = lambda log: log.count("Persistent compilation cache hit for 'jit_step'")
-    assert [stored(log) for log in logs] == [0, 1]
+NARROW_PROCESS = """
+import functools, sys
+sys.path.insert(0, sys.argv[1])
+from makers import NARROW
+from nst_jax import cli
+from nst_jax.pretrained import files
+files.read = functools.partial(files.read, blocks=NARROW)
+sys.exit(cli.run(sys.argv[2:]))
+"""
+
+
+def test_a_second_process_does_not_compile_again(world):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment |= {"NST_JAX_CACHE": str(world / "cache"), "JAX_LOG_COMPILES": "1"}
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", NARROW_PROCESS, tests, *ARGUMENTS, "--evaluations", "1"]
+    runs = [subprocess.run(command, capture_output=True, text=True, env=environment) for _ in range(2)]
+    assert [done.returncode for done in runs] == [0, 0]
+    hits = [done.stderr.count("Persistent compilation cache hit for 'jit_step'") for done in runs]
+    assert hits == [0, 1]
 
 
 def test_the_real_network_end_to_end(real_weights, tmp_path):

@@ -435,7 +435,7 @@ def test_small_shares_and_many_colours_are_warned_of_in_few_words():
 @pytest.mark.parametrize("kind", ["channels", "colours"])
 def test_maps_of_one_colour_are_warned_of(kind):
     flat, striped = stripes(BLACK), stripes(BLACK, WHITE)
-    text = "the {} map is of one colour: it guides nothing"
+    text = "the {} map has one colour only: it guides nothing"
     assert maps.encoded(striped, flat, kind=kind)[2][-1] == text.format("style")
     assert maps.encoded(flat, striped, kind=kind)[2] == [text.format("content")]
     assert maps.encoded(flat, flat, kind=kind)[2] == [text.format("content"), text.format("style")]

@@ -7,7 +7,6 @@ import pytest
 import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageFont
 
 from nst_jax import images
 from nst_jax.errors import ImageError
@@ -304,33 +303,36 @@ def test_labels_are_broken_between_words_first():
 def test_what_is_too_long_loses_its_middle(text):
     lines = lettering.wrapped(text, 18, 154, 2)
     assert len(lines) <= 2
-    font = ImageFont.load_default(72)
+    font = lettering.font(18)
     assert all(font.getlength(line) <= 154 * 4 for line in lines)
     joined = "".join(lines)
     head, tail = joined.split("…")
-    assert len(joined) >= 10
+    assert len(joined) >= 9
     assert "".join(text.split()).startswith("".join(head.split()))
     assert "".join(text.split()).endswith("".join(tail.split()))
 
 
 @pytest.mark.parametrize(
-    ("text", "spelled"),
+    ("text", "shown"),
     [
-        ("α/β = 10⁻³ × 2", "alpha/beta = 10^-3 x 2"),
-        ("Tübingen – café µ ½ Ω", "Tubingen - cafe mu 1⁄2 Omega"),
         ("  two\nlines\t", "two lines"),
-        ("星月夜.jpg", "???.jpg"),
-        ("a\0\udc80\u0301b", "ab"),
-        ("“plain” … text_1·2", "“plain” … text_1·2"),
+        ("a\0\udc80\u200bb", "ab"),
+        ("e\u0301", "é"),
+        ("“α/β” = 10⁻³ × 2…", "“α/β” = 10⁻³ × 2…"),
     ],
 )
-def test_what_the_typeface_lacks_is_spelled(text, spelled):
-    assert lettering.plain(text) == spelled
+def test_texts_are_put_on_one_line_without_what_cannot_be_printed(text, shown):
+    assert lettering.plain(text) == shown
 
 
-def test_every_printable_ascii_character_is_drawn_as_it_is():
-    ascii_characters = "".join(map(chr, range(33, 127)))
-    assert lettering.plain(ascii_characters) == ascii_characters
+def test_every_character_of_a_label_has_a_shape_of_its_own():
+    """What the typeface lacks is drawn as one and the same box."""
+    characters = "".join(map(chr, range(33, 127))) + "αβγδεημσΔΩäßéøČžıЖя×·±≤≥≈≠→∞√∑½µ°“”…–—⁻⁰¹²³₁₂€"
+    masks = {(m.size, bytes(m)) for m in map(lettering.font(8).getmask, characters)}
+    look_alikes = 4  # capital letters, µ and the dashes may share theirs
+    assert len(masks) >= len(characters) - look_alikes
+    box = lettering.font(8).getmask("星")
+    assert (box.size, bytes(box)) not in masks
 
 
 def test_values_that_are_not_numbers_become_grey():
@@ -350,7 +352,6 @@ def test_the_same_input_gives_the_same_sheet():
 
     first = drawn()
     lettering.font.cache_clear()
-    lettering._spelled.cache_clear()
     assert first.tobytes() == drawn().tobytes()
 
 

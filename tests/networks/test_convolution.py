@@ -19,7 +19,7 @@ def plain(x, layer, padding="zero"):
     mode = {"zero": "constant", "replicate": "edge"}[padding]
     padded, (height, width, _) = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode=mode), x.shape
     taps = [padded[i : i + height, j : j + width] @ layer["kernel"][i, j] for i in range(3) for j in range(3)]
-    return sum(taps) + layer["bias"]
+    return sum(taps) + layer["bias"][None, None]
 
 
 @pytest.mark.parametrize("padding", PADDINGS)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import reference
 
+from nst_jax.architecture import VGG19, Architecture
 from nst_jax.errors import ConfigError
 from nst_jax.networks import vgg
-from nst_jax.networks.architecture import VGG19, Architecture
 from nst_jax.pretrained import files as weights
 
 POOLS = ("avg", "max")
@@ -191,7 +191,9 @@ def test_normalised_network_has_mean_activation_one_and_the_same_output(narrow, 
     before = vgg.features(narrow, xs[0], layers=["conv5_4"], pool=pool)["conv5_4"]
     after = vgg.features(normal, xs[0], layers=["conv5_4"], pool=pool)["conv5_4"]
     factor = jnp.maximum(means["conv5_4"], vgg.FAINT * jnp.mean(means["conv5_4"]))
-    np.testing.assert_allclose(after * factor, before, rtol=1e-3, atol=1e-3 * float(jnp.abs(before).max()))
+    np.testing.assert_allclose(
+        after * factor[None, None], before, rtol=1e-3, atol=1e-3 * float(jnp.abs(before).max())
+    )
 
 
 def test_a_dead_filter_stays_finite(narrow):

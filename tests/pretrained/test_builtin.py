@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from nst_jax.networks import architecture, vgg
+from nst_jax import architecture
+from nst_jax.networks import vgg
 from nst_jax.pretrained import builtin as dictionary
 from nst_jax.pretrained import files as weights
 

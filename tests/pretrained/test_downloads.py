@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from weight_files import BLOCKS, DIGEST, LAYERS, assert_params, keras_bytes, model_bytes
 
+from nst_jax.architecture import VGG16, VGG19
 from nst_jax.errors import WeightsError
-from nst_jax.networks.architecture import VGG16, VGG19
 from nst_jax.pretrained import downloads
 from nst_jax.pretrained import files as weights
 

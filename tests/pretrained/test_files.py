@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from weight_files import BLOCKS, DIGEST, LAYERS, PARAMS, assert_params, keras_bytes, model_bytes
 
+from nst_jax.architecture import VGG16, VGG19, kernel_shapes, of_blocks
 from nst_jax.errors import OutputError, WeightsError
 from nst_jax.networks import vgg
-from nst_jax.networks.architecture import VGG16, VGG19, kernel_shapes, of_blocks
 from nst_jax.pretrained import files as weights
 
 REAL = os.environ.get("NST_JAX_WEIGHTS")

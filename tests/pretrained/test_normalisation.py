@@ -13,8 +13,8 @@ from makers import NARROW
 from PIL import Image
 
 from nst_jax import cli
+from nst_jax.architecture import VGG19, kernel_shapes
 from nst_jax.errors import ImageError, OutputError
-from nst_jax.networks.architecture import VGG19, kernel_shapes
 from nst_jax.pretrained import files as weights
 from nst_jax.pretrained import normalisation
 

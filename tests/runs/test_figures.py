@@ -7,7 +7,7 @@ import pytest
 
 from nst_jax import cli, config, images
 from nst_jax.errors import ConfigError, OutputError
-from nst_jax.runs import figures, inputs, sweep
+from nst_jax.runs import figures, gallery, inputs, sweep
 from nst_jax.samples import works
 
 pytestmark = pytest.mark.usefixtures("world")
@@ -44,7 +44,7 @@ def test_each_config_says_what_it_follows_and_can_be_painted(name):
     for cell in config.cells(chosen):
         for value in inputs.names_of(cell.config).values():
             works.named(value)  # only works, which have stand-ins
-        inputs.options(cell.config)
+        inputs.as_posed(cell.config)
 
 
 def test_the_papers_settings():
@@ -117,7 +117,10 @@ def test_interrupted_work_goes_on(monkeypatch):
     monkeypatch.setattr(
         sweep,
         "_paint",
-        lambda *a: (calls.append([c.index for c in a[2] if c.index not in a[6]]), painted(*a))[1],
+        lambda folder, mine, *rest: (
+            calls.append([c.index for c in mine if not gallery.is_done(folder, c)]),
+            painted(folder, mine, *rest),
+        )[1],
     )
     second, _ = render(*PAIR)
     assert (second.done, second.interrupted) == (2, False)
@@ -129,7 +132,7 @@ def test_interrupted_work_goes_on(monkeypatch):
     [
         (["gatys2016_fig8"], {}, ConfigError, "is no figure of the papers (did you mean 'gatys2016_fig"),
         ([PAIR[0]], {"size": ("--size", 0)}, ConfigError, "--size: size: should be a number"),
-        ([PAIR[0]], {"images": ("--images", "no")}, ConfigError, "images: no: is no folder"),
+        ([PAIR[0]], {"images": ("--images", "no")}, ConfigError, "images: no: is not a folder"),
         ([PAIR[0]], {"size": ("--size", 8)}, Exception, f"{PAIR[0]}: cell 0"),
     ],
 )

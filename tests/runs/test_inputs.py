@@ -1,5 +1,4 @@
 import hashlib
-import inspect
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,8 +11,7 @@ from PIL import Image
 from nst_jax import config
 from nst_jax.errors import ConfigError, ImageError, NstError
 from nst_jax.runs import inputs
-from nst_jax.transfer import loop as transfer
-from nst_jax.transfer import problem as tasks
+from nst_jax.settings import LONGEST
 
 
 @pytest.fixture
@@ -42,29 +40,33 @@ def sha256(array):
     return hashlib.sha256(np.ascontiguousarray(array, np.float32).tobytes()).hexdigest()
 
 
-def test_content_has_the_size_of_the_result_and_style_its_own(folder):
+def test_pictures_have_the_size_of_the_result(folder):
     found, photo = inputs.read_inputs(settings()), pixels("photo.png")
     wanted = np.stack([resized(photo[..., c], (20, 15)) for c in range(4)], axis=-1)
-    np.testing.assert_allclose(found.content.rgb, wanted[..., :3], atol=1e-6)
-    np.testing.assert_allclose(found.content.alpha, wanted[..., 3], atol=1e-6)
-    np.testing.assert_allclose(found.style.rgb, pixels("art.png"), atol=1e-6)
-    assert found.style.alpha is None
-    assert found.init == "content"
+    np.testing.assert_allclose(found.pictures.content, wanted[..., :3], atol=1e-6)
+    np.testing.assert_allclose(found.alpha, wanted[..., 3], atol=1e-6)
+    art = pixels("art.png")
+    wanted = np.stack([resized(art[..., c], (20, 15)) for c in range(3)], axis=-1)
+    np.testing.assert_allclose(found.pictures.style, wanted, atol=1e-6)
+    assert found.pictures.init is None  # as the settings say
 
 
 def test_a_small_content_stays_as_it_is(folder):
     found = inputs.read_inputs(settings(size=500))
-    np.testing.assert_allclose(found.content.rgb, pixels("photo.png")[..., :3], atol=1e-6)
-    np.testing.assert_allclose(found.content.alpha, pixels("photo.png")[..., 3], atol=1e-6)
+    np.testing.assert_allclose(found.pictures.content, pixels("photo.png")[..., :3], atol=1e-6)
+    np.testing.assert_allclose(found.alpha, pixels("photo.png")[..., 3], atol=1e-6)
 
 
 def test_digests_are_of_the_pixels_as_read(folder):
-    whole, small = (inputs.read_inputs(settings(size=size, init="first.png")) for size in (500, 20))
+    own = {"image": "art.png", "fit": "own"}
+    whole, small = (
+        inputs.read_inputs(settings(size=size, init="first.png", style=own)) for size in (500, 20)
+    )
     assert whole.digests == small.digests
     assert whole.digests == {
-        "content": sha256(whole.content.rgb),
-        "style": sha256(whole.style.rgb),
-        "init": sha256(whole.init),
+        "content": sha256(whole.pictures.content),
+        "style": sha256(whole.pictures.style),
+        "init": sha256(whole.pictures.init),
     }
     Image.fromarray(np.asarray(Image.open("art.png"))).save("same.tif")
     assert inputs.read_inputs(settings(style="same.tif")).digests["style"] == whole.digests["style"]
@@ -72,15 +74,15 @@ def test_digests_are_of_the_pixels_as_read(folder):
 
 def test_samples_by_name(folder):
     found = inputs.read_inputs(settings(content="sample:coffee"))
-    assert found.content.rgb.shape == (13, 20, 3)
+    assert found.pictures.content.shape == (13, 20, 3)
     assert found.digests["content"] == sha256(np.float32(skimage.data.coffee()) / np.float32(255))
 
 
 def test_a_first_image_is_read_from_its_file(folder):
     found = inputs.read_inputs(settings(init="first.png"))
-    np.testing.assert_allclose(found.init, pixels("first.png"), atol=1e-6)
+    np.testing.assert_allclose(found.pictures.init, pixels("first.png"), atol=1e-6)
     blend = {"content": 0.5, "noise": 0.5}
-    assert inputs.read_inputs(settings(init=blend)).init == blend
+    assert inputs.read_inputs(settings(init=blend)).pictures.init is None
     assert set(inputs.read_inputs(settings(init="noise")).digests) == {"content", "style"}
 
 
@@ -115,69 +117,14 @@ def test_names_are_those_of_the_pictures(folder):
     assert "init" not in inputs.names_of(settings(init={"content": 1, "noise": 1}))
 
 
-def test_options_are_those_of_a_run():
-    prepare, stylize = (inspect.signature(f).parameters for f in (tasks.prepare, transfer.stylize))
-    options = inputs.options(config.load(base={"content": "a.png", "style": "b.png"}))
-    assert set(options) == {n for n, p in prepare.items() if p.kind is p.KEYWORD_ONLY} - {
-        *("params", "init", "content_map", "style_map")
-    }
-    assert stylize["style_layers"].default is None  # those of the kind, which is gram
-    defaults = {name: stylize[name].default for name in options}
-    assert options == defaults | {"style_layers": config.STYLE_LAYERS["gram"]}
-
-
-def test_options_are_the_settings():
-    found = config.load(
-        base={
-            "seed": 9,
-            "content": {"image": "a.png", "weight": 2, "layers": ["conv2_2"]},
-            "style": {"image": "b.png", "weight": 3, "layers": {"conv1_2": 0.5}},
-            "loss": {"convention": "johnson", "total_variation": 4},
-            "network": {"pool": "max", "padding": "replicate", "engine": "direct"},
-            "precision": "bf16",
-            "memory": "low",
-            "memory_limit": "2GiB",
-            "semantic": {"weight": 20},
-            "patch": {"size": 5, "memory": "1MiB", "variety": 0.25},
-            "pyramid": {"levels": 2, "factor": 1.5},
-            "solver": {
-                "kind": "adam",
-                "evaluations": 7,
-                "linesearch": "zoom",
-                "history": 6,
-                "learning_rate": 5,
-            },
-        }
-    )
-    assert inputs.options(found) == {
-        "style_kind": "gram",
-        "semantic_weight": 20.0,
-        "patch_size": 5,
-        "patch_memory": 2**20,
-        "patch_variety": 0.25,
-        "patch_rematch": 1,
-        "patch_copies": (),
-        "levels": 2,
-        "level_factor": 1.5,
-        "seed": 9,
-        "evaluations": 7,
-        "convention": "johnson",
-        "engine": "direct",
-        "precision": "bf16",
-        "memory": "low",
-        "memory_limit": 2**31,
-        "content_weight": 2,
-        "style_weight": 3,
-        "total_variation": 4,
-        "content_layers": ("conv2_2",),
-        "style_layers": {"conv1_2": 0.5},
-        "pool": "max",
-        "padding": "replicate",
-        "method": "adam",
-        "linesearch": "zoom",
-        "history": 6,
-        "learning_rate": 5,
-    }
+def test_what_is_not_there_counts_for_nothing(folder):
+    both = inputs.as_posed(settings())
+    assert both == settings()
+    assert inputs.as_posed(config.load(base={"content": "a.png", "style": "b.png"})).size == LONGEST
+    texture = inputs.as_posed(config.load(base={"style": "b.png", "content": {"weight": 0}}))
+    assert (texture.size, texture.content.weight, texture.content.layers) == (None, 0.0, ())
+    found = inputs.as_posed(config.load(base={"content": "a.png", "style": {"weight": 0}}))
+    assert (found.style.weight, found.style.layers) == (0.0, ())
 
 
 @pytest.mark.parametrize(
@@ -197,7 +144,7 @@ def test_the_network_is_the_conventions_unless_told_otherwise(monkeypatch, conve
     network = {"pool": "max", "padding": "replicate", "normalised": given}
     chosen = config.load(base={"weights": "my.h5", "loss": {"convention": convention}, "network": network})
     said: list[str] = []
-    found = inputs.encoder(chosen, print, say=said.append, notes=("", "and more"))
+    found = inputs.network(chosen, print, say=said.append, notes=("", "and more"))
     assert said == ["as it is", "and more"]
     assert vars(found) == {
         "name": "my.h5",
@@ -235,11 +182,11 @@ def test_maps_are_found_beside_the_pictures(mapped):
     names = inputs.names_of(patched())
     assert (names["content_map"], names["style_map"]) == ("photo_sem.png", "art_sem.png")
     found = inputs.read_inputs(patched())
-    assert found.maps["content_map"].shape == (8, 10, 3)
-    np.testing.assert_array_equal(found.maps["style_map"], pixels("art_sem.png"))
+    assert found.pictures.content_map.shape == (8, 10, 3)
+    np.testing.assert_array_equal(found.pictures.style_map, pixels("art_sem.png"))
     assert found.digests["content_map"] == sha256(pixels("photo_sem.png"))
     assert found.notes == ()
-    labels = inputs.read_inputs(patched(semantic={"map": "colours"})).maps["content_map"]
+    labels = inputs.read_inputs(patched(semantic={"map": "colours"})).pictures.content_map
     np.testing.assert_array_equal(labels.sum(-1), 1)
     assert labels.shape == (8, 10, 2)
 
@@ -253,19 +200,19 @@ def test_no_maps_where_there_are_none_or_none_are_wanted(mapped):
         settings(style=other),
     ):
         found = inputs.read_inputs(chosen)
-        assert found.maps == {}
+        assert (found.pictures.content_map, found.pictures.style_map) == (None, None)
         assert len(found.notes) == (chosen.style.kind == "patch")
 
 
 def test_a_doodle_has_the_size_of_its_map_or_the_one_given(mapped):
     doodle = {"content": {"image": None, "map": "photo_sem.png"}}
     found = inputs.read_inputs(patched(**doodle, size=None))
-    assert found.content.rgb.shape == (8, 10, 3)
-    assert found.init == "noise"
-    assert inputs.read_inputs(patched(**doodle, size=40)).content.rgb.shape == (32, 40, 3)
-    assert inputs.read_inputs(patched(**doodle, init="first.png")).init.shape == (9, 7, 3)
-    options = inputs.options(patched(**doodle))
-    assert (options["content_weight"], options["content_layers"]) == (0.0, ())
+    assert found.pictures.content.shape == (8, 10, 3)
+    assert found.pictures.init is None
+    assert inputs.read_inputs(patched(**doodle, size=40)).pictures.content.shape == (32, 40, 3)
+    assert inputs.read_inputs(patched(**doodle, init="first.png")).pictures.init.shape == (9, 7, 3)
+    posed = inputs.as_posed(patched(**doodle))
+    assert (posed.content.weight, posed.content.layers) == (0.0, ())
 
 
 @pytest.mark.parametrize(
@@ -310,31 +257,26 @@ def lone(**changes):
 def test_a_texture_has_the_size_of_its_style_or_the_one_given(folder):
     texture = {"style": "art.png", "content": {"weight": 0}}
     found = inputs.read_inputs(lone(**texture))
-    assert found.content.rgb.shape == (25, 20, 3)
-    assert found.init == "noise"
+    assert found.pictures.content.shape == (25, 20, 3)
+    assert found.pictures.init is None
     assert set(found.digests) == {"style"}
-    assert inputs.read_inputs(lone(**texture, size=50)).content.rgb.shape == (50, 40, 3)
-    assert inputs.read_inputs(lone(**texture, size="30x40")).content.rgb.shape == (40, 30, 3)
-    options = inputs.options(lone(**texture))
-    assert (options["content_weight"], options["content_layers"]) == (0.0, ())
-    assert inputs.fit_of(lone(**texture)) == "own"
-    assert inputs.fit_of(settings()) == "content"
+    assert inputs.read_inputs(lone(**texture, size=50)).pictures.content.shape == (50, 40, 3)
+    assert inputs.read_inputs(lone(**texture, size="30x40")).pictures.content.shape == (40, 30, 3)
+    assert found.pictures.style.shape == (25, 20, 3)
 
 
 def test_a_content_alone_stands_for_its_style(folder):
     found = inputs.read_inputs(lone(content="photo.png", style={"weight": 0}, size=20))
-    assert found.style is found.content
-    assert found.init == "noise"
-    options = inputs.options(lone(content="photo.png", style={"weight": 0}))
-    assert (options["style_weight"], options["style_layers"]) == (0.0, ())
+    assert found.pictures.style is found.pictures.content
+    assert found.pictures.init is None
 
 
-def test_the_style_is_cropped_with_its_map(mapped):
+def test_the_style_is_cropped(mapped):
     box = [0.5, 0.0, 1.0, 0.4]
-    style = {"image": "art.png", "kind": "patch", "crop": box}
+    style = {"image": "art.png", "kind": "patch", "crop": box, "fit": "own"}
     found = inputs.read_inputs(settings(style=style))
-    np.testing.assert_array_equal(found.style.rgb, pixels("art.png")[:10, 10:])
-    np.testing.assert_array_equal(found.maps["style_map"], pixels("art_sem.png")[:10, 10:])
+    np.testing.assert_array_equal(found.pictures.style, pixels("art.png")[:10, 10:])
+    np.testing.assert_array_equal(found.pictures.style_map, pixels("art_sem.png"))  # the problem crops it
 
 
 @pytest.mark.parametrize(
@@ -347,7 +289,7 @@ def test_the_style_is_cropped_with_its_map(mapped):
             {"content": "photo.png", "style": "art.png", "size": "20x30"},
             "size: 20x30 is for a picture without",
         ),
-        ({"content": "photo.png", "style": {"weight": 0}, "init": "style"}, "no style image"),
+        ({"content": "photo.png", "style": {"weight": 0}, "init": "style"}, "init: is style, and"),
     ],
 )
 def test_pictures_that_are_missed(folder, changes, phrase):
@@ -358,12 +300,6 @@ def test_pictures_that_are_missed(folder, changes, phrase):
 
 def test_works_are_read_as_their_stand_ins(folder):
     found = inputs.read_inputs(lone(content="work:neckarfront", style="art.png", size=20))
-    assert found.content.rgb.shape == (13, 20, 3)
+    assert found.pictures.content.shape == (13, 20, 3)
     (note,) = found.notes
     assert "sample:coffee stands in for work:neckarfront" in note
-
-
-def test_copies_of_the_style_are_turned_and_scaled():
-    chosen = config.load(base={"patch": {"rotations": [-7.5, 7.5], "scales": [0.9]}})
-    copies = inputs.options(chosen)["patch_copies"]
-    assert copies == ((0.0, 0.9), (-7.5, 1.0), (-7.5, 0.9), (7.5, 1.0), (7.5, 0.9))

@@ -1,7 +1,10 @@
+import functools
 import json
 import math
 import platform
+import shutil
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,7 +16,8 @@ from makers import paint
 
 from nst_jax import config, images
 from nst_jax.errors import ConfigError
-from nst_jax.runs import records
+from nst_jax.runs import records, single
+from nst_jax.settings import Settings
 
 ENCODER = {"name": "vgg19", "source": "my.h5", "digest": "e1"}
 PHOTO, ART = {"content": "photo.png"}, {"style": "art.png"}
@@ -51,7 +55,7 @@ def test_settings_come_back_from_the_picture_or_the_file_beside_it(tmp_path, mon
 
 
 def test_a_record_names_versions_and_device():
-    record = records.record(config.Config(), ENCODER, {})
+    record = records.record(Settings(), ENCODER, {})
     assert record["versions"]["python"] == platform.python_version()
     assert record["versions"]["jax"] == jax.__version__
     assert record["versions"]["pillow"] == version("pillow")
@@ -84,6 +88,55 @@ def test_images_are_looked_for_here_then_beside_the_picture(tmp_path, monkeypatc
 def test_a_run_without_vgg_is_repeated_without_it(tmp_path):
     assert records.replayed(made(tmp_path, encoder="dictionary"))[0]["weights"] == "dictionary"
     assert records.replayed(made(tmp_path, weights="my.h5"))[0]["weights"] == "my.h5"
+
+
+OLD = {
+    "plain": {
+        "init": {"content": 0.25, "noise": 0.75},
+        "seed": 7,
+        "style.weight": 1000.0,
+        "style.layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+        "size": 24,
+    },
+    "doodle": {
+        "style.kind": "patch",
+        "style.layers": ("conv2_1",),
+        "loss.convention": "champandard2016",
+        "patch.rotations": (-7.5, 7.5),
+    },
+    "texture": {
+        "size": (30, 20),
+        "style.crop": (0.0, 0.0, 1.0, 0.8),
+        "content.weight": 0.0,
+        "init": "noise",
+        "sweep.axes": (),
+    },
+}
+"""What records hold that version 0.1 wrote: a run, one on patches, and the first cell of a sweep."""
+
+
+def old(name, folder):
+    shutil.copy(Path(__file__).with_name("data") / f"{name}.json", folder / f"{name}.json")
+    images.write(folder / f"{name}.jpg", np.zeros((2, 2, 3)))
+    return records.replayed(folder / f"{name}.jpg")
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_records_of_version_0_1_are_still_settings(tmp_path, name):
+    base, record = old(name, tmp_path)
+    assert record["versions"]["nst_jax"] == "0.1.0"
+    settings = config.load(base=base)
+    for key, wanted in OLD[name].items():
+        assert functools.reduce(getattr, key.split("."), settings) == wanted, key
+
+
+def test_a_record_of_version_0_1_can_be_repeated(world):
+    base, record = old("plain", world)
+    base["output"]["image"] = "again.jpg"
+    said = []
+    single.run(config.load(base=base), say=said.append, earlier=record)
+    assert images.read("again.jpg").rgb.shape == (18, 24, 3)
+    assert not any("pixels" in line or "weights" in line for line in said)
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])

@@ -2,6 +2,7 @@ import importlib.util
 import io
 import json
 import math
+import os
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -196,7 +197,10 @@ def test_a_cell_outside_of_its_axes_is_a_mistake():
 def browser(tmp_path_factory):
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (importlib.util.find_spec("selenium") and chromium and driver):
-        pytest.skip("needs selenium, chromium and chromedriver")
+        missing = "needs selenium, chromium and chromedriver"
+        if os.environ.get("NST_JAX_BROWSER") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

@@ -231,7 +231,7 @@ MISTAKES = {
     "too small": (ImageError, "conv5_1 needs at least 16", lambda w: {"size": 10}),
     "sample": (ImageError, "coffee", lambda w: {"content": "sample:cofee"}),
     "no content": (ConfigError, "content.image: no content image", lambda w: {"content": {}}),
-    "zero": (NstError, "all weights are zero", lambda w: {"content": {"image": "photo.png", "weight": 0},
+    "zero": (NstError, "weights: all are zero", lambda w: {"content": {"image": "photo.png", "weight": 0},
                                                          "style": {"image": "art.png", "weight": 0}}),
     "suffix": (ImageError, "gif", lambda w: {"output": "out.gif"}),
     "bits": (ImageError, "16", lambda w: {"output": {"image": "out.jpg", "bits": 16}}),

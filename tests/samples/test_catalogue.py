@@ -3,89 +3,25 @@ import sys
 
 import numpy as np
 import pytest
-import skimage.data
 
-from nst_jax import images
+from nst_jax import samples
 from nst_jax.errors import ImageError
-from nst_jax.samples import catalogue as samples
-from nst_jax.samples import paintings, portraits, riverside
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def quick_painting():
-    random = np.random.default_rng(0)
-    return random.random((paintings.HEIGHT, paintings.WIDTH, 3), dtype=np.float32)
-
-
-def not_again():
-    raise AssertionError("painted a second time")
-
-
-@pytest.mark.parametrize("name", [n for n, s in samples.CREDITS.items() if s.kind == "content"])
-def test_photographs_are_those_of_scikit_image(name):
+@pytest.mark.parametrize("name", samples.names())
+def test_a_sample_is_a_picture_exact_in_8_bits(name):
     rgb = samples.load(name)
     assert rgb.dtype == np.float32
-    np.testing.assert_array_equal(np.round(rgb * 255), getattr(skimage.data, name)())
-
-
-def test_every_painting_is_listed():
-    listed = [n for n, s in samples.CREDITS.items() if s.kind == "style"]
-    assert listed == [*paintings.PAINTINGS, "riverside"]
-    assert {"coffee", "chelsea", "astronaut", "rocket", "starry_swirls"} <= set(samples.names())
-
-
-def test_painting_is_kept_and_reads_the_same(cache, monkeypatch):
-    fresh = samples.load("stained_glass")
-    assert [file.name for file in (cache / "samples").iterdir()] == [f"stained_glass-{samples._EDITION}.png"]
-    monkeypatch.setitem(paintings.PAINTINGS, "stained_glass", not_again)
-    assert samples.load("stained_glass").tobytes() == fresh.tobytes()
-    assert np.abs(fresh - paintings.stained_glass()).max() < 0.51 / 255
-
-
-def test_riverside_is_kept_too(cache, monkeypatch):
-    fresh = samples.load("riverside")
-    assert [file.name for file in (cache / "samples").iterdir()] == [f"riverside-{samples._EDITION}.png"]
-    monkeypatch.setattr(riverside, "riverside", not_again)
-    assert samples.load("riverside").tobytes() == fresh.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("name", "draw"),
-    [
-        ("riverside_sem", riverside.riverside_map),
-        ("river_doodle_sem", riverside.river_doodle),
-        ("astronaut_sem", portraits.astronaut_map),
-        ("chelsea_sem", portraits.chelsea_map),
-    ],
-)
-def test_maps_are_drawn_anew_in_exact_colours(name, draw, cache):
-    assert samples.CREDITS[name].kind == "map"
-    rgb = samples.load(name)
-    assert rgb.dtype == np.float32
-    assert rgb.tobytes() == draw().tobytes()
+    assert rgb.ndim == 3
+    assert min(rgb.shape) == 3
     np.testing.assert_array_equal(rgb, np.round(rgb * 255).astype(np.float32) / np.float32(255))
-    assert not cache.exists()
+    colours = len(np.unique(rgb.reshape(-1, 3), axis=0))
+    assert (colours <= 8) == (samples.CREDITS[name].kind == "map")
 
 
-@pytest.mark.parametrize("content", [b"", b"damaged", images.encode("a.png", np.zeros((2, 2, 3)))])
-def test_damaged_copy_is_painted_again(cache, monkeypatch, content):
-    monkeypatch.setitem(paintings.PAINTINGS, "burning_sky", quick_painting)
-    path = cache / "samples" / f"burning_sky-{samples._EDITION}.png"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    fresh = samples.load("burning_sky")
-    np.testing.assert_array_equal(images.read(path).rgb, fresh)
-
-
-def test_cache_that_cannot_be_written_is_no_error(cache, monkeypatch):
-    monkeypatch.setitem(paintings.PAINTINGS, "burning_sky", quick_painting)
-    cache.write_text("a file where the folder should be")
-    assert samples.load("burning_sky").shape == (paintings.HEIGHT, paintings.WIDTH, 3)
+def test_kinds_stand_in_order():
+    kinds = [samples.CREDITS[name].kind for name in samples.names()]
+    assert kinds == ["content"] * 4 + ["style"] * 4 + ["map"] * 4
 
 
 def test_unknown_name():

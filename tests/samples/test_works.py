@@ -39,9 +39,9 @@ def test_a_painting_is_taken_only_with_its_map(folder):
 
 
 def test_mistakes(folder):
-    with pytest.raises(ConfigError, match=r"work:scream: is no work of the papers .did you mean"):
+    with pytest.raises(ConfigError, match=r"work:scream: is not a work of the papers .did you mean"):
         works.located("work:scream", folder)
-    with pytest.raises(ConfigError, match=r"images: .*nowhere: is no folder"):
+    with pytest.raises(ConfigError, match=r"images: .*nowhere: is not a folder"):
         works.located({}, folder / "nowhere")
 
 
@@ -52,7 +52,7 @@ def test_a_config_names_works_and_a_folder(folder, monkeypatch):
     assert found.style.image == "work:starry_night"
     monkeypatch.setenv("NST_JAX_IMAGES", str(folder))
     assert config.load(base=base).content.image == str(folder / "Tubingen.JPG")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         config.load(base=base | {"images": "nowhere"})
     with pytest.raises(ConfigError, match="work:nothing"):
         config.load(base=base | {"content": "work:nothing"})

@@ -1,23 +1,17 @@
 import threading
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import Bounds, minimize
+from scipy.optimize import Bounds, minimize, rosen, rosen_der
 
-from nst_jax import Encoder, config, stylize, stylize_grid
-from nst_jax.errors import ConfigError, NstError
-from nst_jax.networks import vgg
-from nst_jax.runs import inputs
 from nst_jax.solvers import scipy_lbfgsb as lbfgsb
-from nst_jax.solvers import solver
-from nst_jax.transfer import fitting
-from nst_jax.transfer import problem as tasks
+from nst_jax.solvers.state import FIRST_STEP, RUNNING, STATUSES
 
 N = 12
 SLOPES = np.linspace(1, 30, N).astype(np.float32)
-NAMES = ["content=c.png", "style=s.png"]
 GOAL = np.linspace(-4, 4, N).astype(np.float32)
 
 
@@ -34,23 +28,23 @@ def bowl(x):
     return value, {"half": value / 2}
 
 
-def valley(x):
-    value = jnp.sum((1 - x[:-1]) ** 2 + 100 * (x[1:] - x[:-1] ** 2) ** 2)
+def valley(x, weight=1.0):
+    value = weight * jnp.sum((1 - x[:-1]) ** 2 + 100 * (x[1:] - x[:-1] ** 2) ** 2)
     return value, {}
 
 
 def solve(fun, x, budget=60, low=-2.0, high=3.0, corrections=20):
     """Return all states of a solve."""
-    method = solver.evaluating(fun)
+    method = lbfgsb.evaluating(fun)
     states = [jax.jit(method.init)(jnp.asarray(x, jnp.float32))]
     with lbfgsb.steps(jax.jit(method.step), low=low, high=high, corrections=corrections) as step:
-        while len(states) <= budget and states[-1].status == solver.RUNNING:
+        while len(states) <= budget and states[-1].status == RUNNING:
             states.append(step(states[-1]))
     return states
 
 
 def status(state):
-    return solver.STATUSES[int(state.status)]
+    return STATUSES[int(state.status)]
 
 
 def test_a_quadratic_within_bounds():
@@ -106,7 +100,7 @@ def test_every_step_is_one_evaluation(budget):
 
 @pytest.mark.parametrize("weight", [1e-9, 1.0, 1e9])
 def test_weights_of_any_magnitude_behave_alike(weight):
-    x, heavy = np.linspace(0, 1, N), lambda x: (weight * valley(x)[0], {})
+    x, heavy = np.linspace(0, 1, N), lambda x: valley(x, weight)
     usual, weighted = solve(valley, x, budget=30)[-1], solve(heavy, x, budget=30)[-1]
     np.testing.assert_allclose(weighted.value, weight * usual.value, rtol=0.05)
 
@@ -143,7 +137,7 @@ def test_what_cannot_fall_stalls():
 
 
 def test_a_run_that_has_ended_stays_as_it_is():
-    method = solver.evaluating(lambda x: (jnp.sum(0 * x), {}))
+    method = lbfgsb.evaluating(lambda x: (jnp.sum(0 * x), {}))
     with lbfgsb.steps(method.step, low=-1, high=1) as step:
         state = step(step(method.init(jnp.ones(3))))
         assert status(state) == "stalled"
@@ -155,11 +149,11 @@ def test_a_mistake_of_the_function_is_told_and_leaves_no_thread():
         raise MemoryError("too little")
 
     with pytest.raises(MemoryError, match="too little"), lbfgsb.steps(broken, low=-1, high=1) as step:
-        step(solver.evaluating(bowl).init(jnp.zeros(N)))
+        step(lbfgsb.evaluating(bowl).init(jnp.zeros(N)))
 
 
 def test_a_mistake_of_scipy_is_told():
-    method = solver.evaluating(bowl)
+    method = lbfgsb.evaluating(bowl)
     with pytest.raises(ValueError, match="bound"), lbfgsb.steps(method.step, low=1, high=-1) as step:
         step(method.init(jnp.zeros(N)))
 
@@ -169,102 +163,17 @@ def test_bounds_are_of_all_images_and_channels_together(random):
     assert lbfgsb.bounds(a, b) == (min(a.min(), b.min()), max(a.max(), b.max()))
 
 
-# --- A whole run ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pair(random):
-    return np.float32(random.uniform(size=(24, 32, 3))), np.float32(random.uniform(size=(40, 28, 3)) ** 3)
-
-
-@pytest.fixture(scope="module")
-def encoder(narrow):
-    return Encoder(narrow, "narrow", "", "", "")
-
-
-def quick(pair, encoder, **options):
-    return stylize(*pair, encoder=encoder, **{"evaluations": 20, "method": "lbfgsb", **options})
-
-
-def test_the_loss_falls_the_same_each_time(pair, encoder):
-    seen = []
-    a = quick(pair, encoder, init="noise", seed=3)
-    b = quick(pair, encoder, init="noise", seed=3, stops=7, callback=lambda p: seen.append(p.evaluations))
-    assert (a.status, a.evaluations) == ("finished", 20)
-    assert a.loss < 0.5 * a.initial_loss
-    np.testing.assert_array_equal(a.image, b.image)
-    assert {7, 14, 20} <= set(seen)
-
-
-def test_the_picture_stays_within_the_range_of_its_sources(pair, encoder):
-    grey = [np.float32(0.45 + 0.1 * image) for image in pair]
-    low, high = lbfgsb.bounds(*map(vgg.to_input, tasks.fitted(*grey)))
-    x = vgg.to_input(quick(grey, encoder, init=np.zeros((24, 32, 3), np.float32)).image)
-    assert x.min() == pytest.approx(low, abs=1e-3)  # some pixels want to be darker
-    assert low - 1e-3 <= x.min() <= x.max() <= high + 1e-3
-
-
-def test_a_run_can_be_interrupted(pair, encoder):
-    result = quick(pair, encoder, callback=lambda progress: progress.evaluations >= 5, stops=5)
-    assert (result.status, result.evaluations) == ("interrupted", 5)
-
-
-def test_an_error_of_the_callback_leaves_no_thread(pair, encoder):
-    def fail(progress):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        quick(pair, encoder, callback=fail)
-
-
-def test_a_network_that_is_not_finite(pair, narrow):
-    broken = {name: {k: v * jnp.nan for k, v in layer.items()} for name, layer in narrow.items()}
-    result = quick(pair, Encoder(broken, "broken", "", "", ""))
-    assert (result.status, result.evaluations) == ("not finite", 1)
-    np.testing.assert_allclose(result.image, pair[0], atol=1e-5)
-
-
-def test_each_level_is_a_run_of_its_own(pair, encoder):
-    large = [np.kron(image, np.ones((2, 2, 1), np.float32)) for image in pair]
-    result = quick(large, encoder, levels=2, evaluations=10)
-    assert result.image.shape == (48, 64, 3)
-    assert result.evaluations == 20
-
-
-def test_patches_are_refused(pair, encoder):
-    with pytest.raises(NstError, match="line search fails where patches change"):
-        quick(pair, encoder, style_kind="patch", style_layers=("conv2_1",), levels=1)
-
-
-def test_as_many_pairs_as_wanted(narrow, pair):
-    for history, wanted in ((None, 20), (7, 7)):
-        settings = config.load(assignments=[*NAMES, "solver.kind=lbfgsb"])
-        options = inputs.options(settings) | {"history": history}
-        task = tasks.prepare(pair[0], pair[0], params=narrow, init="content", **options)
-        assert task.program.history == wanted
-        assert "history" not in task.open
-
-
-def test_the_estimate_counts_what_scipy_takes(narrow, pair):
-    options = inputs.options(config.load(assignments=NAMES))
-    both = [
-        tasks.prepare(
-            pair[0], pair[0], params=narrow, init="content", **options | {"method": m, "history": 9}
-        )
-        for m in ("lbfgs", "lbfgsb")
-    ]
-    ours, scipys = map(fitting.estimate, both)
-    rest = [ours.optimiser - 2 * 9 * pair[0].nbytes, scipys.optimiser - lbfgsb.nbytes(pair[0].size, 9)]
-    assert rest[0] == pytest.approx(rest[1], abs=2 * pair[0].nbytes)
-    assert scipys.total == scipys.network + scipys.optimiser + scipys.features
-    assert "SciPy's L-BFGS-B with 9 pairs" in fitting.table(both[1], scipys)
-
-
-def test_sweeps_refuse_it(pair, encoder, tmp_path):
-    (tmp_path / "my.yaml").write_text("solver: {kind: lbfgsb}\nsweep:\n  axes:\n    - style.weight: [1, 2]\n")
-    with pytest.raises(ConfigError, match=r"my.yaml:3:3: sweep: solver.kind lbfgsb is for single runs"):
-        config.load(str(tmp_path / "my.yaml"))
-    assert config.load(assignments=["solver.kind=lbfgsb"]).solver.kind == "lbfgsb"
-    for grid in ({"axes": {"seed": [1, 2]}, "method": "lbfgsb"}, {"axes": {"method": ["lbfgs", "lbfgsb"]}}):
-        with pytest.raises(NstError, match="lbfgsb is for single runs"):
-            stylize_grid(*pair, encoder=encoder, **grid)
+def test_a_step_leaves_the_scaled_value_and_gradient_of_its_x(random):
+    method = lbfgsb.evaluating(valley)
+    x = np.float32(random.normal(size=6))
+    state = method.step(method.init(jnp.asarray(x), 1e6), 1e6)
+    value, grad = state.inner
+    np.testing.assert_array_equal(state.x, x)
+    np.testing.assert_allclose(np.sqrt(np.mean(grad**2)), FIRST_STEP, rtol=1e-5)
+    np.testing.assert_allclose(state.value, 1e6 * rosen(np.float64(x)), rtol=1e-5)
+    np.testing.assert_allclose(value, state.value * state.scale, rtol=1e-6)
+    again = method.step(replace(state, x=state.x + 1), 1e6)
+    assert (again.evaluations, again.value, again.scale) == (2, state.value, state.scale)  # the best so far
+    np.testing.assert_allclose(again.inner[0], 1e6 * state.scale * rosen(np.float64(x) + 1), rtol=1e-4)
+    wanted = 1e6 * state.scale * rosen_der(np.float64(x) + 1)
+    np.testing.assert_allclose(again.inner[1], wanted, rtol=1e-4)

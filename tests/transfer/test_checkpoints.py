@@ -11,7 +11,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from nst_jax.errors import OutputError
-from nst_jax.solvers import solver
+from nst_jax.solvers.adam import adam
+from nst_jax.solvers.lbfgs import lbfgs
 from nst_jax.transfer import checkpoints
 
 ABOUT = {"stamp": "a1", "cells": [0, 3], "curve": [{"loss": 0.1, "note": None}]}
@@ -22,7 +23,7 @@ def valley(x, slopes):
     return value, {"half": value / 2}
 
 
-METHOD = solver.lbfgs(valley, history=3)
+METHOD = lbfgs(valley, history=3)
 SLOPES = np.float32(np.linspace(1, 30, 12))
 STEP = jax.jit(METHOD.step)
 
@@ -84,8 +85,8 @@ def test_a_state_of_another_form_is_not_taken(saved):
         replace(state, x=jnp.zeros(12, jnp.int32)),
         replace(state, aux={}),
         replace(state, aux={"half": state.value, "more": state.value}),
-        jax.eval_shape(solver.lbfgs(valley, history=4).init, jnp.zeros(12), SLOPES),
-        jax.eval_shape(solver.adam(valley).init, jnp.zeros(12), SLOPES),
+        jax.eval_shape(lbfgs(valley, history=4).init, jnp.zeros(12), SLOPES),
+        jax.eval_shape(adam(valley).init, jnp.zeros(12), SLOPES),
     ]
     assert [checkpoints.load(folder / "a.npz", other) for other in others] == [None] * len(others)
 
@@ -126,6 +127,13 @@ def test_a_damaged_file_is_none_or_read_right(saved, data):
 def test_any_other_file_is_none(saved, data):
     folder, state, _ = saved
     assert load(folder, data, state) is None
+
+
+def test_what_is_said_of_a_state_can_be_read_alone(saved, tmp_path):
+    folder, _, _ = saved
+    assert checkpoints.about(folder / "a.npz") == ABOUT
+    (tmp_path / "a.npz").write_bytes(b"damaged")
+    assert checkpoints.about(tmp_path / "a.npz") == checkpoints.about(tmp_path / "absent.npz") == {}
 
 
 def test_files_of_others_are_none(saved, tmp_path):

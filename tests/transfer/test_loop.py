@@ -1,236 +1,231 @@
+import threading
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from makers import NARROW
-from scipy import ndimage
+from problems import network_of, problem, solve
 
-from nst_jax import Encoder, stylize
-from nst_jax.errors import ImageError, NstError
-from nst_jax.losses import patches
+from nst_jax.losses.patches import PatchStyle, Source, nearest, patch_loss
 from nst_jax.networks import vgg
-from nst_jax.transfer import problem as tasks
+from nst_jax.solvers import scipy_lbfgsb
+from nst_jax.solvers.state import RUNNING
+from nst_jax.transfer import objective
+from nst_jax.transfer.loop import Batch, Result, digest
+from nst_jax.transfer.loop import solve as solve_batch
 
-PATCHES = {
-    "style_kind": "patch",
-    "style_layers": ("conv2_1",),
-    "levels": 1,
-    "convention": "champandard2016",
-}
+PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
+PATCHES |= {"pyramid.levels": 1, "content.layers": (), "content.weight": 0.0}
 
-
-def quick(pair, encoder, **options):
-    return stylize(*pair, encoder=encoder, **{"evaluations": 12, **options})
+SCIPY = {"solver.kind": "lbfgsb", "solver.evaluations": 20}
 
 
-def test_the_loss_falls_and_the_result_is_an_image(pair, encoder):
-    result = quick(pair, encoder, evaluations=40)
-    assert result.status == "finished"
-    assert result.evaluations == 40
-    assert result.loss < 0.5 * result.initial_loss
-    assert result.loss == pytest.approx(sum(result.terms.values()), rel=1e-4)
-    assert result.image.shape == (24, 32, 3)
-    assert result.image.dtype == np.float32
-    assert result.image.min() >= 0
-    assert result.image.max() <= 1
-    assert "40 evaluations" in result.sentence
+@pytest.fixture(autouse=True)
+def _no_thread_left():
+    before = threading.active_count()
+    yield
+    assert threading.active_count() <= before
 
 
-@pytest.mark.parametrize("options", [{}, {"method": "adam"}, {"linesearch": "zoom"}, {"pool": "max"}])
-def test_every_way_to_optimise_lowers_the_loss(pair, encoder, options):
-    result = quick(pair, encoder, **options)
-    assert result.loss < result.initial_loss
-
-
-def test_the_same_call_gives_the_same_bits(pair, encoder):
-    a, b = (quick(pair, encoder, init="noise", seed=3) for _ in range(2))
-    np.testing.assert_array_equal(a.image, b.image)
-
-
-def test_chunks_and_stops_do_not_change_the_result(pair, encoder):
-    seen = []
-    a = quick(pair, encoder)
-    b = quick(pair, encoder, stops=5, callback=lambda p: seen.append(p.evaluations))
-    np.testing.assert_array_equal(a.image, b.image)
-    assert {5, 10, 12} <= set(seen)
-
-
-def test_callback_sees_progress_and_can_end_the_run(pair, encoder):
-    seen = []
-
-    def watch(progress):
-        seen.append(progress)
-        assert progress.picture().shape == (24, 32, 3)
-        return progress.evaluations >= 3
-
-    result = quick(pair, encoder, callback=watch, stops=1)
-    assert result.status == "interrupted"
-    assert result.evaluations == 3
-    assert [p.evaluations for p in seen] == [1, 2, 3]
-    assert seen[0].loss == pytest.approx(result.initial_loss)
-    assert seen[0].budget == 12
-
-
-def test_a_second_run_of_the_same_shapes_does_not_trace_again(pair, encoder, monkeypatch):
-    quick(pair, encoder, content_weight=1.0)
-    monkeypatch.setattr(tasks.objective, "loss", lambda *a, **k: pytest.fail("traced again"))
-    quick(pair, encoder, content_weight=2.0)
-
-
-def test_a_nan_in_the_network_ends_the_run_with_the_first_image(pair, narrow):
-    broken = {
-        **narrow,
-        "conv1_1": {"kernel": narrow["conv1_1"]["kernel"] * jnp.nan, "bias": narrow["conv1_1"]["bias"]},
-    }
-    result = quick(pair, Encoder(broken, "broken", "", "", ""))
-    assert result.status == "not finite"
-    np.testing.assert_allclose(result.image, pair[0], atol=1e-5)
-
-
-def test_too_small_an_image_names_size_and_layer(encoder):
-    small = np.zeros((15, 40, 3), np.float32)
-    with pytest.raises(ImageError, match=r"content image is 40 x 15 pixels.*conv5_1 needs at least 16"):
-        stylize(small, np.zeros((40, 40, 3)), encoder=encoder)
-    with pytest.raises(ImageError, match="style image is 10 x 10"):
-        stylize(np.zeros((20, 20, 3)), np.zeros((40, 40, 3)), encoder=encoder, style_scale=0.5)
-    shallow = {"content_layers": ["conv3_1"], "style_layers": ["conv1_1"], "evaluations": 1}
-    assert stylize(small, small, encoder=encoder, **shallow).evaluations == 1
-
-
-def test_all_weights_zero(pair, encoder):
-    with pytest.raises(NstError, match="all weights are zero"):
-        quick(pair, encoder, content_weight=0.0, style_weight=0.0)
-    with pytest.raises(NstError, match="all weights are zero"):
-        quick(pair, encoder, content_layers={"conv4_2": 0.0}, style_layers=())
-
-
-def test_degenerate_pictures_stay_finite(encoder):
-    black = np.zeros((20, 20, 3), np.float32)
-    for content, style in ((black, black), (black + 1, black), (black + 0.5, black + 1)):
-        result = stylize(content, style, encoder=encoder, evaluations=15)
-        assert np.isfinite(result.image).all()
-        assert np.isfinite(result.loss)
+def done(look):
+    return int(look.evaluations[0])
 
 
 def test_the_narrow_network_has_all_of_vgg19s_names(narrow):
     assert vgg.blocks_of(narrow) == NARROW
 
 
+def test_the_loss_falls_and_the_result_is_an_image(pair, network):
+    found = solve(problem(pair, network, {"solver.evaluations": 40}))
+    assert (found.status, found.evaluations) == ("finished", 40)
+    assert found.loss < 0.5 * found.initial_loss
+    assert found.loss == pytest.approx(sum(found.terms.values()), rel=1e-4)
+    assert set(found.terms) == {"content/conv2_2", "style/conv1_1", "style/conv2_1", "total_variation"}
+    assert (found.image.shape, found.image.dtype) == ((24, 32, 3), np.float32)
+    assert found.image.min() >= 0
+    assert found.image.max() <= 1
+    assert "40 evaluations" in found.sentence
+
+
+@pytest.mark.parametrize("status", ["running", "finished", "stalled", "not finite", "interrupted"])
+def test_every_status_has_its_sentence(status):
+    assert Result(np.zeros((1, 1, 3)), 0.0, {}, 0.0, 3, status, 0.0).sentence
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"solver.kind": "adam"},
+        {"solver.linesearch": "zoom"},
+        {"network.pool": "max", "network.padding": "replicate"},
+        {"network.engine": "winograd"},
+        {"content.layers": ("conv4_2",), "style.layers": ("conv1_1", "conv5_1")},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_every_way_to_optimise_lowers_the_loss(pair, network, values):
+    found = solve(problem(pair, network, values))
+    assert found.loss < found.initial_loss
+
+
+def test_the_same_problem_gives_the_same_bits_however_often_one_looks(pair, network):
+    posed = problem(pair, network, {"init": "noise", "seed": 3})
+    seen = []
+    a, b = solve(posed), solve(posed, lambda look: seen.append(done(look)), stops=5)
+    np.testing.assert_array_equal(a.image, b.image)
+    assert a.loss == b.loss
+    assert {5, 10, 12} <= set(seen)
+
+
+def test_the_watcher_sees_how_far_it_is_and_can_end_the_run(pair, network):
+    seen = []
+
+    def watch(look):
+        seen.append(look)
+        assert look.pictures().shape == (1, 24, 32, 3)
+        return done(look) >= 3
+
+    found = solve(problem(pair, network), watch, stops=1)
+    assert (found.status, found.evaluations) == ("interrupted", 3)
+    assert [done(look) for look in seen] == [1, 2, 3]
+    assert seen[0].loss[0] == seen[0].initial_loss[0] == pytest.approx(found.initial_loss)
+    assert {(look.budget, look.before, look.level, look.levels) for look in seen} == {(12, 0, 1, 1)}
+    assert seen[0].left is None  # nothing is known yet
+    assert [look.seconds for look in seen] == sorted(look.seconds for look in seen)
+
+
+def test_a_watcher_that_ends_a_run_at_its_last_look_is_too_late(pair, network):
+    assert solve(problem(pair, network), lambda look: done(look) == 12).status == "finished"
+
+
+def test_a_second_run_of_the_same_shapes_does_not_trace_again(pair, network, monkeypatch):
+    solve(problem(pair, network, {"content.weight": 1.0}))
+    monkeypatch.setattr(objective, "loss", lambda *a, **k: pytest.fail("traced again"))
+    solve(problem(pair, network, {"content.weight": 2.0}))
+
+
+@pytest.mark.parametrize("kind", ["lbfgs", "lbfgsb"])
+def test_a_network_that_is_not_finite_ends_the_run_with_the_first_image(pair, narrow, kind):
+    broken = narrow | {"conv1_1": jax.tree.map(lambda leaf: leaf * jnp.nan, narrow["conv1_1"])}
+    found = solve(problem(pair, network_of(broken), {"solver.kind": kind}))
+    assert (found.status, found.evaluations) == ("not finite", 1)
+    np.testing.assert_allclose(found.image, pair[0], atol=1e-5)
+
+
+def test_degenerate_pictures_stay_finite(network):
+    black = np.zeros((24, 32, 3), np.float32)
+    for content, style in ((black, black), (black + 1, black), (black + 0.5, black + 1)):
+        found = solve(problem((content, style), network))
+        assert np.isfinite(found.image).all()
+        assert np.isfinite(found.loss)
+
+
+def test_a_batch_is_filled_up_with_its_last_problem(pair, network):
+    posed = tuple(problem(pair, network, {"style.weight": weight}) for weight in (10.0, 1e4))
+    looks = []
+    found = solve_batch(Batch(posed, size=3), looks.append, is_fitted=True)
+    assert len(found) == 2
+    assert looks[-1].loss.shape == (3,)
+    assert looks[-1].loss[1] == looks[-1].loss[2]
+    for one, result in zip(posed, found, strict=True):
+        assert result.loss == pytest.approx(solve(one).loss, rel=1e-3)
+
+
+def test_digests_are_of_contents():
+    image = np.float32([[[1, 2, 3]]])
+    assert digest(image) == digest(image.copy()) != digest(image + 1)
+    assert digest(image[::1, :, ::-1]) != digest(image)
+    assert digest(None) == digest(None)
+
+
 # --- Patches --------------------------------------------------------------------------------------
 
 
-def two_textures():
-    """Return a style of red columns beside blue rows, its map, and a map of one above the other."""
-    y, x = np.mgrid[:64, :96]
-    red = np.stack([0.6 + 0.4 * (x // 3 % 2), 0.25 + 0 * x, 0.15 + 0.2 * (x // 3 % 2)], -1)
-    blue = np.stack([0.1 + 0 * y, 0.3 + 0.3 * (y // 4 % 2), 0.6 + 0.4 * (y // 4 % 2)], -1)
-    left = x < 48
-    y, x = np.mgrid[:80, :80]
-    top = y < 40 + 10 * np.sin(x / 10)
-    style = np.float32(np.where(left[..., None], red, blue))
-    return style, np.float32(np.stack([left, ~left], -1)), top
+def features(network, image):
+    return vgg.features(network.params, vgg.to_input(image), layers=["conv2_1"])["conv2_1"]
 
 
-def obeying(image, top):
-    """Return the share of pixels of each region, but for its edge, around which is its texture's hue."""
-    red = ndimage.uniform_filter(image[..., 0] - image[..., 2], 7) > 0
-    inner = [ndimage.binary_erosion(region, iterations=4, border_value=1) for region in (top, ~top)]
-    return np.mean(red[inner[0]]), np.mean(~red[inner[1]])
+def compared(network, style):
+    """Return what patches of a style are searched in, without maps."""
+    S = features(network, style)
+    return PatchStyle((Source(S, jnp.zeros((*S.shape[:2], 0))),), jnp.zeros((12, 16, 0)))
 
 
-def test_a_doodle_obeys_its_map(real_weights):
-    style, style_map, top = two_textures()
-    options = {"style_kind": "patch", "convention": "champandard2016", "levels": 2, "evaluations": 30}
-    options |= {"style_map": style_map, "content_map": np.float32(np.stack([top, ~top], -1))}
-    options |= {"encoder": real_weights, "style_layers": ("conv2_1", "conv3_1")}
-    with_map, without = (stylize(None, style, semantic_weight=gamma, **options) for gamma in (50.0, 0.0))
-    assert min(obeying(with_map.image, top)) > 0.95
-    assert min(obeying(without.image, top)) < 0.7
-
-
-def test_the_loss_falls_while_matches_change(pair, encoder):
-    """The objective jumps where a match changes; full L-BFGS steps get over it, and none are in vain."""
-    content, style = pair
+def test_the_loss_falls_while_matches_change(pair, network):
+    """The objective jumps where a match changes; full L-BFGS steps get over it, and few are in vain."""
+    posed = problem(pair, network, PATCHES | {"init": "noise", "solver.evaluations": 60})
     seen = []
-    options = {"style_kind": "patch", "style_layers": ("conv2_1", "conv3_1"), "levels": 1}
-    options |= {"convention": "champandard2016", "content_layers": (), "content_weight": 0.0}
-    result = stylize(
-        content,
-        style,
-        encoder=encoder,
-        init="noise",
-        evaluations=60,
-        stops=1,
-        callback=seen.append,
-        **options,
-    )
-    assert result.status == "finished"
-    assert [p.loss for p in seen] == sorted((p.loss for p in seen), reverse=True)  # of the best so far
-    assert len({p.loss for p in seen}) > 30  # most steps found a better picture
-    assert result.loss < 0.2 * result.initial_loss
-    first, last = (
-        patches.nearest(
-            vgg.features(encoder.params, vgg.to_input(image), layers=("conv2_1",))["conv2_1"],
-            patches.PatchStyle((patches.Source(F, jnp.zeros((*F.shape[:2], 0))),), jnp.zeros((12, 16, 0))),
-            0.0,
-        )[0]
-        for F in [vgg.features(encoder.params, vgg.to_input(style), layers=("conv2_1",))["conv2_1"]]
-        for image in (np.full((24, 32, 3), 0.45, np.float32), result.image)
-    )
+    found = solve(posed, lambda look: seen.append(float(look.loss[0])), stops=1)
+    assert found.status == "finished"
+    assert seen == sorted(seen, reverse=True)  # of the best so far
+    assert len(set(seen)) > 30  # most steps found a better picture
+    assert found.loss < 0.2 * found.initial_loss
+    target = compared(network, posed.style)
+    grey = np.full((24, 32, 3), 0.45, np.float32)
+    first, last = (nearest(features(network, image), target)[0] for image in (grey, found.image))
     assert np.mean(first != last) > 0.5
 
 
-def test_matches_may_be_held_for_some_evaluations(pair, encoder):
-    every, held, never = (
-        quick(pair, encoder, patch_rematch=n, evaluations=24, **PATCHES) for n in (1, 6, 1000)
+def test_matches_may_be_held_for_some_evaluations(pair, network):
+    posed = [
+        problem(pair, network, PATCHES | {"patch.rematch": n, "solver.evaluations": 24}) for n in (1, 6, 1000)
+    ]
+    found = [solve(each) for each in posed]
+    target = compared(network, posed[0].style)
+    every, held, never = (float(patch_loss(features(network, each.image), target)) for each in found)
+    assert not np.array_equal(found[0].image, found[1].image)
+    assert held < never  # those of the first image are not the last's
+    assert held < 1.5 * every
+
+
+def test_copies_of_the_style_give_more_to_choose_from(pair, network):
+    plain, turned = (
+        solve(problem(pair, network, PATCHES | {"patch.rotations": turns})) for turns in ((), (-7.5, 7.5))
     )
-    losses = []
-    for result in (every, held, never):
-        layers = ("conv2_1",)
-        F, S = (
-            vgg.features(encoder.params, vgg.to_input(image), layers=layers)["conv2_1"]
-            for image in (result.image, tasks.fitted(*pair)[1])
-        )
-        none = lambda F: jnp.zeros((*F.shape[:2], 0))
-        losses.append(
-            float(patches.patch_loss(F, patches.PatchStyle((patches.Source(S, none(S)),), none(F)), 0.0))
-        )
-    assert not np.array_equal(every.image, held.image)
-    assert losses[1] < losses[2]  # those of the first image are not the last's
-    assert losses[1] < 1.5 * losses[0]
-
-
-def test_copies_of_the_style_give_more_to_choose_from(pair, encoder):
-    plain = quick(pair, encoder, **PATCHES)
-    turned = quick(pair, encoder, patch_copies=[(-7.5, 1.0), (7.5, 0.9)], **PATCHES)
     assert not np.array_equal(plain.image, turned.image)
     assert turned.terms["style/conv2_1"] < 1.05 * plain.terms["style/conv2_1"]
 
 
-@pytest.mark.parametrize(
-    ("options", "phrase"),
-    [
-        ({"content_map": np.ones((24, 32, 1)), "style_map": np.ones((40, 28, 1))}, "patch or guided_gram"),
-        ({"style_kind": "patch", "content_map": np.ones((24, 32, 1))}, "a content map but no style map"),
-        ({"style_kind": "guided_gram"}, "guided_gram needs maps"),
-        (
-            {"style_kind": "patch", "content_map": np.ones((24, 32, 1)), "style_map": np.ones((40, 28, 3))},
-            "the content map has 1 channel, the style map has 3",
-        ),
-        ({"style_kind": "patch", "patch_size": 9, "levels": 1}, "less than a patch of 9 x 9"),
-    ],
-)
-def test_maps_and_patches_that_cannot_be(pair, encoder, options, phrase):
-    with pytest.raises(NstError, match=phrase):
-        quick(pair, encoder, **options)
+# --- Where SciPy leads ----------------------------------------------------------------------------
 
 
-def test_neither_content_nor_style(pair, encoder):
-    with pytest.raises(NstError, match="neither a content image nor a style image"):
-        quick((None, None), encoder)
+def test_scipy_lowers_the_loss_the_same_each_time(pair, network):
+    posed, seen = problem(pair, network, SCIPY | {"init": "noise", "seed": 3}), []
+    a, b = solve(posed), solve(posed, lambda look: seen.append(done(look)), stops=7)
+    assert (a.status, a.evaluations) == ("finished", 20)
+    assert a.loss < 0.5 * a.initial_loss
+    np.testing.assert_array_equal(a.image, b.image)
+    assert {7, 14, 20} <= set(seen)
 
 
-def test_guided_gram_matrices_lower_the_loss_of_each_region(pair, encoder):
-    maps = {"content_map": np.ones((24, 32, 2), np.float32), "style_map": np.ones((40, 28, 2), np.float32)}
-    maps["content_map"][:12, :, 0] = maps["style_map"][:, 14:, 1] = 0
-    result = quick(pair, encoder, style_kind="guided_gram", init="noise", **maps)
-    assert result.loss < 0.5 * result.initial_loss
+def test_the_picture_stays_within_the_range_of_its_sources(pair, network):
+    grey = [np.float32(0.45 + 0.1 * image) for image in pair]
+    posed = problem(grey, network, SCIPY, init=np.zeros((24, 32, 3), np.float32))
+    low, high = scipy_lbfgsb.bounds(vgg.to_input(posed.content), vgg.to_input(posed.style))
+    x = vgg.to_input(solve(posed).image)
+    assert x.min() == pytest.approx(low, abs=1e-3)  # some pixels want to be darker
+    assert low - 1e-3 <= x.min() <= x.max() <= high + 1e-3
+
+
+def test_a_run_of_scipys_can_be_interrupted_and_a_mistake_of_the_watcher_leaves_no_thread(pair, network):
+    found = solve(problem(pair, network, SCIPY), lambda look: done(look) >= 5, stops=5)
+    assert (found.status, found.evaluations) == ("interrupted", 5)
+
+    def fail(look):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(problem(pair, network, SCIPY), fail)
+
+
+def test_each_level_of_scipys_is_a_run_of_its_own(pair, network):
+    found = solve(problem(pair, network, SCIPY | {"pyramid.levels": 2, "solver.evaluations": 6}))
+    assert (found.image.shape, found.evaluations) == ((24, 32, 3), 12)
+
+
+def test_statuses_of_a_look_say_what_runs(pair, network):
+    seen = []
+    solve(problem(pair, network), lambda look: seen.append(int(look.status[0])), stops=6)
+    assert seen[0] == RUNNING
+    assert seen[-1] != RUNNING

@@ -1,138 +1,135 @@
-from types import SimpleNamespace
+from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import network_of, problem, solve
 
-from nst_jax.transfer import memory
+from nst_jax.errors import NstError
+from nst_jax.networks import vgg
+from nst_jax.solvers import scipy_lbfgsb
+from nst_jax.transfer import machine, memory, objective
+from nst_jax.transfer import problem as problems
 
-GIB = 2**30
+OPEN = {"solver.history": None}
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
-    """A machine with 64 GiB free, in no container; its folder may be given a container's files."""
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * GIB))
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    return tmp_path
+def limit(monkeypatch):
+    """Return a function that says how much memory there is."""
+    return lambda nbytes: monkeypatch.setattr(machine, "usable", lambda devices, limit: nbytes)
 
 
-def contain(folder, *, limit, current, inactive):
-    (folder / "memory.max").write_text(f"{limit}\n")
-    (folder / "memory.current").write_text(f"{current}\n")
-    (folder / "memory.stat").write_text(f"anon 5\nactive_file 7\ninactive_file {inactive}\nslab 9\n")
+@pytest.fixture(scope="module")
+def posed(narrow):
+    random = np.random.default_rng(0)
+    pair = [np.float32(random.uniform(size=(40, 56, 3))) for _ in range(2)]
+    return problem(pair, network_of(narrow), OPEN)
 
 
-def cpus(count):
-    return [SimpleNamespace(platform="cpu", memory_stats=lambda: None)] * count
+@pytest.fixture(scope="module")
+def whole(posed):
+    return memory.estimate(posed)
 
 
-def gpu(**stats):
-    return SimpleNamespace(platform="gpu", memory_stats=lambda: stats or None)
+def history(posed):
+    return posed.program.solver.history
 
 
-def compiled(fun, *args, **options):
-    return jax.jit(fun, **options).lower(*args).compile()
+def test_an_estimate_is_what_the_run_takes(posed, whole):
+    """Of the arrays of a run, added up here."""
+    pair = 2 * posed.content.nbytes
+    assert 100 * pair < whole.optimiser < 104 * pair
+    params = posed.prepared()
+    args = jax.tree.leaves((params, problems.targets(posed, params)))
+    assert whole.network == pytest.approx(sum(array.nbytes for array in args), rel=0.01)
+    features = vgg.features(params, vgg.to_input(posed.content), layers=list(params))
+    kept = sum(array.nbytes for array in features.values())
+    assert kept < whole.features < 6 * kept
+    assert whole.total == whole.network + whole.optimiser + whole.features
 
 
-def test_arguments_are_counted_to_the_byte():
-    args = np.zeros((100, 201), np.float32), {"a": np.zeros(7, np.int32), "b": np.zeros((3, 2), np.uint8)}
-    program = compiled(lambda x, more: (x @ x.T).sum() + more["a"].sum() + more["b"].max(), *args)
-    assert memory.taken(program)[0] == sum(leaf.nbytes for leaf in jax.tree.leaves(args))
+def test_an_estimate_fits_in_what_is_usable_or_not(posed, whole, limit):
+    for usable in (whole.total - 1, whole.total):
+        limit(usable)
+        found = memory.estimate(posed)
+        assert (found.usable, found.fits) == (usable, usable == whole.total)
 
 
-def test_the_rest_is_outputs_and_what_cannot_be_fused_away():
-    x = np.zeros(1000, np.float32)
-    assert memory.taken(compiled(lambda x: x + 1, x)) == (4000, 4000)
-    table = memory.taken(compiled(lambda x: jnp.sort(jnp.outer(x, x).ravel())[:10], x))
-    assert table[1] >= 4 * 10**6
+def test_what_fits_is_left_alone(posed, limit):
+    limit(2**40)
+    assert memory.fit(posed)[0] is posed or memory.fit(posed)[0].program == posed.program
 
 
-def test_a_result_in_the_place_of_an_argument_is_counted_once():
-    assert memory.taken(compiled(lambda x: x + 1, jnp.zeros(1000), donate_argnums=0)) == (4000, 0)
+def test_the_history_shrinks_first_then_features_are_computed_twice(posed, whole, limit):
+    pair = 2 * posed.content.nbytes
+    limit(whole.total - 30 * pair)
+    fitted, found = memory.fit(posed)
+    assert history(fitted) in (69, 70)
+    assert fitted.program.recompute == 0
+    assert found.fits
+    twice = memory.estimate(replace(posed, program=replace(posed.program, recompute=objective.IN_STRIPS)))
+    assert twice.features <= whole.features
+    limit(twice.total - 90 * pair)
+    fitted, found = memory.fit(posed)
+    assert fitted.program.recompute == objective.IN_STRIPS
+    assert memory.FEWEST <= history(fitted) <= 10
+    assert found.fits
+    assert "blocks 1 to 2 computed twice" in memory.table(fitted, found)
 
 
-def test_a_back_end_that_does_not_tell():
-    assert memory.taken(SimpleNamespace(memory_analysis=lambda: None)) == (0, 0)
+def test_what_the_user_chose_is_not_changed(posed, limit):
+    values = {"solver.history": 50, "memory": "fast"}
+    chosen = problem((posed.content, posed.style), posed.network, values)
+    limit(memory.estimate(chosen).total - 1)
+    with pytest.raises(NstError, match="56 x 40 needs about"):
+        memory.fit(chosen)
 
 
-def test_of_devices_with_memory_of_their_own_the_fullest_decides(host):
-    roomy, full = (gpu(bytes_limit=80 * GIB, bytes_in_use=used * GIB) for used in (0, 70))
-    assert memory.usable([roomy]) == int(0.8 * 80 * GIB)
-    assert memory.usable([roomy, full, roomy]) == int(0.8 * 10 * GIB)
-    assert memory.usable([gpu(bytes_limit=80 * GIB)]) == int(0.8 * 80 * GIB)
+def test_a_refusal_has_the_numbers_and_a_size_that_would_fit(posed, whole, limit):
+    limit(whole.network)
+    with pytest.raises(NstError, match=r"needs about \d+ MiB .* for the network.*free some memory"):
+        memory.fit(replace(posed, open=()))
+    large = replace(posed, content=np.zeros((400, 300, 3), np.float32), open=())
+    limit(memory.estimate(large).total // 2)
+    with pytest.raises(NstError, match=r"use size \d+") as refusal:
+        memory.fit(large)
+    size = int(str(refusal.value).split("use size ")[1].split(",")[0])
+    smaller = replace(large, content=np.zeros((size, size * 3 // 4, 3), np.float32))
+    assert memory.estimate(smaller).fits
 
 
-def test_devices_of_the_host_share_its_memory(host):
-    assert memory.usable(cpus(1)) == int(0.8 * 64 * GIB)
-    assert memory.usable(cpus(4)) == int(0.8 * 16 * GIB)
+def test_a_limit_bounds_a_run(pair, network):
+    with pytest.raises(NstError, match="larger memory_limit"):
+        solve(problem(pair, network, {"memory_limit": 2**20}))
+    found = solve(problem(pair, network, {"memory_limit": 2**40, "solver.evaluations": 2}))
+    assert found.evaluations == 2
 
 
-@pytest.mark.parametrize("silent", [gpu(), gpu(num_allocs=3)])
-def test_devices_that_do_not_tell_are_taken_for_the_hosts(host, silent):
-    assert memory.usable([silent, silent]) == int(0.8 * 32 * GIB)
+def test_the_estimate_counts_what_scipy_takes(pair, network):
+    ours, scipys = (
+        problem(pair, network, {"solver.kind": kind, "solver.history": 9}) for kind in ("lbfgs", "lbfgsb")
+    )
+    found = memory.estimate(scipys)
+    content = ours.content
+    rest = [
+        memory.estimate(ours).optimiser - 2 * 9 * content.nbytes,
+        found.optimiser - scipy_lbfgsb.nbytes(content.size, 9),
+    ]
+    assert rest[0] == pytest.approx(rest[1], abs=2 * content.nbytes)
+    assert found.total == found.network + found.optimiser + found.features
+    assert "SciPy's L-BFGS-B with 9 pairs" in memory.table(scipys, found)
 
 
-def test_a_container_has_what_its_limit_leaves_and_files_can_be_let_go(host):
-    contain(host, limit=16 * GIB, current=10 * GIB, inactive=4 * GIB)
-    assert memory.usable(cpus(2)) == int(0.8 * 5 * GIB)
+def test_a_table_says_what_is_taken(posed, whole):
+    lines = memory.table(posed, whole).splitlines()
+    assert lines[0] == "a picture of 56 x 40, 12 evaluations"
+    assert [line.split()[0] for line in lines[1:]] == [
+        *("network", "optimiser", "features", "together", "usable"),
+    ]
+    assert "L-BFGS with 100 pairs" in lines[2]
+    assert "all kept" in lines[3]
 
 
-def test_a_container_has_no_more_than_its_machine(host):
-    contain(host, limit=1000 * GIB, current=GIB, inactive=0)
-    assert memory.usable(cpus(1)) == int(0.8 * 64 * GIB)
-
-
-def test_a_full_container_has_nothing(host):
-    contain(host, limit=GIB, current=2 * GIB, inactive=5)
-    assert memory.usable(cpus(1)) == 0
-
-
-@pytest.mark.parametrize("stat", ["anon 5\n", "inactive_file many\n", ""])
-def test_a_container_without_a_limit_or_of_another_kind(host, stat):
-    contain(host, limit="max", current=10 * GIB, inactive=0)
-    assert memory.usable(cpus(1)) == int(0.8 * 64 * GIB)
-    contain(host, limit=GIB, current=0, inactive=0)
-    (host / "memory.stat").write_text(stat)
-    assert memory.usable(cpus(1)) == int(0.8 * 64 * GIB)
-
-
-def test_of_this_machine():
-    assert 0 < memory.usable(jax.devices()) < 2**60
-
-
-def test_a_container_of_the_first_kind(host):
-    (host / "memory").mkdir()
-    for name, text in (
-        ("limit_in_bytes", str(8 * GIB)),
-        ("usage_in_bytes", str(3 * GIB)),
-        ("stat", f"cache 1\ninactive_file 7\ntotal_inactive_file {GIB}\n"),
-    ):
-        (host / "memory" / f"memory.{name}").write_text(f"{text}\n")
-    assert memory.usable(cpus(1)) == int(memory.SHARE * 6 * GIB)
-    (host / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712")  # no limit
-    assert memory.usable(cpus(1)) == int(memory.SHARE * 64 * GIB)
-
-
-def test_a_limit_is_of_the_whole_process_on_a_cpu(host):
-    held = memory.psutil.Process().memory_info().rss
-    assert memory.usable(cpus(1), 2**20) == 0
-    assert memory.usable(cpus(1), held + 5 * GIB) == pytest.approx(5 * GIB, rel=0.01)
-    assert memory.usable(cpus(1), 2**50) == int(0.8 * 64 * GIB)
-
-
-def test_a_limit_is_of_each_device_otherwise():
-    device = gpu(bytes_limit=80 * GIB, bytes_in_use=10 * GIB)
-    assert memory.usable([device], 30 * GIB) == 20 * GIB
-
-
-def test_keeping_what_is_freed_breaks_nothing(monkeypatch):
-    memory.keep_freed()
-    assert np.ones(2**24).sum() == 2**24
-
-    def without(name):
-        raise OSError("no such library")
-
-    monkeypatch.setattr(memory.ctypes, "CDLL", without)
-    memory.keep_freed()
+def test_bytes_in_words():
+    assert [memory.gib(n) for n in (3 * 2**20, 3 * 2**29)] == ["3 MiB", "1.50 GiB"]

@@ -1,12 +1,17 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from problems import Moments
 
 from nst_jax.errors import ConfigError
-from nst_jax.losses import patches
 from nst_jax.losses.conventions import CONVENTIONS
+from nst_jax.losses.gram import Gram
+from nst_jax.losses.guided import GuidedGram
+from nst_jax.losses.patches import Patches, patch_loss
 from nst_jax.networks import vgg
 from nst_jax.transfer import objective
 
@@ -35,7 +40,7 @@ def pieces(features):
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_conventions_are_those_of_the_conversion_table(setting, name):
     params, x, targets, features = setting
-    weights = objective.make_weights(
+    weights = objective.loss_weights(
         convention=name,
         content=3.0,
         style=7.0,
@@ -43,7 +48,7 @@ def test_conventions_are_those_of_the_conversion_table(setting, name):
         content_layers=CONTENT,
         style_layers=STYLE,
     )
-    value, terms = objective.loss(x, params, targets, weights, convention=name)
+    value, terms = objective.loss(x, params, targets, weights)
     C, S, N, M = pieces(features)
     c = "conv4_2"
     content = {"gatys2016": 15 * C[c], "literal": N[c] * M[c] * C[c] / 2}.get(name, C[c])
@@ -57,14 +62,14 @@ def test_conventions_are_those_of_the_conversion_table(setting, name):
 
 def test_literal_is_equations_1_4_5_and_7_as_printed(setting):
     params, x, targets, (F, P, A) = setting
-    weights = objective.make_weights(
+    weights = objective.loss_weights(
         convention="literal",
         content=2.0,
         style=5.0,
         content_layers=CONTENT,
         style_layers=dict.fromkeys(STYLE, 0.2),
     )
-    value, _ = objective.loss(x, params, targets, weights, convention="literal")
+    value, _ = objective.loss(x, params, targets, weights)
     printed = 2 * reference.content_equation(F["conv4_2"], P["conv4_2"])
     printed += 5 * sum(0.2 * reference.style_equation(F[n], A[n]) for n in STYLE)
     np.testing.assert_allclose(value, printed, rtol=1e-4)
@@ -74,7 +79,7 @@ def test_johnsons_smoothness_is_half_the_sum_and_others_the_mean(setting):
     params, x, targets, _ = setting
     total = np.sum((x[1:] - x[:-1]) ** 2.0) + np.sum((x[:, 1:] - x[:, :-1]) ** 2.0)
     for name, wanted in (("johnson", 1e-3 * total / 2), ("gatys2016", 1e-3 * total / x.size)):
-        weights = objective.make_weights(
+        weights = objective.loss_weights(
             convention=name,
             content=0.0,
             style=0.0,
@@ -82,16 +87,16 @@ def test_johnsons_smoothness_is_half_the_sum_and_others_the_mean(setting):
             content_layers=CONTENT,
             style_layers=STYLE,
         )
-        value, _ = objective.loss(x, params, targets, weights, convention=name)
+        value, _ = objective.loss(x, params, targets, weights)
         np.testing.assert_allclose(value, wanted, rtol=1e-4)
 
 
 def test_defaults_are_the_published_ones():
-    weights = objective.make_weights()
+    weights = objective.loss_weights()
     assert weights.content / weights.style == pytest.approx(1e-3)  # Fig. 3
     assert weights.total_variation == 0
     assert weights.style_layers == dict.fromkeys(["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"], 0.2)
-    johnson = objective.make_weights(convention="johnson")
+    johnson = objective.loss_weights(convention="johnson")
     assert (johnson.content, johnson.style, johnson.total_variation) == (5.0, 100.0, 1e-3)
     assert set(johnson.style_layers.values()) == {1.0}
 
@@ -103,7 +108,7 @@ def test_images_of_other_sizes_can_be_the_style(narrow, random):
         content,
         narrow,
         targets,
-        objective.make_weights(content_layers=CONTENT, style_layers=STYLE),
+        objective.loss_weights(content_layers=CONTENT, style_layers=STYLE),
     )
     assert np.isfinite(value)
 
@@ -113,7 +118,7 @@ def test_gradient_of_the_image_agrees_with_finite_differences(narrow, random):
     with jax.enable_x64(True):
         params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
         targets = objective.make_targets(params, content, style, content_layers=CONTENT, style_layers=STYLE)
-        weights = objective.make_weights(total_variation=0.1, content_layers=CONTENT, style_layers=STYLE)
+        weights = objective.loss_weights(total_variation=0.1, content_layers=CONTENT, style_layers=STYLE)
         f = lambda x: objective.loss(jnp.asarray(x), params, targets, weights)[0]
         step = 1e-6
         numeric = (f(x + step * direction) - f(x - step * direction)) / (2 * step)
@@ -131,28 +136,67 @@ def test_weights_are_leaves_and_do_not_compile_again(setting):
         return objective.loss(x, params, targets, weights)[0]
 
     layers = {"content_layers": CONTENT, "style_layers": STYLE}
-    values = [f(objective.make_weights(content=c, style=s, **layers)) for c, s in ((1.0, 2.0), (3.0, 4.0))]
+    values = [f(objective.loss_weights(content=c, style=s, **layers)) for c, s in ((1.0, 2.0), (3.0, 4.0))]
     assert len(traces) == 1
     assert values[0] != values[1]
-    leaves, tree = jax.tree.flatten(objective.make_weights(**layers))
-    assert len(leaves) == 4 + len(CONTENT) + len(STYLE)
-    assert jax.tree.unflatten(tree, leaves) == objective.make_weights(**layers)
+    leaves, tree = jax.tree.flatten(objective.loss_weights(**layers))
+    assert len(leaves) == 3 + len(CONTENT) + len(STYLE)
+    assert jax.tree.unflatten(tree, leaves) == objective.loss_weights(**layers)
 
 
 def test_a_sweep_over_weights_equals_a_loop(setting):
     params, x, targets, _ = setting
     layers = {"content_layers": CONTENT, "style_layers": STYLE}
-    lanes = [objective.make_weights(style=s, **layers) for s in (0.0, 1.0, 1e3)]
+    each = [objective.loss_weights(style=s, **layers) for s in (0.0, 1.0, 1e3)]
     stacked = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *[jax.tree.map(jnp.float32, lane) for lane in lanes]
+        lambda *leaves: jnp.stack(leaves), *[jax.tree.map(jnp.float32, weights) for weights in each]
     )
     swept = jax.vmap(lambda w: objective.loss(x, params, targets, w)[0])(stacked)
-    np.testing.assert_allclose(swept, [objective.loss(x, params, targets, w)[0] for w in lanes], rtol=1e-5)
+    np.testing.assert_allclose(swept, [objective.loss(x, params, targets, w)[0] for w in each], rtol=1e-5)
+
+
+def test_the_convention_is_part_of_the_weights(setting):
+    """So it cannot be forgotten: the loss of Johnson's weights is Johnson's, with nothing more to say."""
+    params, x, targets, features = setting
+    weights = objective.loss_weights(convention="johnson", content_layers=CONTENT, style_layers=STYLE)
+    value, _ = objective.loss(x, params, targets, weights)
+    C, S, N, _ = pieces(features)
+    variation = np.sum((x[1:] - x[:-1]) ** 2.0) + np.sum((x[:, 1:] - x[:, :-1]) ** 2.0)
+    wanted = 5 * C["conv4_2"] + 1e2 * sum(S[n] / N[n] ** 2 for n in STYLE) + 1e-3 * variation / 2
+    np.testing.assert_allclose(value, wanted, rtol=1e-4)
+    plain = objective.loss_weights(convention="notebook", content_layers=CONTENT, style_layers=STYLE)
+    assert jax.tree.structure(plain) != jax.tree.structure(weights)  # no program takes both
+    with pytest.raises(ValueError, match=r"convention: should be one of gatys2016, .*, got 'gatys'"):
+        objective.loss_weights(convention="gatys")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"content_layers": ("conv3_1",)}, "content layers: targets are of conv4_2, weights of conv3_1"),
+        ({"content_layers": ()}, "content layers: targets are of conv4_2, weights of none"),
+        ({"style_layers": STYLE[:2]}, r"style layers: .* weights of conv1_1, conv2_1$"),
+    ],
+)
+def test_targets_and_weights_of_different_layers_are_refused(setting, changes, message):
+    params, x, targets, _ = setting
+    weights = objective.loss_weights(**{"content_layers": CONTENT, "style_layers": STYLE} | changes)
+    with pytest.raises(ValueError, match=message):
+        objective.loss(x, params, targets, weights)
+
+
+def test_layers_may_be_given_in_any_order(setting):
+    params, x, targets, _ = setting
+    both = [
+        objective.loss_weights(content_layers=CONTENT, style_layers=layers) for layers in (STYLE, STYLE[::-1])
+    ]
+    one, other = (objective.loss(x, params, targets, weights)[0] for weights in both)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_unknown_layer():
     with pytest.raises(ConfigError, match="conv9_1"):
-        objective.make_weights(style_layers=["conv9_1"])
+        objective.loss_weights(style_layers=["conv9_1"])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +209,7 @@ def test_features_computed_again_give_the_same_loss_and_gradient(
     monkeypatch.setattr(objective, "STRIP_POSITIONS", 1)  # the shortest strips
     x, content, style = random.normal(0, 60, (3, *size, 3))
     layers = {"content_layers": CONTENT, "style_layers": ("conv1_1", "conv1_2", "conv2_1", "conv4_1")}
-    weights = objective.make_weights(**layers)
+    weights = objective.loss_weights(**layers)
     with jax.enable_x64(True):
         params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
         x, content, style = map(jnp.asarray, (x, content, style))
@@ -173,15 +217,16 @@ def test_features_computed_again_give_the_same_loss_and_gradient(
         run = lambda x, recompute: objective.loss(
             x, params, targets, weights, pool=pool, recompute=recompute
         )[0]
-        wanted, slope = jax.value_and_grad(run)(x, 0)
-        found, again = jax.value_and_grad(run)(x, recompute)
+        both = jax.jit(jax.value_and_grad(run), static_argnums=1)
+        wanted, slope = both(x, 0)
+        found, again = both(x, recompute)
         np.testing.assert_allclose(found, wanted, rtol=1e-10)
         np.testing.assert_allclose(again, slope, rtol=1e-8, atol=1e-12 * float(abs(slope).max()))
 
 
 def test_blocks_in_strips_keep_nothing_of_their_size(narrow):
     """The first block's features, at full resolution, are not among what the gradient needs."""
-    weights = objective.make_weights(content_layers=CONTENT, style_layers=STYLE)
+    weights = objective.loss_weights(content_layers=CONTENT, style_layers=STYLE)
     x = jnp.zeros((128, 64, 3))
     targets = objective.make_targets(narrow, x, x, content_layers=CONTENT, style_layers=STYLE)
 
@@ -198,7 +243,7 @@ def test_narrow_features_have_wide_sums(narrow, random):
     """bfloat16: targets and loss are float32, and the loss is that of float32 but for its few bits."""
     x, content, style = np.float32(random.normal(0, 60, (3, *SIZE)))
     layers = {"content_layers": CONTENT, "style_layers": STYLE}
-    weights = objective.make_weights(**layers)
+    weights = objective.loss_weights(**layers)
     values = {}
     for dtype in (None, jnp.bfloat16):
         params = vgg.prepared(narrow, deepest="conv4_2", dtype=dtype)
@@ -211,31 +256,29 @@ def test_narrow_features_have_wide_sums(narrow, random):
     np.testing.assert_allclose(values[jnp.bfloat16], values[None], rtol=0.03)
 
 
-def test_lanes_in_strips_equal_single_runs(narrow, random, monkeypatch):
+def test_batches_in_strips_equal_single_runs(narrow, random, monkeypatch):
     monkeypatch.setattr(objective, "STRIP_POSITIONS", 1)
     xs, content = (
         np.float32(random.normal(0, 60, (3, 64, 20, 3))),
         np.float32(random.normal(0, 60, (64, 20, 3))),
     )
-    weights = objective.make_weights(content_layers=CONTENT, style_layers=STYLE)
+    weights = objective.loss_weights(content_layers=CONTENT, style_layers=STYLE)
     targets = objective.make_targets(
         narrow, content, content[::-1], content_layers=CONTENT, style_layers=STYLE
     )
-    slope = jax.grad(lambda x: objective.loss(x, narrow, targets, weights, recompute=2)[0])
+    slope = jax.jit(jax.grad(lambda x: objective.loss(x, narrow, targets, weights, recompute=2)[0]))
     wanted = jnp.stack([slope(x) for x in xs])
     np.testing.assert_allclose(jax.vmap(slope)(xs), wanted, rtol=1e-3, atol=1e-4 * float(abs(wanted).max()))
 
 
-def test_a_guided_gram_matrix_is_that_of_the_region_alone(setting, random):
-    params, x, targets, (F, _, A) = setting
+def test_guided_terms_are_those_of_the_regions_alone(setting):
+    params, x, _, (F, _, A) = setting
     guides = np.zeros((24, 32, 3), np.float32)
     guides[:8, :, 0] = guides[8:, :, 1] = 1  # and a region that is nowhere
-    weights = objective.make_weights(content=0.0, style=7.0, content_layers=(), style_layers=("conv1_1",))
+    weights = objective.loss_weights(content=0.0, style=7.0, content_layers=(), style_layers=("conv1_1",))
     style = {"conv1_1": A["conv1_1"]}
-    found = objective.guided_targets(style, guides, guides)
-    np.testing.assert_allclose(found["conv1_1"].shares, [0.5, 0.5, 0])
-    guided = objective.Targets({}, found)
-    value, _ = objective.loss(x, params, guided, weights, kind="guided_gram")
+    found = objective.style_targets(GuidedGram(), [style], [guides], guides, 1.0)
+    value, _ = objective.loss(x, params, objective.Targets({}, found, GuidedGram()), weights)
     rows = [slice(0, 8), slice(8, 24)]
     parts = [
         np.mean(np.square(reference.gram(F["conv1_1"][r]) - reference.gram(A["conv1_1"][r])))
@@ -243,30 +286,57 @@ def test_a_guided_gram_matrix_is_that_of_the_region_alone(setting, random):
         for r in rows
     ]
     np.testing.assert_allclose(value, 7 * 0.25 * np.mean(parts), rtol=1e-4)
-    whole = objective.guided_targets(style, guides[..., :1] * 0 + 1, guides[..., :1] * 0 + 1)
-    one, _ = objective.loss(x, params, objective.Targets({}, whole), weights, kind="guided_gram")
-    plain = objective.Targets({}, {"conv1_1": targets.style["conv1_1"]})
-    np.testing.assert_allclose(one, objective.loss(x, params, plain, weights)[0], rtol=1e-4)
 
 
 def test_patch_terms_are_those_of_the_layers_features(setting, random):
     params, x, _, (F, _, A) = setting
     maps = np.float32(random.random((2, 24, 32, 2)))
     layers = ("conv2_1", "conv3_1")
-    style = objective.patch_targets([{name: A[name] for name in layers}], maps[:1], maps[1])
-    weights = objective.make_weights(
+    F_style = {name: A[name] for name in layers}
+    style = jax.jit(objective.style_targets, static_argnums=0)(Patches(), [F_style], maps[:1], maps[1], 20.0)
+    weights = objective.loss_weights(
         convention="champandard2016",
         content_layers=(),
         style_layers=dict(zip(layers, (1.0, 0.5), strict=True)),
     )
-    targets = objective.Targets({}, style)
-    value, terms = objective.loss(x, params, targets, weights, convention="champandard2016", kind="patch")
+    targets = objective.Targets({}, style, Patches())
+    value, terms = jax.jit(objective.loss)(x, params, targets, weights)
     for name, weight in zip(layers, (50.0, 25.0), strict=True):
         small = maps[0]
         for _ in range(int(name[4]) - 1):
             small = small.reshape(len(small) // 2, 2, -1, 2, 2).mean((1, 3))
         balance = np.sqrt(np.sum(A[name] ** 2) / np.sum(small**2)) / 50
-        np.testing.assert_allclose(style[name].sources[0].map, balance * small, rtol=1e-4)
-        wanted = patches.patch_loss(F[name], style[name], 50.0)
+        np.testing.assert_allclose(style[name].sources[0].map, 20 * balance * small, rtol=1e-4)
+        wanted = jax.jit(patch_loss)(np.float32(F[name]), style[name])
         np.testing.assert_allclose(terms[f"style/{name}"], weight * wanted, rtol=1e-3)
     np.testing.assert_allclose(value, sum(terms.values()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("term", [Gram(), Moments()])
+def test_statistics_in_strips_are_those_of_the_whole(narrow, random, monkeypatch, term):
+    monkeypatch.setattr(objective, "STRIP_POSITIONS", 1)  # the shortest strips
+    x = np.float32(random.normal(0, 60, (70, 16, 3)))
+    look = partial(objective.seen, narrow, x, term=term, term_layers=("conv1_2", "conv2_1", "conv3_1"))
+    whole, strips = jax.jit(look)()[1], jax.jit(partial(look, recompute=2))()[1]
+    assert whole.keys() == strips.keys()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(abs(a).max())),
+        whole,
+        strips,
+    )
+
+
+def test_a_term_of_ones_own_has_its_loss(setting):
+    params, x, _, (F, _, A) = setting
+    layers = {"content_layers": (), "style_layers": ("conv2_1",)}
+    targets = objective.make_targets(params, x, x[::-1], term=Moments(), **layers)
+    assert set(targets.style) == {"conv2_1"}
+    targets = objective.Targets({}, {"conv2_1": Moments().statistics(jnp.float32(A["conv2_1"]))}, Moments())
+    weights = objective.loss_weights(convention="notebook", style=7.0, **layers)
+    value, terms = objective.loss(x, params, targets, weights)
+    m, n = F["conv2_1"].mean((0, 1)), A["conv2_1"].mean((0, 1))
+    s, t = F["conv2_1"].std((0, 1)), A["conv2_1"].std((0, 1))
+    np.testing.assert_allclose(value, 7 * np.mean((m - n) ** 2 + (s - t) ** 2), rtol=1e-3)
+    assert set(terms) == {"style/conv2_1", "total_variation"}
+    default = objective.make_targets(params, x, x, content_layers=(), term=Moments())
+    assert tuple(default.style) == Moments.layers

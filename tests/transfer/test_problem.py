@@ -1,69 +1,190 @@
+from dataclasses import replace
+
+import jax
 import numpy as np
 import pytest
+from problems import Moments, network_of, problem
 
 from nst_jax.errors import ImageError, NstError
+from nst_jax.losses.gram import Gram, gram_matrix
+from nst_jax.losses.patches import Patches
 from nst_jax.networks import vgg
-from nst_jax.transfer import problem as tasks
+from nst_jax.settings import Settings, Style
+from nst_jax.transfer import problem as problems
+from nst_jax.transfer.pictures import Pictures
+from nst_jax.transfer.problem import first_image, history_for, make_problem, recompute_for
 
-
-@pytest.fixture
-def pair(random):
-    return np.float32(random.uniform(size=(24, 32, 3))), np.float32(random.uniform(size=(40, 28, 3)) ** 3)
+PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
 
 
 def test_initial_images(pair):
     content, style = pair
     fitted = style[:24, :1] * np.ones((1, 32, 1), np.float32)
-    first = lambda init, **options: np.asarray(tasks.first_image(init, content, fitted, **options))
+    first = lambda init, **options: np.asarray(first_image(init, content, fitted, **options))
     np.testing.assert_allclose(first("content"), vgg.to_input(content), atol=1e-4)
     np.testing.assert_allclose(first("style"), vgg.to_input(fitted), atol=1e-4)
     noise = first("noise", seed=1)
     assert abs(noise.mean()) < 0.1
-    assert noise.std() == pytest.approx(tasks.NOISE, rel=0.1)
+    assert noise.std() == pytest.approx(problems.NOISE, rel=0.1)
     assert (noise != first("noise", seed=2)).any()
-    np.testing.assert_array_equal(noise, first("noise", seed=1))
+    np.testing.assert_array_equal(noise, first("noise", seed=jax.random.key(1)))
     blend = first({"content": 0.7, "noise": 0.3}, seed=1)
     np.testing.assert_allclose(blend, 0.7 * first("content") + 0.3 * noise, atol=1e-4)
     given = np.full((6, 8, 3), 255, np.uint8)
-    np.testing.assert_allclose(first(given), vgg.to_input(np.ones((24, 32, 3), np.float32)), atol=1e-3)
-    with pytest.raises(NstError, match="content, style, noise"):
+    white = vgg.to_input(np.ones((24, 32, 3), np.float32))
+    np.testing.assert_allclose(first(given), white, atol=1e-3)
+    with pytest.raises(NstError, match="init: is 'nois'; allowed: content, style, noise"):
         first("nois")
 
 
-@pytest.mark.parametrize(
-    ("fit", "scale", "wanted"),
-    [
-        ("content", 1.0, (100, 200)),
-        ("content", 0.5, (50, 100)),
-        ("aspect", 1.0, (141, 141)),
-        ("aspect", 2.0, (283, 283)),
-    ],
-)
-def test_style_sizes(fit, scale, wanted):
-    assert tasks.style_size((300, 300), (100, 200), scale, fit) == wanted
-
-
-def test_images_given_as_bytes_or_floats(random):
-    pixels = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    np.testing.assert_allclose(tasks.as_image(pixels, "content"), pixels / 255, rtol=1e-6)
-    for wrong in (np.zeros((4, 5)), np.zeros((4, 5, 4)), np.zeros((0, 5, 3))):
-        with pytest.raises(ImageError, match="content image has shape"):
-            tasks.as_image(wrong, "content")
-    for wrong in (np.full((4, 5, 3), 128.0), np.full((4, 5, 3), np.nan)):
-        with pytest.raises(ImageError, match=r"\[0, 1\]"):
-            tasks.as_image(wrong, "style")
-
-
 def test_history_is_bounded_by_memory():
-    assert tasks.history_for(384 * 512 * 12) == 100
-    assert 20 < tasks.history_for(1000 * 1000 * 12) <= tasks.HISTORY_BYTES / (2 * 1000 * 1000 * 12)
-    assert tasks.history_for(10**12) == 20
+    assert history_for(384 * 512 * 12) == 100
+    assert 20 < history_for(1000 * 1000 * 12) <= problems.HISTORY_BYTES / (2 * 1000 * 1000 * 12)
+    assert history_for(10**12) == 20
+    assert history_for(1, "lbfgsb") == 20
 
 
 def test_only_large_images_on_a_cpu_are_computed_in_part_twice(monkeypatch):
-    assert tasks.recompute_for("auto", 512 * 512) == 0
-    assert tasks.recompute_for("auto", 1024 * 768) == 1
-    assert tasks.recompute_for("fast", 4096 * 4096) == 0
-    assert tasks.recompute_for("low", 64 * 64) == 2
-    monkeypatch.setattr(tasks.jax, "default_backend", lambda: "gpu")
-    assert tasks.recompute_for("auto", 4096 * 4096) == 0
+    assert recompute_for("auto", 512 * 512) == 0
+    assert recompute_for("auto", 1024 * 768) == 1
+    assert recompute_for("fast", 4096 * 4096) == 0
+    assert recompute_for("low", 64 * 64) == 2
+    monkeypatch.setattr(problems.jax, "default_backend", lambda: "gpu")
+    assert recompute_for("auto", 4096 * 4096) == 0
+
+
+def test_settings_become_terms_weights_and_a_program(pair, narrow):
+    found = make_problem(Pictures(*pair), Settings(), network_of(narrow))
+    assert (found.term, found.levels, found.deepest) == (Gram(), 1, "conv5_1")
+    assert (found.init, found.seed, found.evaluations) == ("content", 0, 300)
+    assert found.open == ("history", "recompute")
+    assert tuple(found.weights.style_layers) == Gram.layers
+    assert (found.weights.convention, found.weights.style) == ("gatys2016", 1e3)
+    values = {"solver.history": 7, "memory": "low", "seed": 3, "network.normalised": False} | PATCHES
+    other = make_problem(Pictures(*pair, init=pair[1]), Settings().with_values(values), network_of(narrow))
+    assert (other.term, other.open, other.seed) == (Patches(), (), 3)
+    assert (other.program.solver.history, other.program.recompute) == (7, 2)
+    assert other.init is pair[1]
+    assert tuple(other.weights.style_layers) == ("conv2_1",)
+
+
+def test_what_does_not_shape_the_program_is_not_in_it(pair, narrow):
+    one, other = (
+        problem(pair, network_of(narrow), values)
+        for values in ({}, {"solver.evaluations": 99, "network.normalised": True, "style.weight": 2.0})
+    )
+    assert one.program == other.program
+    assert problem(pair, network_of(narrow), {"network.pool": "max"}).program != one.program
+
+
+def test_of_l_bfgs_b_the_history_is_not_open(pair, narrow):
+    for history, wanted in ((None, 20), (7, 7)):
+        values = {"solver.kind": "lbfgsb", "solver.history": history}
+        found = problem(pair, network_of(narrow), values)
+        assert found.program.solver.history == wanted
+        assert "history" not in found.open
+
+
+def test_targets_are_of_the_pictures(pair, narrow):
+    found = problem(pair, network_of(narrow))
+    targets = problems.targets(found, found.prepared())
+    content, style = (
+        vgg.features(narrow, vgg.to_input(image), layers=("conv1_1", "conv2_1", "conv2_2"))
+        for image in (found.content, found.style)
+    )
+    np.testing.assert_allclose(targets.content["conv2_2"], content["conv2_2"], rtol=1e-3, atol=1e-3)
+    for layer in ("conv1_1", "conv2_1"):
+        np.testing.assert_allclose(targets.style[layer], gram_matrix(style[layer]), rtol=1e-3)
+
+
+def test_targets_of_patches_have_their_maps_and_copies(pair, narrow, random):
+    maps = random.random((24, 32, 2)), random.random((40, 28, 2))
+    values = PATCHES | {"patch.rotations": (-10, 10), "pyramid.levels": 1}
+    found = problem(pair, network_of(narrow), values, maps=maps)
+    assert (found.content_map.shape, found.style_map.shape) == ((24, 32, 2), (24, 32, 2))
+    target = problems.targets(found, found.prepared()).style["conv2_1"]
+    assert [source.map.shape[-1] for source in target.sources] == [2] * 3
+    assert target.map.shape == (12, 16, 2)
+    none = problem(pair, network_of(narrow), values | {"semantic.weight": 0.0}, maps=maps)
+    assert not np.any(problems.targets(none, none.prepared()).style["conv2_1"].map)
+
+
+def test_too_small_an_image_names_size_and_layer(narrow):
+    small, large = np.zeros((15, 40, 3), np.float32), np.zeros((40, 40, 3), np.float32)
+    deep = {"content.layers": ("conv4_2",), "style.layers": ("conv5_1",)}
+    with pytest.raises(ImageError, match=r"content image is 40 x 15 pixels.*conv5_1 needs at least 16"):
+        problem((small, large), network_of(narrow), deep)
+    with pytest.raises(ImageError, match="style image is 10 x 10"):
+        problem((large[:20, :20], large), network_of(narrow), deep | {"style.scale": 0.5})
+    assert problem((small, small), network_of(narrow)).levels == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"content.weight": 0.0, "style.weight": 0.0},
+        {"content.layers": {"conv4_2": 0.0}, "style.layers": ()},
+    ],
+)
+def test_all_weights_zero(pair, narrow, values):
+    with pytest.raises(NstError, match="weights: all are zero: give "):
+        problem(pair, network_of(narrow), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "content", "style", "message"),
+    [
+        ({}, (24, 32, 1), (40, 28, 1), "patch or guided_gram"),
+        (PATCHES, (24, 32, 1), None, "one of the content but none of the style"),
+        ({"style.kind": "guided_gram"}, None, None, "style.kind guided_gram needs them"),
+        (PATCHES, (24, 32, 1), (40, 28, 3), "the content map has 1 channel, the style map has 3"),
+        (PATCHES | {"patch.size": 9, "style.layers": ("conv3_1",)}, None, None, "less than a patch of 9 x 9"),
+        (PATCHES | {"solver.kind": "lbfgsb"}, None, None, "line search fails where patches change"),
+    ],
+)
+def test_maps_and_patches_that_cannot_be(pair, narrow, values, content, style, message):
+    maps = [None if shape is None else np.ones(shape) for shape in (content, style)]
+    with pytest.raises(NstError, match=message):
+        problem(pair, network_of(narrow), values | {"pyramid.levels": 1}, maps=maps)
+
+
+def test_maps_are_not_for_a_term_of_ones_own_that_does_not_know_them(pair, narrow):
+    maps = np.ones((24, 32, 1)), np.ones((40, 28, 1))
+    with pytest.raises(NstError, match="maps: guide"):
+        problem(pair, network_of(narrow), {"style.kind": Moments()}, maps=maps)
+
+
+def test_a_term_of_ones_own_is_asked_for_its_layers(pair, narrow):
+    found = make_problem(Pictures(*pair), Settings(style=Style(kind=Moments())), network_of(narrow))
+    assert tuple(found.weights.style_layers) == Moments.layers
+    assert found.term == Moments()
+
+
+def test_patches_have_three_levels_unless_told_and_gram_matrices_one(narrow):
+    large = np.zeros((96, 100, 3), np.float32), np.zeros((120, 100, 3), np.float32)
+    values = PATCHES | {"style.layers": ("conv3_1",), "content.layers": ("conv4_2",)}
+    assert problem(large, network_of(narrow), values).levels == 3
+    assert problem(large, network_of(narrow), values | {"style.kind": "gram"}).levels == 1
+    assert problem(large, network_of(narrow), values | {"pyramid.levels": 2}).levels == 2
+
+
+def test_levels_that_would_be_too_small_are_not_there(random, narrow):
+    small = [np.float32(random.uniform(size=(size, 60, 3))) for size in (50, 60)]
+    values = PATCHES | {"style.layers": ("conv3_1",), "content.layers": ("conv4_2",)}
+
+    def levels(height=60, **changes):
+        cut = [image[:height] for image in small]
+        return problem(cut, network_of(narrow), values | changes).levels
+
+    assert levels() == 2  # 25 rows: 6 at conv3_1, two patches one above the other
+    assert levels(47) == 1
+    assert levels(20) == 1
+    assert levels(**{"style.layers": ("conv4_1",)}) == 1
+    assert levels(**{"pyramid.levels": 3}) == 3  # as asked for
+
+
+def test_a_problem_is_data(pair, narrow):
+    found = problem(pair, network_of(narrow))
+    again = replace(found, seed=5)
+    assert again.program == found.program
+    assert again.seed == 5

@@ -1,14 +1,12 @@
-from inspect import signature
-
 import numpy as np
 import pytest
+from problems import problem, solve
 
-from nst_jax import Encoder, images, stylize
+from nst_jax import images
 from nst_jax.errors import ImageError
-from nst_jax.transfer import problem as tasks
 from nst_jax.transfer import pyramid
 
-OPTIONS = {"style_kind": "patch", "style_layers": ("conv3_1",), "convention": "champandard2016"}
+PATCHES = {"style.kind": "patch", "style.layers": ("conv3_1",), "loss.convention": "champandard2016"}
 
 
 @pytest.fixture
@@ -16,94 +14,70 @@ def pictures(random):
     return np.float32(random.uniform(size=(64, 96, 3))), np.float32(random.uniform(size=(48, 80, 3)))
 
 
-def task(pictures, narrow, **changes):
-    given = {name: p.default for name, p in signature(stylize).parameters.items() if p.default is not p.empty}
-    known = signature(tasks.prepare).parameters
-    options = {name: value for name, value in given.items() if name in known} | OPTIONS | changes
-    return tasks.prepare(*pictures, params=narrow, **options)
-
-
-def test_levels_halve_every_image_and_map(pictures, narrow, random):
-    maps = {
-        "content_map": np.float32(random.random((16, 24, 2))),
-        "style_map": np.float32(random.random((48, 80, 2))),
-    }
-    levels = pyramid.levels(task(pictures, narrow, levels=3, **maps))
+def test_levels_halve_every_image_and_map(pictures, network, random):
+    maps = np.float32(random.random((16, 24, 2))), np.float32(random.random((48, 80, 2)))
+    levels = pyramid.levels(problem(pictures, network, PATCHES | {"pyramid.levels": 3}, maps=maps))
     assert [level.content.shape[:2] for level in levels] == [(16, 24), (32, 48), (64, 96)]
-    assert [level.style.shape[:2] for level in levels] == [(12, 20), (24, 40), (48, 80)]
+    assert [level.style.shape[:2] for level in levels] == [(16, 24), (32, 48), (64, 96)]
     assert [level.content_map.shape for level in levels] == [(16, 24, 2), (32, 48, 2), (64, 96, 2)]
     for level in levels:
         np.testing.assert_allclose(level.content, images.resize(pictures[0], level.content.shape[:2]))
         assert level.style_map.shape[:2] == level.style.shape[:2]
-    np.testing.assert_allclose(levels[0].content_map, maps["content_map"])
-    assert len(pyramid.levels(task(pictures, narrow, levels=1))) == 1
+        assert level.levels == (3 if level is levels[-1] else 1)
+    np.testing.assert_allclose(levels[0].content_map, maps[0])
+    assert len(pyramid.levels(problem(pictures, network, PATCHES | {"pyramid.levels": 1}))) == 1
 
 
-def test_patches_have_three_levels_unless_told_and_gram_matrices_one(pictures, narrow):
-    large = [np.zeros((96, 100, 3), np.float32), np.zeros((120, 100, 3), np.float32)]
-    assert task(large, narrow).levels == 3
-    assert task(large, narrow, style_kind="gram").levels == 1
+def test_smaller_levels_may_remember_more_unless_told(network):
+    large = [np.zeros((1100, 900, 3), np.float32)] * 2
+    coarse, fine = pyramid.levels(problem(large, network, {"pyramid.levels": 2, "solver.history": None}))
+    assert coarse.program.solver.history > fine.program.solver.history
+    coarse, fine = pyramid.levels(problem(large, network, {"pyramid.levels": 2, "solver.history": 7}))
+    assert coarse.program.solver.history == fine.program.solver.history == 7
 
 
-def test_levels_that_would_be_too_small_are_not_there_unless_asked_for(random, narrow):
-    small = [np.float32(random.uniform(size=(size, 60, 3))) for size in (50, 60)]
-    assert task(small, narrow).levels == 2  # 25 rows: 6 at conv3_1, two patches one above the other
-    assert task([image[:47] for image in small], narrow).levels == 1
-    assert task(small, narrow, content_layers=("conv4_2",), style_layers=("conv4_1",)).levels == 1
-    tiny = task([image[:20] for image in small], narrow)
-    assert (tiny.levels, len(pyramid.levels(tiny))) == (1, 1)
-    asked = task(small, narrow, levels=3)
-    assert len(pyramid.levels(asked)) == 3
-
-
-def test_the_detail_of_the_content_is_kept(pictures, narrow):
-    before, last = pyramid.levels(task(pictures, narrow, levels=2))
+def test_the_detail_of_the_content_is_kept(pictures, network):
+    values = PATCHES | {"pyramid.levels": 2}
+    before, last = pyramid.levels(problem(pictures, network, values))
     np.testing.assert_allclose(pyramid.grown(before.content, before, last), last.content, atol=1e-6)
-    doodle = task(pictures, narrow, levels=2, content_layers=(), content_weight=0.0)
-    before, last = pyramid.levels(doodle)
+    texture = problem((None, pictures[0]), network, values)
+    before, last = pyramid.levels(texture)
     np.testing.assert_allclose(
-        pyramid.grown(before.content, before, last), images.resize(before.content, (64, 96))
+        pyramid.grown(before.style, before, last), images.resize(before.style, (64, 96))
     )
 
 
-def test_levels_that_are_too_small_are_named(pictures, narrow):
+def test_levels_that_are_too_small_are_named(pictures, network):
+    values = PATCHES | {"pyramid.levels": 4, "content.layers": ("conv1_1",)}
     with pytest.raises(ImageError, match=r"^level 1 of 4: the content image has 3 x 2 positions at conv3_1"):
-        stylize(
-            *pictures,
-            encoder=Encoder(narrow, "narrow", "", "", ""),
-            levels=4,
-            content_layers=("conv1_1",),
-            **OPTIONS,
-        )
+        pyramid.levels(problem(pictures, network, values))
 
 
-def test_a_run_goes_through_its_levels(pictures, encoder):
-    seen, shapes = [], set()
+def test_a_run_goes_through_its_levels(pair, network):
+    seen, shapes = [], []
 
-    def watch(progress):
-        seen.append(progress)
-        shapes.add(progress.picture().shape)
+    def watch(look):
+        seen.append(look)
+        shapes.append(look.pictures().shape)
 
-    options = OPTIONS | {"levels": 3, "stops": 2, "callback": watch}
-    result = stylize(*pictures, encoder=encoder, evaluations=5, **options)
-    assert (result.evaluations, result.status, result.image.shape) == (15, "finished", (64, 96, 3))
-    assert [p.level for p in seen] == sorted(p.level for p in seen)
-    assert {p.level for p in seen} == {1, 2, 3}
-    assert {p.levels for p in seen} == {3}
-    assert {p.budget for p in seen} == {15}
-    assert [p.evaluations for p in seen] == sorted(p.evaluations for p in seen)
-    assert {2, 4, 6, 8, 10, 12, 14} <= {p.evaluations for p in seen}
-    assert shapes == {(16, 24, 3), (32, 48, 3), (64, 96, 3)}
-
-
-def test_an_interrupted_run_has_its_full_size(pictures, encoder):
-    result = stylize(*pictures, encoder=encoder, evaluations=5, callback=lambda p: True, **OPTIONS)
-    assert (result.status, result.image.shape) == ("interrupted", (64, 96, 3))
+    values = PATCHES | {"style.layers": ("conv1_2",), "content.layers": ("conv1_1",), "pyramid.levels": 3}
+    posed = problem(pair, network, values | {"solver.evaluations": 5})
+    result = solve(posed, watch, stops=2)
+    assert (result.evaluations, result.status, result.image.shape) == (15, "finished", (24, 32, 3))
+    assert [look.level for look in seen] == sorted(look.level for look in seen)
+    assert {(look.level, look.before) for look in seen} == {(1, 0), (2, 5), (3, 10)}
+    assert {(look.levels, look.budget) for look in seen} == {(3, 5)}
+    done = [look.before + int(look.evaluations[0]) for look in seen]
+    assert done == sorted(done)
+    assert {2, 4, 6, 8, 10, 12, 14} <= set(done)
+    assert set(shapes) == {(1, 6, 8, 3), (1, 12, 16, 3), (1, 24, 32, 3)}
+    early = solve(posed, lambda look: True)
+    assert (early.status, early.image.shape) == ("interrupted", (24, 32, 3))
 
 
-def test_levels_are_for_every_kind_of_run(pictures, encoder):
-    single = stylize(*pictures, encoder=encoder, evaluations=6)
-    several = stylize(*pictures, encoder=encoder, evaluations=3, levels=2)
+def test_levels_are_for_every_kind_of_run(pair, network):
+    single = solve(problem(pair, network, {"solver.evaluations": 6}))
+    several = solve(problem(pair, network, {"solver.evaluations": 3, "pyramid.levels": 2}))
     assert several.evaluations == 6
     assert several.image.shape == single.image.shape
     assert not np.array_equal(several.image, single.image)

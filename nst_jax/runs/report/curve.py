@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+
+from nst_jax.typing import Json
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 420, 70, 150, 30, 45
 _COLOURS = ("#1b1b1b", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
@@ -11,7 +12,7 @@ _FLOOR = 1e-6
 """Terms below this share of the first loss are left out: on a log scale they would squeeze all others."""
 
 
-def loss_curve(metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> str:
+def loss_curve(metrics: Sequence[Mapping[str, Json]], *, title: str = "") -> str:
     """Return the loss and its terms over the evaluations as an SVG document, on a log scale.
 
     Args:
@@ -57,7 +58,7 @@ def loss_curve(metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> str:
     return "".join([*parts, "</svg>\n"])
 
 
-def _curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+def _curves(metrics: Sequence[Mapping[str, Json]]) -> dict[str, list[tuple[int, float]]]:
     names = ["loss", *(metrics[0]["terms"] if metrics else ())]
     first = metrics[0]["loss"] if metrics else 1.0
     curves = {}

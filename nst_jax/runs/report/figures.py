@@ -7,8 +7,9 @@ import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 from urllib.parse import quote
+
+from nst_jax.typing import Json
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882 }
@@ -26,7 +27,7 @@ summary { cursor: pointer }
 """.strip()
 
 
-def figures_page(figures: Sequence[Mapping[str, Any]]) -> str:
+def figures_page(figures: Sequence[Mapping[str, Json]]) -> str:
     """Return an HTML document that shows figures one under another.
 
     Args:
@@ -53,7 +54,7 @@ def figures_page(figures: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _figure(figure: Mapping[str, Any]) -> str:
+def _figure(figure: Mapping[str, Json]) -> str:
     says = figure["says"]
     captions = "".join(
         f"<p><b>{word}:</b> {_text(says[word])}</p>"
@@ -78,7 +79,7 @@ def _figure(figure: Mapping[str, Any]) -> str:
     )
 
 
-def _input(shown: Mapping[str, Any]) -> str:
+def _input(shown: Mapping[str, Json]) -> str:
     picture = ""
     if shown["picture"]:
         data = b64encode(shown["picture"]).decode()
@@ -90,7 +91,7 @@ def _input(shown: Mapping[str, Any]) -> str:
     return f"<figure>{picture}<figcaption>{words}</figcaption></figure>"
 
 
-def _row(panel: Mapping[str, Any]) -> str:
+def _row(panel: Mapping[str, Json]) -> str:
     loss, first = panel["loss"], panel["initial_loss"]
     share = f"{100 * loss / first:.2g} %" if _known(loss) and _known(first) and first else ""
     numbers = [_number(loss), share, _number(panel["content"]), _number(panel["style"])]

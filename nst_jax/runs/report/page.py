@@ -13,8 +13,9 @@ from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from numbers import Integral, Real
-from typing import Any
 from urllib.parse import quote
+
+from nst_jax.typing import Json
 
 _IN_SCRIPT = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
 """What could end the element that holds the data, or begin a comment in it. The rest of JSON is ASCII."""
@@ -22,8 +23,8 @@ _IN_SCRIPT = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
 
 def page(
     title: str,
-    axes: Sequence[Mapping[str, Any]],
-    cells: Sequence[Mapping[str, Any]],
+    axes: Sequence[Mapping[str, Json]],
+    cells: Sequence[Mapping[str, Json]],
     *,
     facts: Mapping[str, str] = {},
 ) -> str:
@@ -64,7 +65,7 @@ def page(
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
 
 
-def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+def _cell(cell: Mapping[str, Json]) -> dict[str, Json]:
     picture = None if cell["picture"] is None else b64encode(cell["picture"]).decode()
     # Undecodable bytes of a file's name, which Python keeps as surrogates, become bytes again.
     file = quote(cell["file"], errors="surrogateescape") if cell["file"] else None
@@ -89,12 +90,12 @@ def _text(text: str) -> str:
     return escape(text).encode("utf-8", "xmlcharrefreplace").decode()
 
 
-def _json(value: Any) -> str:
+def _json(value: Json) -> str:
     text = json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
     return re.sub("[<>&]", lambda found: _IN_SCRIPT[found[0]], text)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Json) -> Json:
     """Return a value of mappings, sequences, texts and numbers as JSON has them: no NaN, no infinity."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}

@@ -1,0 +1,188 @@
+"""How good the built-in network's pictures are in the eyes of VGG-19.
+
+python benchmarks/builtin_quality.py [--contents PHOTO ... --styles PAINTING ...] [--pairs PHOTO PAINTING ...]
+
+Needs VGG-19's weights, in $NST_JAX_WEIGHTS or in the cache. Each pair is painted with the built-in network,
+with random filters in the same shape (mean activation one), with VGG-19 less conv5_1 in its style, and with
+VGG-19, all by the same settings from the content. Then the terms of the loss, S (style) and C (content), of
+each picture are measured under VGG-19, normalised, with average pooling. The tables, in Markdown:
+
+style    log(S(photograph) / S) / log(S(photograph) / S_vgg): the share of VGG-19's own reduction of the style
+         loss, on a log scale; conv1_1 to conv5_1: the same of each layer's term
+layers   the mean of these five shares, each at most 1: S itself is mostly conv5_1
+content  C / C_vgg
+alike    C over that of VGG-19's run when its S was as low as this picture's
+"""
+
+import argparse
+import functools
+import itertools
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from nst_jax import Network, Settings, images, load_network, stylize
+from nst_jax.networks import vgg
+from nst_jax.pretrained import builtin
+from nst_jax.runs import inputs
+from nst_jax.runs.records import by_kind
+from nst_jax.transfer import objective, problem
+from nst_jax.transfer.pictures import Pictures, sized
+
+SETTINGS = Settings().with_values({"loss.total_variation": 2e-3})
+"""As in configs/starry.yaml; everything else is the default."""
+
+
+def load(name, size):
+    """Return an image by its file or as sample:NAME, its longer side at most ``size``."""
+    return images.bounded(inputs.read_picture(name, images.MAX_PIXELS)[0].rgb, size)
+
+
+def random_filters():
+    """Return VGG-19's shape with random filters, each of mean activation one over the sample photographs."""
+    params = vgg.random_params(jax.random.key(0))
+    means = vgg.mean_activations(params, map(vgg.to_input, builtin.photographs(256)))
+    return Network(vgg.normalise(params, means), "random", "random", "", "")
+
+
+MAKERS = {
+    "random": random_filters,
+    "dictionary": functools.partial(load_network, "dictionary"),
+    "shallow": functools.partial(load_network, "vgg19"),
+}
+OWN = {"shallow": {"style.layers": dict.fromkeys(["conv1_1", "conv2_1", "conv3_1", "conv4_1"], 0.2)}}
+"""Settings of one alone."""
+
+
+def judge(pictures, network):
+    """Return a function from a picture to its loss terms under VGG-19."""
+    posed = problem.make_problem(pictures, Settings(), network)
+    params = posed.prepared()
+    targets = problem.targets(posed, params)
+    seeing = posed.program.seeing
+    terms = jax.jit(lambda x: objective.loss(x, params, targets, posed.weights, **seeing)[1])
+    return lambda picture: {name: float(value) for name, value in terms(vgg.to_input(picture)).items()}
+
+
+def judged(record, photograph, painting, networks, out, evaluations):
+    """Add to a pair's record what VGG-19 says at the start, along its own run and of each picture.
+
+    What the record has of the same network is kept.
+    """
+    digests = record.setdefault("digests", {})
+    missing = {name: network for name, network in networks.items() if digests.get(name) != network.digest}
+    if not missing:
+        return
+    pictures = Pictures(*sized(Pictures(photograph, painting), Settings()))
+    terms = judge(pictures, networks["vgg19"])
+    record["start"] = terms(photograph)
+    for name, network in missing.items():
+        curve = []
+        result = stylize(
+            pictures.content,
+            pictures.style,
+            SETTINGS.with_values(OWN.get(name, {})),
+            evaluations=evaluations,
+            network=network,
+            callback=lambda at, to=curve: to.append(at.terms),
+        )
+        digests[name] = network.digest
+        record.setdefault("found", {})[name] = terms(result.image)
+        if name == "vgg19":
+            record["curve"] = curve
+        if out:
+            images.write(f"{out}_{name}.png", result.image)
+
+
+def shares(record, name):
+    """Return what the table says of a network's picture."""
+    start, vgg19, terms = record["start"], record["found"]["vgg19"], record["found"][name]
+
+    def share(measure):
+        return np.log(measure(start) / measure(terms)) / np.log(measure(start) / measure(vgg19))
+
+    layers = {
+        key.removeprefix("style/"): share(lambda t, key=key: t[key])
+        for key in start
+        if key.startswith("style")
+    }
+    curve = [by_kind(point) for point in [*record["curve"], vgg19]]
+    curve = [point for point in curve if point["content"] > 0]
+    falling = -np.minimum.accumulate([point["style"] for point in curve])
+    sums = by_kind(terms)
+    alike = np.exp(np.interp(-sums["style"], falling, np.log([point["content"] for point in curve])))
+    return {
+        "style": share(lambda t: by_kind(t)["style"]),
+        "layers": np.mean([min(value, 1.0) for value in layers.values()]),
+        "content": sums["content"] / by_kind(vgg19)["content"],
+        "alike": sums["content"] / alike,
+        **layers,
+    }
+
+
+def table(records, name):
+    """Return a network's table as Markdown: a row for each pair, and their means."""
+    rows = {pair: shares(record, name) for pair, record in records.items()}
+    heads = list(next(iter(rows.values())))
+    rows["mean"] = {
+        head: (geometric if head in ("content", "alike") else np.mean)([row[head] for row in rows.values()])
+        for head in heads
+    }
+    lines = [["pair", *heads], ["---"] * (1 + len(heads))]
+    lines += [[pair, *(f"{row[head]:.2f}" for head in heads)] for pair, row in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def geometric(values):
+    """Return the geometric mean."""
+    return np.exp(np.mean(np.log(values)))
+
+
+def main():
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--contents", nargs="+", default=[])
+    parser.add_argument("--styles", nargs="+", default=[])
+    parser.add_argument("--pairs", nargs="+", default=[], help="a photograph and a painting each")
+    parser.add_argument("--networks", default="random,shallow,dictionary", help="besides vgg19")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--out", type=Path, help="a folder for the pictures and numbers; what it has is kept")
+    options = parser.parse_args()
+    if len(options.pairs) % 2 or bool(options.contents) != bool(options.styles):
+        parser.error("a photograph and a painting make a pair: one of them is missing")
+    if unknown := set(options.networks.split(",")) - set(MAKERS):
+        parser.error(f"--networks: {', '.join(sorted(unknown))}: allowed are {', '.join(MAKERS)}")
+    pairs = [*itertools.product(options.contents, options.styles)]
+    pairs += zip(options.pairs[::2], options.pairs[1::2], strict=True)
+    names = options.networks.split(",")
+    networks = {"vgg19": load_network("vgg19")} | {name: MAKERS[name]() for name in names}
+    records, known = {}, None
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        known = options.out / f"{options.size}_{options.evaluations}.json"
+    kept = json.loads(known.read_text()) if known and known.exists() else {}
+    for photograph, painting in pairs or [("sample:coffee", "sample:starry_swirls")]:
+        pair = f"{label(photograph)} × {label(painting)}"
+        record = records[pair] = kept.setdefault(pair, {})
+        given = load(photograph, options.size), load(painting, options.size)
+        picture = options.out and options.out / f"{label(photograph)}_{label(painting)}"
+        judged(record, *given, networks, picture, options.evaluations)
+        if known:
+            known.write_text(json.dumps(kept, indent=1))
+        print(pair, *(f"{name} {shares(record, name)['style']:.3f}" for name in names), flush=True)
+    for name in names:
+        print(f"\n{name}\n\n{table(records, name)}")
+
+
+def label(name):
+    """Return an image's name without folder and suffix."""
+    return Path(name.removeprefix("sample:")).stem
+
+
+if __name__ == "__main__":
+    main()

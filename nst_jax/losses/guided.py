@@ -1,0 +1,67 @@
+"""The style as Gram matrices of regions.
+
+Gatys et al., "Controlling perceptual factors in neural style transfer" (CVPR 2017), equations (5) and (6).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nst_jax.losses.gram import positions, product, style_loss
+from nst_jax.losses.terms import Guides, StyleTerm
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Guided:
+    """Gram matrices of the style's regions, and where these are in the picture to be made."""
+
+    grams: Array
+    """``(regions, channels, channels)``"""
+    guides: Array
+    """``(height, width, regions)``"""
+    shares: Array
+    """Of each region in the loss, ``(regions,)``: equal for those that both pictures have, else zero."""
+
+
+@dataclass(frozen=True)
+class GuidedGram(StyleTerm):
+    """Gram matrices are alike region by region."""
+
+    maps = "required"
+
+    def targets(self, features: Sequence[Array], guides: Guides) -> Guided:
+        """Return the Gram matrices of the style's regions."""
+        theirs, ours = guides.style[0], guides.content
+        present = (jnp.max(theirs, (0, 1)) > 0) & (jnp.max(ours, (0, 1)) > 0)
+        shares = present / jnp.maximum(1, jnp.sum(present))
+        return Guided(guided_gram_matrices(features[0], theirs), ours, shares)
+
+    def loss(self, F: Array, target: Guided) -> Array:
+        """Return the mean of `gram.style_loss` over the regions that both pictures have."""
+        G = guided_gram_matrices(F, target.guides)
+        return jnp.sum(target.shares * jax.vmap(style_loss)(G, target.grams))
+
+    def per_channel(self, target: Guided) -> int:
+        """Return N^2."""
+        return target.grams[0].size
+
+
+def guided_gram_matrices(F: Array, guides: Array) -> Array:
+    """Return a Gram matrix for each region, ``(regions, channels, channels)``.
+
+    G_r = F_r^T F_r with F_r = T_r F, the features times a guidance channel T_r = g_r / sqrt(sum g_r^2): Gatys
+    et al., "Controlling perceptual factors in neural style transfer" (CVPR 2017), equations (5) and (6). With
+    a single region of ones that is `gram_matrix`; a region without positions has a matrix of zeros.
+
+    Args:
+        F: features, ``(height, width, channels)``.
+        guides: g, ``(height, width, regions)``: the share of each region in each position.
+    """
+    F, energy = jnp.asarray(F), jnp.sum(jnp.square(guides), (0, 1))
+    T = positions(guides / jnp.sqrt(jnp.where(energy > 0, energy, 1.0)))
+    flat = positions(F)
+    return jnp.stack([product(flat * t, flat * t) for t in T.astype(F.dtype).T[:, :, None]])

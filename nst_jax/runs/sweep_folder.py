@@ -1,0 +1,153 @@
+"""The folder of a sweep: whose it is, who works in it, and what its saved states must have been made by."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+
+from nst_jax import config as configs
+from nst_jax.errors import OutputError
+from nst_jax.files import write_atomically
+from nst_jax.runs import gallery, records
+from nst_jax.settings import Settings, as_dict
+
+_WORK_ONLY = (
+    "sweep.folder",
+    "sweep.max_cells",
+    "sweep.max_parallel",
+    "sweep.lanes",
+    "weights",
+    "max_pixels",
+    "images",
+)
+"""Settings that say how the work is done, not what comes of it. Of the network, the digest is kept."""
+
+
+def check(folder: Path, settings: Settings) -> None:
+    """Refuse, before any work, a folder that is not of this sweep or could not be written."""
+    if "\0" in str(folder):
+        raise ValueError("no name of a folder has a null character")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; a sweep is written to a folder: give another --output")
+    if folder.is_dir() and not _is_only_begun(folder):
+        try:
+            known = gallery.read_sweep(folder)
+        except OutputError as error:
+            raise OutputError(f"{error}; give another --output") from None
+        _refuse(folder, _changed_settings(as_dict(settings), known["config"]))
+    parent = folder if folder.is_dir() else folder.parent
+    if not parent.is_dir():
+        raise OutputError(f"{folder}: there is no folder {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: the folder {parent} is not writable")
+
+
+def _is_only_begun(folder: Path) -> bool:
+    """Tell whether a folder has nothing in it but what a sweep that was killed at once leaves."""
+    rest = [path.name for path in folder.iterdir() if path.name != ".state"]
+    begun = all(name.startswith(".sweep.json.") or name == "cells" for name in rest)
+    return begun and ("cells" not in rest or not any((folder / "cells").iterdir()))
+
+
+@contextmanager
+def claimed(folder: Path, record: records.Record, name: str) -> Iterator[tuple[Path, records.Record]]:
+    """Make the folder a sweep's and claim a shard of it; give a folder for states and the sweep's record."""
+    states = folder / ".state"
+    try:
+        folder.mkdir(exist_ok=True)
+        (states / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
+    with _locked(states / "sweep.lock", wait=60.0):
+        known = _settled(folder, record)
+        (folder / "cells").mkdir(exist_ok=True)
+    with _locked(states / f"{name}.lock"):
+        yield states / name, known
+    with suppress(OSError):  # another shard is still at work
+        states.rmdir()
+
+
+@contextmanager
+def _locked(path: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock that ends with the process, however that ends."""
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=wait)
+    except filelock.Timeout:
+        raise OutputError(
+            f"{path.parent.parent}: shard {path.stem} is being painted by another process"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no file that is open
+            path.unlink()
+        lock.release()
+
+
+def _settled(folder: Path, record: records.Record) -> records.Record:
+    """Return the record of the sweep that a folder is of, which is this one."""
+    path, record = folder / "sweep.json", records.plain(record)
+    known = record
+    if path.exists():
+        known = gallery.read_sweep(folder)
+        changed = _changed_settings(record["config"], known["config"])
+        now, then = record["encoder"], known["encoder"]
+        if now["digest"] != then["digest"]:
+            changed.append(f"the network is {now['name']}, was {then['name']} or had other weights")
+        pixels = {name for name, digest in record["inputs"].items() if known["inputs"].get(name) != digest}
+        changed += [f"{name} has other pixels" for name in sorted(pixels)] if not changed else []
+        _refuse(folder, changed)
+    # How the work is done and what the axes are called may change.
+    current = known | {"config": record["config"]}
+    if not path.exists() or current != known:
+        write_atomically(path, records.to_json(current))
+    text = configs.to_yaml(configs.load(base=record["config"]))
+    write_atomically(folder / "config.yaml", text.encode())
+    return known
+
+
+def _refuse(folder: Path, changed: list[str]) -> None:
+    if changed:
+        text = "; ".join(changed)
+        raise OutputError(f"{folder}: holds a sweep with other settings: {text}; give another --output")
+
+
+def _changed_settings(now: object, then: object) -> list[str]:
+    """Return which settings decide the pictures and are not as they were."""
+    new, old = _flat(now), _flat(then)
+    return [
+        f"{key} is {_short(new.get(key))}, was {_short(old.get(key))}"
+        for key in {**new, **old}
+        if new.get(key) != old.get(key) and _decides(key)
+    ]
+
+
+def _decides(key: str) -> bool:
+    """Tell whether a setting decides what the pictures are."""
+    words = key.startswith("sweep.axes.") and key.endswith((".title", ".labels"))
+    return key not in _WORK_ONLY and not words
+
+
+def _flat(settings: object, before: str = "") -> dict[str, object]:
+    if isinstance(settings, list) and settings and all(isinstance(inner, dict) for inner in settings):
+        settings = {str(i): inner for i, inner in enumerate(settings)}
+    if not isinstance(settings, dict):
+        return {before.rstrip("."): settings}
+    return {k: v for key, inner in settings.items() for k, v in _flat(inner, f"{before}{key}.").items()}
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def stamp(record: records.Record) -> str:
+    """Return what a saved state must have been made by, to be gone on with."""
+    settings = {key: value for key, value in _flat(records.plain(record["config"])).items() if _decides(key)}
+    rest = [record["encoder"]["digest"], record["inputs"], record["versions"], record["device"]]
+    return hashlib.sha256(json.dumps([settings, rest], sort_keys=True).encode()).hexdigest()

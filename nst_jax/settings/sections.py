@@ -1,0 +1,355 @@
+"""The settings: what each is called, its default, what it may be, and what it means.
+
+Where the default is None, None (``null`` in YAML) is allowed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Self
+
+from nst_jax.errors import SettingError
+from nst_jax.settings.checks import (
+    WEIGHT,
+    Choice,
+    Layers,
+    Number,
+    any_text,
+    axes,
+    box,
+    choice,
+    first_image,
+    layers,
+    nbytes,
+    numbers,
+    pixels,
+    term_named,
+    text,
+    whole,
+)
+from nst_jax.settings.section import Problem, Section, changed, setting
+from nst_jax.typing import Json
+
+ConventionName = Literal["gatys2016", "literal", "notebook", "johnson", "champandard2016"]
+Memory = Literal["auto", "fast", "low"]
+Mode = Literal["auto", "vmap", "threads"]
+Precision = Literal["auto", "f32", "tf32", "bf16"]
+
+STYLE_KINDS = {
+    "gram": "nst_jax.losses.gram:Gram",
+    "patch": "nst_jax.losses.patches:Patches",
+    "guided_gram": "nst_jax.losses.guided:GuidedGram",
+}
+"""The style terms that have a name, and where they are: a new one is registered by a line here."""
+
+SOLVERS = {
+    "lbfgs": "nst_jax.solvers.lbfgs:method",
+    "adam": "nst_jax.solvers.adam:method",
+    "lbfgsb": "nst_jax.solvers.scipy_lbfgsb:method",
+}
+"""The solvers, likewise."""
+
+
+LONGEST = 512
+"""The bound of a picture's longer side unless told otherwise."""
+
+GAMMA = 50.0
+"""The semantic weight at which maps count as much as features (Champandard 2016)."""
+
+
+@dataclass(frozen=True)
+class Content(Section):
+    """The photograph."""
+
+    SHORT: ClassVar[str] = "image"
+    image: str | None = setting(
+        None,
+        any_text,
+        "the photograph: a file, or sample:NAME (nst-jax samples lists them); null with weight 0: a texture",
+        flag="content",
+    )
+    weight: float | None = setting(
+        None, WEIGHT, "alpha of equation 7; null: the convention's own", flag="content-weight"
+    )
+    layers: Layers = setting(("conv4_2",), layers, "a list, or layers with weights: {conv4_2: 1.0}")
+    map: str | None = setting(
+        None,
+        text,
+        "what is where in the picture, for style.kind patch and guided_gram: a file or sample:NAME; null: "
+        "NAME_sem.png beside the image, if there is one; none: no map. A map without an image is a doodle",
+        flag="content-map",
+    )
+
+
+@dataclass(frozen=True)
+class Style(Section):
+    """The painting."""
+
+    SHORT: ClassVar[str] = "image"
+    image: str | None = setting(
+        None,
+        any_text,
+        "the painting: a file, or sample:NAME; null with weight 0: a reconstruction of the content",
+        flag="style",
+    )
+    kind: Json = setting(
+        "gram",
+        term_named(STYLE_KINDS),
+        "gram (Gatys et al.), patch (Li & Wand; with maps Champandard), or guided_gram: a Gram matrix for "
+        "each colour of the maps",
+    )
+    weight: float | None = setting(
+        None, WEIGHT, "beta of equation 7; null: the convention's own", flag="style-weight"
+    )
+    layers: Layers | None = setting(
+        None,
+        layers,
+        "a list, or layers with weights w_l (equation 5); null: conv3_1 and conv4_1 for patches, the first "
+        "of each block for Gram matrices",
+    )
+    map: str | None = setting(None, text, "the map of the painting, as content.map", flag="style-map")
+    crop: tuple[float, float, float, float] | None = setting(
+        None, box, "the part to look at: [left, top, right, bottom] as shares from 0 to 1; null: all of it"
+    )
+    scale: float = setting(1.0, Number(above=0, most=16), "size of the style image relative to what fit says")
+    fit: str | None = setting(
+        None,
+        Choice(("content", "aspect", "own")),
+        "content: resize the style to the content's height and width, as in the paper; aspect: to the "
+        "content's area with the style's own aspect ratio; own: its own size, at most 512; null: content, "
+        "or own for a texture",
+    )
+
+
+@dataclass(frozen=True)
+class Semantic(Section):
+    """How maps guide."""
+
+    weight: float = setting(
+        GAMMA,
+        WEIGHT,
+        "gamma: at 50, maps count as much as features in the choice of patches; 0: not at all",
+    )
+    map: Literal["channels", "colours"] = setting(
+        "channels",
+        Choice(("channels", "colours")),
+        "channels: colours are compared as they are, so that shades are alike; colours: each colour is a "
+        "label of its own (guided_gram always does so)",
+    )
+
+
+@dataclass(frozen=True)
+class Patch(Section):
+    """Of style.kind patch."""
+
+    size: int = setting(3, whole(1, 9), "positions of a patch in each direction")
+    memory: int = setting(2**26, nbytes, "for the scores of patches compared at a time, such as 64MiB")
+    variety: float = setting(
+        0.0,
+        Number(least=0, most=1),
+        "how much patches that have been chosen often are avoided: 0.1 is a little",
+    )
+    rematch: int = setting(1, whole(1), "evaluations with the same matches; more is faster")
+    rotations: tuple[float, ...] = setting(
+        (), numbers(Number(least=-180, most=180)), "further copies of the style, turned by degrees"
+    )
+    scales: tuple[float, ...] = setting(
+        (), numbers(Number(least=0.1, most=10)), "and scaled, such as [0.9, 1.1]"
+    )
+
+
+@dataclass(frozen=True)
+class Pyramid(Section):
+    """From coarse to fine: the picture at growing sizes."""
+
+    levels: int | None = setting(
+        None, whole(1, 8), "how many sizes, each with solver.evaluations; null: up to 3 for patches, else 1"
+    )
+    factor: float = setting(2.0, Number(above=1, most=4), "from one size to the next")
+
+
+@dataclass(frozen=True)
+class Loss(Section):
+    """How differences become one number."""
+
+    convention: ConventionName = setting(
+        "gatys2016",
+        choice(ConventionName),
+        "whose formula the weights are meant for: gatys2016, literal, notebook, johnson, champandard2016",
+    )
+    total_variation: float | None = setting(
+        None, WEIGHT, "weight of the smoothness term; null: the convention's own"
+    )
+
+
+@dataclass(frozen=True)
+class Network(Section):
+    """VGG-19."""
+
+    pool: Literal["avg", "max"] = setting("avg", Choice(("avg", "max")), "avg as in the paper, or max")
+    padding: Literal["zero", "replicate"] = setting(
+        "zero", Choice(("zero", "replicate")), "beyond the border: zero, or replicate"
+    )
+    normalised: bool | None = setting(
+        None,
+        Choice((True, False)),
+        "scale every filter to mean activation one, as in the paper (section 2); null: as the convention "
+        "expects (gatys2016 and literal)",
+    )
+    engine: Literal["auto", "direct", "winograd"] = setting(
+        "auto",
+        Choice(("auto", "direct", "winograd")),
+        "how convolutions are computed: direct (by XLA), winograd (less arithmetic), or auto: what is "
+        "faster here",
+    )
+
+
+@dataclass(frozen=True)
+class Solver(Section):
+    """How the image is optimised."""
+
+    SHORT: ClassVar[str] = "kind"
+    kind: str = setting(
+        "lbfgs",
+        Choice(tuple(SOLVERS)),
+        "lbfgs (jaxopt), adam (optax), or lbfgsb: the papers' SciPy L-BFGS-B, the picture bounded by the "
+        "range of content and style; for single runs",
+    )
+    evaluations: int = setting(
+        300, whole(1), "how often the loss and its gradient are computed", flag="evaluations"
+    )
+    linesearch: Literal["none", "zoom"] = setting(
+        "none", Choice(("none", "zoom")), "of lbfgs: none is one evaluation a step"
+    )
+    history: int | None = setting(
+        None,
+        whole(1, 1000),
+        "pairs that L-BFGS remembers; null: as many of 100 as fit in 512 MiB, at least 20; 20 of lbfgsb",
+    )
+    learning_rate: float = setting(2.0, Number(above=0), "of Adam, in grey levels (0 to 255)")
+
+
+@dataclass(frozen=True)
+class Output(Section):
+    """What is written. Beside out.png, the folder out.run holds config, metrics and loss plot too."""
+
+    SHORT: ClassVar[str] = "image"
+    image: str = setting(
+        "out.png", any_text, "the picture to write: .png, .jpg, .webp or .tif", flag="output"
+    )
+    bits: int = setting(8, Choice((8, 16)), "per channel; 16 for .png and .tif")
+    quality: int = setting(95, whole(1, 100), "of .jpg and .webp")
+    save_every: int = setting(
+        0,
+        whole(0),
+        "also keep a picture every so many evaluations, and a strip of them; 0: none",
+        flag="save-every",
+    )
+
+
+@dataclass(frozen=True)
+class Sweep(Section):
+    """A grid of settings, for nst-jax sweep."""
+
+    axes: tuple[dict[str, Json], ...] = setting(
+        (),
+        axes,
+        "[{style.weight: [1e2, 1e3]}, {seed: {linspace: [0, 3, 4]}}]: settings with values, also "
+        "{logspace: [1e-4, 1e-1, 4]}; axes are crossed, settings within one are zipped; title and labels "
+        "name them",
+    )
+    folder: str = setting("sweep", text, "the folder for pictures, sheet.png and index.html", flag="output")
+    max_cells: int = setting(400, whole(1), "larger grids are refused")
+    max_parallel: int | None = setting(
+        None, whole(1), "cells at once; null: what fits in memory", flag="max-parallel"
+    )
+    lanes: Mode = setting(
+        "auto",
+        choice(Mode),
+        "cells at once as one batch (vmap) or one by one on each thread; auto: threads on a CPU; line "
+        "searches are never batched",
+    )
+
+
+@dataclass(frozen=True)
+class Settings(Section):
+    """One run, or with a sweep, many."""
+
+    content: Content = field(default_factory=Content)
+    style: Style = field(default_factory=Style)
+    init: str | dict[str, float] = setting(
+        "content",
+        first_image,
+        "first image: content, style, noise, a file, or a blend {content: 0.7, noise: 0.3}",
+        flag="init",
+    )
+    seed: int = setting(0, whole(0, 2**32 - 1), "of the noise", flag="seed")
+    size: int | tuple[int, int] | None = setting(
+        None,
+        pixels,
+        "bound of the longer side, in pixels; smaller images stay as they are, a doodle or texture is "
+        "enlarged to it, and may be WIDTHxHEIGHT; null: 512, or a doodle's own size",
+        flag="size",
+    )
+    max_pixels: int = setting(200_000_000, whole(1), "larger input images are refused")
+    images: str | None = setting(
+        None,
+        text,
+        "folder of the papers' pictures, which configs name as work:NAME; samples stand in for those that "
+        "are not there; null: $NST_JAX_IMAGES",
+        flag="images",
+    )
+    weights: str = setting(
+        "auto",
+        text,
+        "auto: $NST_JAX_WEIGHTS, the cache, a download of 80 MB, else the built-in network; vgg19: the same "
+        "without the built-in network; vgg16: likewise; dictionary: the built-in network; or a file",
+        flag="weights",
+    )
+    memory: Memory = setting(
+        "auto",
+        choice(Memory),
+        "fast keeps all features for the gradient, low computes them again; auto: low as far as it costs "
+        "little, and where memory needs it",
+    )
+    memory_limit: int | None = setting(None, nbytes, "such as 4GiB; null: what is free", flag="memory-limit")
+    precision: Precision = setting(
+        "auto",
+        choice(Precision),
+        "of features, on a GPU or TPU; Gram matrices, image and solver are always float32; auto: what XLA "
+        "thinks best",
+    )
+    semantic: Semantic = field(default_factory=Semantic)
+    patch: Patch = field(default_factory=Patch)
+    pyramid: Pyramid = field(default_factory=Pyramid)
+    network: Network = field(default_factory=Network)
+    loss: Loss = field(default_factory=Loss)
+    solver: Solver = field(default_factory=Solver)
+    output: Output = field(default_factory=Output)
+    sweep: Sweep = field(default_factory=Sweep)
+
+    @property
+    def longest(self) -> int:
+        """The bound of the longer side."""
+        return max(self.size) if isinstance(self.size, tuple) else self.size or LONGEST
+
+    def written_size(self, times: int = 1) -> str:
+        """Return the size, or a multiple of it, as it is written: 512, or 640x480."""
+        sides = self.size if isinstance(self.size, tuple) else (self.longest,)
+        return "x".join(str(times * side) for side in sides)
+
+    def with_values(self, values: Mapping[str, object]) -> Self:
+        """Return the same with other values, by dotted key: ``{"style.weight": 10}``.
+
+        Raises:
+            SettingError: an unknown key, or a value that it may not have.
+        """
+        found = self
+        problems: list[Problem] = []
+        for key, value in values.items():
+            try:
+                found = changed(found, key.split("."), value)
+            except SettingError as error:
+                problems += [((key,), message) for _, message in error.problems]
+        if problems:
+            raise SettingError(problems)
+        return found

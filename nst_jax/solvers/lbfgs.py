@@ -1,0 +1,151 @@
+"""L-BFGS (jaxopt): Nocedal & Wright, "Numerical optimization" (2006), algorithm 7.5."""
+
+import warnings
+from dataclasses import replace
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nst_jax.settings import Solver
+from nst_jax.solvers.state import (
+    FIRST_STEP,
+    RISE,
+    SHORTEN,
+    Fun,
+    Method,
+    State,
+    begun,
+    moved_to,
+    placeholders,
+    scale_of,
+    scaled,
+    unless_ended,
+)
+from nst_jax.typing import Tree
+
+with warnings.catch_warnings():
+    # It says that it is unmaintained; the seam of `state` is the answer.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import jaxopt
+
+
+def method(fun: Fun, settings: Solver) -> Method:
+    """Return `lbfgs` as settings want it."""
+    assert settings.history is not None
+    return lbfgs(fun, history=settings.history, linesearch=settings.linesearch)
+
+
+def lbfgs(
+    fun: Fun,
+    *,
+    history: int = 100,
+    linesearch: Literal["none", "zoom"] = "none",
+    first_step: float = FIRST_STEP,
+) -> Method:
+    """Return L-BFGS (jaxopt).
+
+    Without a line search every step is the full quasi-Newton step and costs one evaluation. Pairs without
+    positive curvature are not used. A step to a value that is not finite or more than `RISE` times the
+    present one is refused: the image stays, and a shorter step is tried.
+
+    Args:
+        fun: the function.
+        history: pairs of steps and gradient differences to keep; each takes twice the memory of x.
+        linesearch: ``zoom`` searches for the strong Wolfe conditions: about two evaluations a step.
+        first_step: root mean square of the first step.
+    """
+    full_step = _jaxopt_lbfgs(fun, history, stepsize=1.0)
+    searching = _jaxopt_lbfgs(fun, history, stepsize=0.0)
+
+    def init(x: Array, *args: Tree) -> State:
+        value, aux = placeholders(fun, x, args)
+        # A zero gradient makes the first full step an evaluation of x itself, by the one compiled program.
+        known = jaxopt.LBFGS(
+            lambda x: ((value, (value, aux)), jnp.zeros_like(x)),
+            value_and_grad=True,
+            has_aux=True,
+            history_size=history,
+        )
+        return begun(x, value, aux, known.init_state(x)._replace(num_fun_eval=jnp.asarray(0)))
+
+    def propose(state: State, args: tuple[Tree, ...]) -> tuple[Array, Tree]:
+        def take(solver: Tree, length: Array | float = 1.0) -> tuple[Array, Tree]:
+            # The step is linear in the gradient: a scaled gradient makes a step of another length.
+            inner = state.inner._replace(grad=state.inner.grad * length)
+            x, inner = solver.update(state.x, inner, state.scale, *args)
+            return x, inner
+
+        if linesearch == "none":
+            return take(full_step, SHORTEN ** state.refused.astype(state.x.dtype))
+        first = state.evaluations == 0
+        found: tuple[Array, Tree] = jax.lax.cond(first, lambda: take(full_step), lambda: take(searching))
+        return found
+
+    def step(state: State, *args: Tree) -> State:
+        before = state.inner
+        x, after = propose(state, args)
+        first = state.evaluations == 0
+        good = jnp.isfinite(after.value) & jnp.isfinite(after.error) & (after.value <= RISE * before.value)
+        scale = jnp.where(first & good, scale_of(after.grad, first_step), state.scale)
+        moved = x - state.x
+        inner = _guarded(before, after, moved, good, rescale=scale / state.scale, forget=linesearch == "zoom")
+        value, aux = inner.aux
+        x = jnp.where(good, x, state.x)
+        return unless_ended(state, moved_to(state, x, value, aux, good, scale, after.num_fun_eval, inner))
+
+    return Method(init, step)
+
+
+def _jaxopt_lbfgs(fun: Fun, history: int, *, stepsize: float) -> Tree:
+    return jaxopt.LBFGS(
+        scaled(fun),
+        value_and_grad=True,
+        has_aux=True,
+        stepsize=stepsize,  # 0 is jaxopt's word for a line search
+        linesearch="zoom",
+        history_size=history,
+        tol=0.0,
+        implicit_diff=True,  # otherwise jaxopt unrolls its loops
+    )
+
+
+def _guarded(before: Tree, after: Tree, moved: Array, good: Array, *, rescale: Array, forget: bool) -> Tree:
+    """Return jaxopt's state after a step that is good, or else as before but for the number of evaluations.
+
+    A pair (s, y) enters the history if its curvature s . y is positive; otherwise rho = 0 makes it void.
+    Pairs are put into the histories from before: what jaxopt did to them is then dead code, and nothing is
+    copied.
+    """
+    slot = before.iter_num % before.rho_history.shape[0]
+
+    def choose(new: Tree, old: Tree) -> Tree:
+        return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+
+    s = jnp.where(good, moved, 0.0)  # zero, for a void pair that is not finite still spoils
+    y = jnp.where(good, after.grad - before.grad, 0.0)
+    curvature, length = jnp.vdot(s, y), jnp.vdot(y, y)
+    curved = curvature > 0
+    rho = before.rho_history.at[slot].set(jnp.where(curved, 1 / jnp.where(curved, curvature, 1.0), 0.0))
+    return after._replace(
+        iter_num=choose(after.iter_num, before.iter_num),
+        value=choose(after.value, before.value) * rescale,
+        grad=choose(after.grad, before.grad) * rescale,
+        aux=choose(after.aux, before.aux),
+        s_history=before.s_history.at[slot].set(s),
+        y_history=before.y_history.at[slot].set(y),
+        rho_history=jnp.where(good, rho, 0.0) if forget else rho,
+        gamma=jnp.where(curved, curvature / jnp.where(curved, length, 1.0), before.gamma),
+        stepsize=choose(after.stepsize, jnp.ones_like(after.stepsize)),
+        failed_linesearch=jnp.asarray(False),
+    )
+
+
+def forget_last(state: State) -> State:
+    """Make the latest pair of L-BFGS void: the function has changed between its two gradients."""
+    inner = state.inner
+    if not hasattr(inner, "rho_history"):
+        return state
+    slot = (inner.iter_num - 1) % inner.rho_history.shape[0]
+    return replace(state, inner=inner._replace(rho_history=inner.rho_history.at[slot].set(0.0)))

@@ -1,0 +1,250 @@
+"""Many problems: their batches (see `plan`) are solved one by one or on threads, and states are saved."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
+
+import jax
+import numpy as np
+
+from nst_jax.errors import NstError
+from nst_jax.solvers.state import RUNNING, State
+from nst_jax.transfer import checkpoints, loop
+from nst_jax.transfer.loop import Look, Result
+from nst_jax.transfer.plan import How, Job, fitted, jobs, workers
+from nst_jax.transfer.problem import Problem
+from nst_jax.typing import Json, Tree
+
+
+class Point(TypedDict):
+    """A point of a loss curve, as in a run's metrics."""
+
+    evaluations: int
+    loss: float
+    terms: dict[str, float]
+
+
+Curve = list[Point]
+
+POINTS = 50
+"""A curve has about so many points."""
+
+SAVE_SECONDS = 20.0
+SAVE_SHARE = 0.05
+"""States are saved no more often than this, and take no more than this share of the time."""
+
+_REMEMBERED = 64
+"""So many pictures' targets are kept."""
+
+
+@dataclass(frozen=True)
+class GridProgress:
+    """How far a grid is."""
+
+    cells: int
+    done: int
+    evaluations: int
+    budget: int
+    """Evaluations of all cells together."""
+    best_loss: float
+    """The lowest loss of any cell so far."""
+    seconds: float
+
+
+_HOW = How()
+
+Done = Callable[[int, Result, Curve], None]
+
+
+def run(
+    problems: Mapping[int, Problem],
+    *,
+    done: Done,
+    finished: Collection[int] = (),
+    how: How = _HOW,
+    watch: Callable[[GridProgress], object] = lambda progress: None,
+) -> bool:
+    """Solve problems, as many at once as is good.
+
+    Args:
+        problems: by number. Those of one program and shape may be batched; see `align`.
+        done: called with the number, the result and the loss curve of a problem that has ended.
+        finished: numbers of problems that need not be solved; the others are grouped as if these were.
+        how: how the work is done.
+        watch: called every now and then; if it returns True all ends, with its states saved.
+
+    Returns:
+        Whether all is done; False if ``watch`` ended it.
+
+    Raises:
+        NstError: there is not enough memory.
+    """
+    fitting = fitted(problems, finished, how.mode)
+    grid = _Grid(fitting, jobs(fitting, finished, how), done, frozenset(finished), watch, how)
+    left = {index: problem for index, problem in fitting.items() if index not in grid.finished}
+    threads = workers(left, how)
+    if threads == 1:
+        _work(grid)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for future in [pool.submit(_work, grid) for _ in range(threads)]:
+                    future.result()
+            finally:
+                grid.stopped.set()
+    return grid.ended == len(fitting)
+
+
+# The threads.
+
+
+@dataclass
+class _Grid:
+    """What the threads of a grid share."""
+
+    problems: Mapping[int, Problem]
+    jobs: Iterator[Job]
+    done: Done
+    finished: frozenset[int]
+    watch: Callable[[GridProgress], object]
+    how: How
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    ended: int = 0
+    spent: dict[int, int] = field(default_factory=dict)
+    best_loss: float = float("inf")
+    begun: float = field(default_factory=time.perf_counter)
+    remembered: dict[object, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ended = len(self.finished)
+        self.spent = {index: _budget(self.problems[index]) for index in self.finished}
+
+    def next_job(self) -> Job | None:
+        with self.lock:
+            return None if self.stopped.is_set() else next(self.jobs, None)
+
+    def remember(self, make: Callable[[], Json], key: Callable[[], object]) -> Json:
+        """Return what was made before for an equal key; see `loop.Remember`."""
+        with self.lock:
+            known = key()
+            if known not in self.remembered:
+                if len(self.remembered) >= _REMEMBERED:
+                    self.remembered.pop(next(iter(self.remembered)))
+                self.remembered[known] = make()
+            return self.remembered[known]
+
+    def tell(self, spent: Mapping[int, int], best_loss: float, ended: int = 0) -> None:
+        with self.lock:
+            self.spent.update(spent)
+            self.ended += ended
+            self.best_loss = min(self.best_loss, best_loss)
+            budget = sum(map(_budget, self.problems.values()))
+            seconds = time.perf_counter() - self.begun
+            evaluations = sum(self.spent.values())
+            progress = GridProgress(
+                len(self.problems), self.ended, evaluations, budget, self.best_loss, seconds
+            )
+            if self.watch(progress) is True:
+                self.stopped.set()
+
+
+def _work(grid: _Grid) -> None:
+    job, well = None, False
+    try:
+        while (job := grid.next_job()) is not None:
+            _solve(grid, job)
+        well = True
+    except jax.errors.JaxRuntimeError as error:
+        if job is None or "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        size = job.batch.size
+        more = f"try max_parallel {size // 2}" if size > 1 else "use a smaller size"
+        raise NstError(f"out of memory with {size} cells in one program; {more}") from None
+    finally:
+        if not well:  # the other threads shall save what they have, and not go on for hours
+            grid.stopped.set()
+
+
+def _solve(grid: _Grid, job: Job) -> None:
+    """Solve a batch, telling how far it is; its results count unless the grid was stopped."""
+    budget = job.batch.problems[0].evaluations
+    checkpoint = _Checkpoint(grid.how, job, job.batch.problems[0].levels)
+    every = max(1, budget // POINTS)
+
+    def watch(look: Look) -> bool:
+        at_each = 1 if job.batch.problems[0].program.is_searching else every
+        checkpoint.add(look, every=at_each)
+        spent = (look.before + int(n) for n in look.evaluations)
+        grid.tell(dict(zip(job.indexes, spent, strict=False)), float(np.min(look.loss)))
+        return grid.stopped.is_set()
+
+    results = loop.solve(
+        job.batch, watch, stops=every, is_fitted=True, checkpoint=checkpoint, remember=grid.remember
+    )
+    if any(result.status == "interrupted" for result in results):
+        return
+    for index, result, curve in zip(job.indexes, results, checkpoint.curves, strict=True):
+        if index not in grid.finished:
+            first, last = curve[0], curve[-1]
+            whole = replace(result, initial_loss=first["loss"], loss=last["loss"], terms=last["terms"])
+            grid.done(index, whole, curve)
+    new = set(job.indexes) - grid.finished
+    grid.tell(dict.fromkeys(job.indexes, _budget(job.batch.problems[0])), float("inf"), ended=len(new))
+    checkpoint.forget()
+
+
+def _budget(problem: Problem) -> int:
+    return problem.levels * problem.evaluations
+
+
+class _Checkpoint:
+    """Keeps the state of a batch on disk while it runs, and the curves of its problems."""
+
+    def __init__(self, how: How, job: Job, levels: int) -> None:
+        self.path = how.keep / f"{job.indexes[0]:05d}.npz" if how.keep else None
+        self.about = {"stamp": how.stamp, "indexes": list(job.indexes), "size": job.batch.size}
+        self.saved, self.wait = time.perf_counter(), SAVE_SECONDS
+        self.curves: list[Curve] = [[] for _ in job.indexes]
+        self.curves_level = 0
+        known = checkpoints.about(self.path) if self.path else {}
+        same = all(known.get(key) == value for key, value in self.about.items())
+        level = known.get("level", -1)
+        self.level: int = level if same and 0 <= level < levels else 0
+        """Where to begin."""
+
+    def resume(self, like: tuple[State, Tree], level: int) -> tuple[State, Tree] | None:
+        """Return what was kept at a level, or None."""
+        found = checkpoints.load(self.path, like) if self.path else None
+        if found is None or any(found[1].get(k) != v for k, v in (self.about | {"level": level}).items()):
+            return None
+        self.curves, self.curves_level = found[1]["curves"], level
+        kept: tuple[State, Tree] = found[0]
+        return kept
+
+    def add(self, look: Look, *, every: int) -> None:
+        """Add points to the curves: the first, the last and those due, the same however often one looks."""
+        if self.curves_level != look.level - 1:
+            self.curves, self.curves_level = [[] for _ in self.curves], look.level - 1
+        for i, curve in enumerate(self.curves):
+            at = int(look.evaluations[i])
+            is_due = not curve or (look.before + at) % every == 0 or look.status[i] != RUNNING
+            if at != (curve[-1]["evaluations"] if curve else 0) and is_due:
+                terms = {name: float(term[i]) for name, term in look.terms.items()}
+                curve.append({"evaluations": at, "loss": float(look.loss[i]), "terms": terms})
+
+    def keep(self, state: State, kept: Tree, level: int, *, last: bool) -> None:
+        """Save if it is time to, or the last moment."""
+        begun = time.perf_counter()
+        if self.path and (last or begun - self.saved > self.wait):
+            checkpoints.save(self.path, (state, kept), self.about | {"curves": self.curves, "level": level})
+            self.saved = time.perf_counter()
+            self.wait = max(SAVE_SECONDS, (self.saved - begun) / SAVE_SHARE)
+
+    def forget(self) -> None:
+        """Remove what was saved."""
+        if self.path:
+            self.path.unlink(missing_ok=True)

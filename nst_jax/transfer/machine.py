@@ -1,0 +1,68 @@
+"""How much memory there is, and how much a compiled program takes."""
+
+import contextlib
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SHARE = 0.8
+"""How much of the free memory is used: the rest is for what no estimate knows of."""
+
+_CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (
+    ("", "max", "current", "inactive_file"),  # version 2
+    ("memory", "limit_in_bytes", "usage_in_bytes", "total_inactive_file"),  # version 1
+)
+
+
+def usable(devices: Sequence[Any], limit: int | None = None) -> int:
+    """Return the bytes that may yet be used on each of some JAX devices: `SHARE` of what is free now.
+
+    With a limit, no more than what is left of it: of the memory of this process on a CPU, of each device's
+    otherwise.
+    """
+    free = []
+    for device in devices:
+        stats = device.memory_stats() if device.platform != "cpu" else None
+        if stats and "bytes_limit" in stats:
+            free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+        else:  # host memory, which the devices share
+            free.append(_host() // len(devices))
+    usable = int(SHARE * min(free))
+    if limit is not None:
+        stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
+        used = stats["bytes_in_use"] if stats else psutil.Process().memory_info().rss
+        usable = max(0, min(usable, limit - used))
+    return usable
+
+
+def give_back() -> None:
+    """Have the C library give back the memory that is free: after a compilation, some hundred megabytes."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def taken(compiled: Any) -> tuple[int, int]:
+    """Return the bytes that a compiled program takes on each device: its arguments, and the rest."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:  # a back end that does not tell
+        return 0, 0
+    outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes + max(0, outputs)
+
+
+def _host() -> int:
+    free: int = psutil.virtual_memory().available
+    for folder, limit, current, files in _LIMITS:
+        try:  # a container may have less than its machine; what it holds of files can be let go
+            inside = _CGROUP / folder
+            most, used = (int((inside / f"memory.{name}").read_text()) for name in (limit, current))
+            lines = (inside / "memory.stat").read_text().splitlines()
+            held = next(int(line.split()[1]) for line in lines if line.startswith(f"{files} "))
+            free = min(free, most - used + held)
+        except (OSError, ValueError, StopIteration):  # no such container, or no limit
+            pass
+    return max(0, free)

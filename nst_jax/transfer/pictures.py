@@ -1,0 +1,154 @@
+"""The pictures of a run, and what follows from those that it lacks. There is no JAX here.
+
+Pictures are RGB, shape ``(height, width, 3)``: float in [0, 1], or uint8 for 0 to 255.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nst_jax import images
+from nst_jax.errors import ImageError, SettingError
+from nst_jax.images import maps
+from nst_jax.settings import LONGEST, Settings
+
+Image = NDArray[np.float32]
+Size = tuple[int, int]
+
+Init = str | ArrayLike | Mapping[str, Any]
+"""A name of `settings.INIT_SOURCES`, an image, or a mapping of names (an image: ``image``) to shares."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a run begins with; None for what it lacks."""
+
+    content: ArrayLike | None = None
+    style: ArrayLike | None = None
+    content_map: ArrayLike | None = None
+    """What is where in the picture to be made, ``(height, width, labels)`` in [0, 1], at any resolution."""
+    style_map: ArrayLike | None = None
+    """The same of the style, with as many labels."""
+    init: Init | None = None
+    """The first image; None: as the settings say."""
+
+
+def is_texture(pictures: Pictures) -> bool:
+    """Tell whether there is neither a content nor a map of it."""
+    return pictures.content is None and pictures.content_map is None
+
+
+def sized(pictures: Pictures, settings: Settings) -> tuple[Image, Image]:
+    """Return content and style at the sizes that they are compared at, or what stands for them.
+
+    Raises:
+        NstError: pictures or maps that cannot be used.
+    """
+    if pictures.content is None and pictures.style is None:
+        raise SettingError.at("content, style", "there is neither; give at least one picture")
+    style = None if pictures.style is None else cropped(pictures.style, settings)
+    content = content_at(pictures, style, settings)
+    return content, content if style is None else style_at(pictures, style, content, settings)
+
+
+def cropped(style: ArrayLike, settings: Settings) -> Image:
+    """Return the part of a style that is looked at."""
+    return images.crop(as_image(style, "style"), settings.style.crop)
+
+
+def content_at(pictures: Pictures, style: Image | None, settings: Settings) -> Image:
+    """Return the content at the size of the result, or a grey picture of it.
+
+    Without a content that size is ``settings.size``, or the map's, or that of the style, `cropped`.
+    """
+    content = _content(pictures, style, settings)
+    if pictures.content_map is not None:
+        maps.check_shape(np.asarray(pictures.content_map), content.shape[:2], "content")
+    return content
+
+
+def style_at(pictures: Pictures, style: Image, content: Image, settings: Settings) -> Image:
+    """Return the style, `cropped`, at the size that it is looked at; see `style_size`."""
+    if pictures.style_map is not None:
+        style_map = images.crop(pictures.style_map, settings.style.crop)
+        maps.check_shape(style_map, style.shape[:2], "style")
+    fit = settings.style.fit or ("own" if is_texture(pictures) else "content")
+    size = content.shape[0], content.shape[1]
+    return images.resize(style, style_size(style.shape[:2], size, settings.style.scale, fit))
+
+
+def _content(pictures: Pictures, style: Image | None, settings: Settings) -> Image:
+    size = settings.size
+    if pictures.content is not None:
+        if isinstance(size, tuple):
+            raise SettingError.at(
+                "size",
+                f"{size[0]}x{size[1]} is for a picture without content; with one, give the bound of "
+                "the longer side",
+            )
+        content = as_image(pictures.content, "content")
+        return content if size is None else images.bounded(content, size)
+    if isinstance(size, tuple):
+        return images.canvas(size[1], size[0])
+    like = np.asarray(style if pictures.content_map is None else pictures.content_map)
+    height, width = like.shape[:2]
+    if size is not None:
+        height, width = (max(1, round(side * size / max(like.shape[:2]))) for side in (height, width))
+    elif pictures.content_map is None:
+        height, width = images.fit(height, width, LONGEST)
+    return images.canvas(height, width)
+
+
+def style_size(style: tuple[int, ...], content: Size, scale: float = 1.0, fit: str = "content") -> Size:
+    """Return the size to which a style image is resized.
+
+    ``content``: the content's height and width times ``scale``, as in Gatys et al. (2016), section 3.
+    ``aspect``: the content's area times ``scale`` squared, with the style's own aspect ratio.
+    ``own``: its own height and width, the longer at most `settings.LONGEST`, times ``scale``.
+    """
+    height, width = images.fit(style[0], style[1], LONGEST) if fit == "own" else content
+    if fit == "aspect":
+        ratio = (height * width / (style[0] * style[1])) ** 0.5
+        height, width = style[0] * ratio, style[1] * ratio
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def as_image(image: ArrayLike, name: str) -> Image:
+    """Return an image as float32 RGB in [0, 1]; uint8 is divided by 255.
+
+    Raises:
+        ImageError: another shape, or values that are not finite or far outside [0, 1].
+    """
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ImageError(f"the {name} image has shape {array.shape}; it should be (height, width, 3), RGB")
+    array = array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)
+    low, high = float(np.min(array)), float(np.max(array))
+    if not np.isfinite(array).all() or low < -0.5 or high > 1.5:
+        raise ImageError(
+            f"the {name} image has values from {low:g} to {high:g}; they should be in [0, 1], or uint8"
+        )
+    clipped: Image = np.clip(array, 0, 1)
+    return clipped
+
+
+def without(settings: Settings, *, content: bool, style: bool) -> Settings:
+    """Return settings for a run that has no content or no style: nothing is compared with what is not there.
+
+    The first image is noise where it would be a picture that is not there, or, without a style, the solution.
+
+    Raises:
+        SettingError: the run begins with a style that is not there.
+    """
+    if not content:
+        settings = settings.with_values({"content.weight": 0.0, "content.layers": ()})
+    if not style:
+        if settings.init == "style":
+            raise SettingError.at("init", "is style, and there is none: use content, noise or a file")
+        settings = settings.with_values({"style.weight": 0.0, "style.layers": ()})
+    if settings.init == "content" and not (content and style):
+        settings = settings.with_values({"init": "noise"})
+    return settings

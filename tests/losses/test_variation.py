@@ -1,0 +1,36 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nst_jax.losses.variation import total_variation
+
+
+def test_it_is_the_sum_over_neighbours(random):
+    x = random.normal(size=(4, 6, 3))
+    wanted = sum(
+        (x[i + di, j + dj, c] - x[i, j, c]) ** 2
+        for di, dj in ((0, 1), (1, 0))
+        for i in range(4 - di)
+        for j in range(6 - dj)
+        for c in range(3)
+    )
+    np.testing.assert_allclose(total_variation(jnp.asarray(x)), wanted, rtol=1e-5)
+    assert total_variation(np.ones((4, 6, 3))) == 0
+
+
+def test_half_of_it_has_the_gradient_of_johnsons_neural_style(random):
+    """It adds x_diff and y_diff to the gradient."""
+    x = random.normal(size=(4, 6, 3))
+    wanted = np.zeros_like(x)
+    down, right = x[:-1] - x[1:], x[:, :-1] - x[:, 1:]
+    wanted[:-1] += down
+    wanted[1:] -= down
+    wanted[:, :-1] += right
+    wanted[:, 1:] -= right
+    np.testing.assert_allclose(jax.grad(total_variation)(jnp.asarray(x)) / 2, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_it_may_be_compiled_and_batched(random):
+    many = np.float32(random.normal(size=(3, 4, 6, 3)))
+    batched = jax.jit(jax.vmap(total_variation))(many)
+    np.testing.assert_allclose(batched, [total_variation(x) for x in many], rtol=1e-5)

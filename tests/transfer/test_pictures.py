@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from nst_jax.errors import ImageError, NstError, SettingError
+from nst_jax.settings import Settings
+from nst_jax.transfer.pictures import Pictures, as_image, is_texture, sized, style_size, without
+
+
+def settings(**values):
+    return Settings().with_values({key.replace("__", "."): value for key, value in values.items()})
+
+
+@pytest.fixture
+def picture(random):
+    return np.float32(random.uniform(size=(24, 32, 3)))
+
+
+def sizes(pictures, **values):
+    return [image.shape[:2] for image in sized(pictures, settings(**values))]
+
+
+@pytest.mark.parametrize(
+    ("fit", "scale", "wanted"),
+    [
+        ("content", 1.0, (100, 200)),
+        ("content", 0.5, (50, 100)),
+        ("aspect", 1.0, (141, 141)),
+        ("aspect", 2.0, (283, 283)),
+        ("own", 1.0, (300, 300)),
+    ],
+)
+def test_style_sizes(fit, scale, wanted):
+    assert style_size((300, 300), (100, 200), scale, fit) == wanted
+    assert style_size((2000, 1000), (8, 8), 0.5, "own") == (256, 128)
+
+
+def test_images_given_as_bytes_or_floats(random):
+    pixels = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    np.testing.assert_allclose(as_image(pixels, "content"), pixels / 255, rtol=1e-6)
+    for wrong in (np.zeros((4, 5)), np.zeros((4, 5, 4)), np.zeros((0, 5, 3))):
+        with pytest.raises(ImageError, match="content image has shape"):
+            as_image(wrong, "content")
+    for wrong in (np.full((4, 5, 3), 128.0), np.full((4, 5, 3), np.nan)):
+        with pytest.raises(ImageError, match=r"\[0, 1\]"):
+            as_image(wrong, "style")
+
+
+def test_the_content_keeps_its_size_unless_it_is_bounded(picture):
+    both = Pictures(picture, np.ones((40, 28, 3)))
+    assert sizes(both) == [(24, 32), (24, 32)]
+    assert sizes(both, size=16) == [(12, 16), (12, 16)]
+    assert sizes(both, size=100) == [(24, 32), (24, 32)]
+    assert sizes(both, style__scale=0.5) == [(24, 32), (12, 16)]
+    np.testing.assert_array_equal(sized(both, settings())[0], picture)
+
+
+def test_the_style_is_cropped_before_it_is_resized(picture):
+    content, style = sized(Pictures(picture, picture), settings(style__crop=(0.5, 0, 1, 1), style__fit="own"))
+    np.testing.assert_array_equal(content, picture)
+    np.testing.assert_allclose(style, picture[:, 16:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("style", "size", "wanted"),
+    [
+        ((30, 60), None, (30, 60)),
+        ((30, 60), 90, (45, 90)),
+        ((1200, 600), None, (512, 256)),
+        ((30, 60), (50, 70), (70, 50)),
+    ],
+)
+def test_a_texture_has_the_size_asked_for_or_the_styles(style, size, wanted):
+    pictures = Pictures(None, np.ones((*style, 3), np.float32))
+    assert is_texture(pictures)
+    found = sizes(pictures, size=size)
+    assert found[0] == wanted
+    assert found[1] == ((512, 256) if style[0] > 512 else style)  # seen at its own size
+
+
+def test_a_doodle_has_the_size_of_its_map(picture):
+    map_, style_map = np.ones((14, 12, 2)), np.ones((24, 32, 2))
+    doodle = Pictures(None, picture, map_, style_map)
+    assert not is_texture(doodle)
+    assert sizes(doodle) == [(14, 12), (14, 12)]
+    assert sizes(doodle, size=28) == [(28, 24), (28, 24)]
+    assert sizes(Pictures(None, picture, np.ones((5, 4, 1)), np.ones((3, 4, 1)))) == [(5, 4), (5, 4)]
+
+
+def test_without_a_style_the_content_stands_for_it(picture):
+    content, style = sized(Pictures(picture, None), settings())
+    assert content is style
+
+
+@pytest.mark.parametrize(
+    ("pictures", "size", "message"),
+    [
+        (Pictures(None, None), None, "content, style: there is neither; give at least one"),
+        (Pictures(np.ones((4, 4, 3)), None), (2, 2), "size: 2x2 is for a picture without content"),
+        (Pictures(None, np.ones((4, 4))), None, r"style image has shape \(4, 4\)"),
+        (Pictures(np.ones((4, 8, 3)), None, np.ones((4, 4, 1))), None, "content map"),
+        (Pictures(None, np.ones((4, 8, 3)), np.ones((4, 4, 1)), np.ones((9, 9, 1))), None, "style map"),
+    ],
+)
+def test_pictures_that_cannot_be_used(pictures, size, message):
+    with pytest.raises(NstError, match=message) as caught:
+        sized(pictures, settings(size=size))
+    assert isinstance(caught.value, ValueError)
+
+
+def test_what_is_not_there_is_not_compared():
+    whole = settings(init="content", seed=3)
+    assert without(whole, content=True, style=True) == whole
+    texture = without(whole, content=False, style=True)
+    assert texture == settings(content__weight=0.0, content__layers=(), init="noise", seed=3)
+    reconstruction = without(whole, content=True, style=False)
+    assert reconstruction == settings(style__weight=0.0, style__layers=(), init="noise", seed=3)
+    assert without(settings(init="style"), content=False, style=True).init == "style"
+    with pytest.raises(SettingError, match="init: is style, and there is none"):
+        without(settings(init="style"), content=True, style=False)
