@@ -11,6 +11,8 @@ from nst_jax import images
 from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
 
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
 

@@ -13,10 +13,10 @@ PATHS = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("
 TREES = {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
 
 FLOORS = """
-errors files
-networks
+errors typing architecture files
 settings
 losses solvers
+networks
 images
 samples
 config pretrained
@@ -24,7 +24,7 @@ transfer
 runs
 cli
 """
-"""Imports point upwards in this table: from a room to those on the lines before its own, or to `errors`."""
+"""Imports point upwards in this table: from a room to those on the lines before its own, or to `errors` and `typing`."""
 
 FLOOR = {room: number for number, line in enumerate(FLOORS.split("\n")) for room in line.split()}
 TOP = ("__init__.py", "__main__.py")
@@ -34,14 +34,13 @@ ARRAY_ROOMS = {"losses", "networks", "solvers", "transfer"}
 FILE_ROOMS = {"config", "runs", "cli"}
 
 LONGEST = 450
-TOO_LONG = {"transfer/batch.py"}
-"""To be emptied, never to grow."""
+TOO_LONG: set[str] = set()
+"""May hold what is on its way to be split."""
 
 MOST_PARAMETERS = {"transfer/stylize.py:stylize": 12}
 """Of other functions: 10."""
 
-LINES_WITH_ANY = 209
-"""To fall to 60, never to grow."""
+LINES_WITH_ANY = 60
 
 EVERYWHERE = {"jax", "numpy"}
 OWNERS = {
@@ -49,14 +48,14 @@ OWNERS = {
     "argparse": "cli/",
     "filelock": "runs/sweep_folder.py",
     "flax": "networks/vgg.py",
-    "h5py": "pretrained/files.py",
+    "h5py": "pretrained/",
     "jaxopt": "solvers/",
     "optax": "solvers/",
     "platformdirs": "files.py",
     "pooch": "pretrained/downloads.py",
     "psutil": "transfer/machine.py",
     "rich": "cli/terminal.py",
-    "safetensors": "pretrained/files.py",
+    "safetensors": "pretrained/containers.py",
     "scipy": "solvers/scipy_lbfgsb.py",
     "submitit": "runs/slurm.py",
     "tifffile": "images/",
@@ -79,10 +78,13 @@ TESTED_ELSEWHERE = {
     "images/lettering.py": "images/test_sheet.py",
     "images/pictures.py": "images/test_reading.py",
     "images/profiles.py": "images/test_reading.py",
+    "pretrained/containers.py": "pretrained/test_files.py",
     "runs/sweep_folder.py": "runs/test_sweep.py",
     "settings/checks.py": "settings/test_settings.py",
     "settings/section.py": "settings/test_settings.py",
     "settings/sections.py": "settings/test_settings.py",
+    "transfer/plan.py": "transfer/test_batch.py",
+    "typing.py": "test_architecture.py",
 }
 """Every other file has its test at the same place under tests; the files of a folder in a room share one."""
 
@@ -132,7 +134,7 @@ def test_every_room_has_its_floor():
 @pytest.mark.parametrize("name", INSIDE)
 def test_imports_point_down(name):
     room = room_of(module_of(name))
-    others = {room_of(module) for module in OURS[name]} - {room, "errors"}
+    others = {room_of(module) for module in OURS[name]} - {room, "errors", "typing"}
     assert [other for other in others if other not in FLOOR or FLOOR[other] >= FLOOR[room]] == []
 
 

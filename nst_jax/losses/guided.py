@@ -62,6 +62,6 @@ def guided_gram_matrices(F: Array, guides: Array) -> Array:
         guides: g, ``(height, width, regions)``: the share of each region in each position.
     """
     F, energy = jnp.asarray(F), jnp.sum(jnp.square(guides), (0, 1))
-    T = positions(guides / jnp.sqrt(jnp.where(energy > 0, energy, 1.0)))
+    T = positions(guides / jnp.sqrt(jnp.where(energy > 0, energy, 1.0))[None, None])
     flat = positions(F)
     return jnp.stack([product(flat * t, flat * t) for t in T.astype(F.dtype).T[:, :, None]])

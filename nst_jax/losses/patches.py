@@ -253,8 +253,8 @@ def _nearest_in(x: Array, s: Array, length: Array, size: int, memory: int) -> tu
         score = across / jax.lax.dynamic_slice_in_dim(length, first, block)[:, :, None, None]
         score = jax.lax.optimization_barrier(score)  # type: ignore[no-untyped-call]  # used twice
         high = jnp.max(score, (0, 1))
-        place = (first + jnp.arange(block))[:, None] * s.shape[1] + jnp.arange(columns)
-        where = jnp.min(jnp.where(score == high, place[:, :, None, None], _LAST), (0, 1))
+        place = (first + jnp.arange(block))[:, None] * s.shape[1] + jnp.arange(columns)[None]
+        where = jnp.min(jnp.where(score == high[None, None], place[:, :, None, None], _LAST), (0, 1))
         better = high > known[0]
         return jnp.where(better, high, known[0]), jnp.where(better, where, known[1])
 

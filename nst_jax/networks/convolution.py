@@ -78,8 +78,8 @@ def convolved(x: Array, layer: Layer, *, padding: Padding = "zero") -> Array:
     if padding == "replicate":
         x, border = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), 0
     if "transposed" in layer:
-        return _direct(x, kernel, layer["transposed"], border) + layer["bias"]
-    return _plain(x, kernel, border) + layer["bias"]
+        return _direct(x, kernel, layer["transposed"], border) + layer["bias"][None, None]
+    return _plain(x, kernel, border) + layer["bias"][None, None]
 
 
 def transpose(kernel: Array) -> Array:

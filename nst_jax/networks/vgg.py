@@ -45,13 +45,17 @@ FAINT = 0.05
 def to_input(image: ArrayLike, architecture: Architecture = VGG19) -> Array:
     """Map RGB in [0, 1] to the network's input space: its order and scale of colours, its mean subtracted."""
     rgb = jnp.asarray(image)
-    return _reordered(rgb, architecture) * architecture.scale - jnp.asarray(architecture.mean, rgb.dtype)
+    return _reordered(rgb, architecture) * architecture.scale - _mean(rgb, architecture)
 
 
 def to_image(x: Array, architecture: Architecture = VGG19) -> Array:
     """Invert `to_input`, clipping to [0, 1]."""
-    image = (x + jnp.asarray(architecture.mean, x.dtype)) / architecture.scale
+    image = (x + _mean(x, architecture)) / architecture.scale
     return _reordered(jnp.clip(image, 0.0, 1.0), architecture)
+
+
+def _mean(x: Array, architecture: Architecture) -> Array:
+    return jnp.broadcast_to(jnp.asarray(architecture.mean, x.dtype), x.shape)
 
 
 def _reordered(x: Array, architecture: Architecture) -> Array:
@@ -278,7 +282,7 @@ def normalise(params: Params, means: Mapping[str, ArrayLike]) -> Params:
     divided = divisors(means)
     for name in layer_names(blocks_of(params)):
         mean = divided[name]
-        kernel = params[name]["kernel"] * before[:, None] / mean
+        kernel = params[name]["kernel"] * before[None, None, :, None] / mean[None, None, None]
         result[name] = {"kernel": kernel, "bias": params[name]["bias"] / mean}
         before = mean
     return result

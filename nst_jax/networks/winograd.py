@@ -74,7 +74,7 @@ def rectified(x: Array, U: Array, bias: Array) -> tuple[Array, Array]:
     """Return max(0, convolution + bias), and a mask of where it is positive."""
 
     def f(strip: Array) -> tuple[Array, Array]:
-        y = _strip(strip, U) + bias
+        y = _strip(strip, U) + bias[None, None]
         return jnp.where(y > 0, y, 0), y > 0
 
     channels = U.shape[-1]

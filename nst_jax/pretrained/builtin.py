@@ -252,7 +252,7 @@ def _rectified(x: Array, layer: dict[str, Array]) -> tuple[Array, Array]:
 
 @partial(jax.jit, donate_argnums=0)
 def _scaled(x: Array, scale: np.ndarray) -> Array:
-    return x * scale
+    return x * scale[None, None]
 
 
 def _cache_path(blocks: Blocks, pool: vgg.Pool) -> Path:
