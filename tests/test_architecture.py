@@ -1,222 +1,59 @@
-"""Rules of the code that no reader should have to check: who imports whom, and which file owns what."""
-
-import ast
-import re
-import sys
-from pathlib import Path
-
 import pytest
 
-TESTS = Path(__file__).parent
-PACKAGE = TESTS.parent / "nst_jax"
-PATHS = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
-
-FLOORS = """
-errors typing architecture files
-settings
-losses solvers
-networks
-images
-samples
-config pretrained
-transfer
-runs
-cli
-"""
-"""Imports point upwards in this table: from a room to those on the lines before its own, or to `errors` and `typing`."""
-
-FLOOR = {room: number for number, line in enumerate(FLOORS.split("\n")) for room in line.split()}
-TOP = ("__init__.py", "__main__.py")
-"""The package itself: it may import any room, and no room imports it."""
-
-ARRAY_ROOMS = {"losses", "networks", "solvers", "transfer"}
-FILE_ROOMS = {"config", "runs", "cli"}
-
-LONGEST = 450
-TOO_LONG: set[str] = set()
-"""May hold what is on its way to be split."""
-
-MOST_PARAMETERS = {"transfer/stylize.py:stylize": 12}
-"""Of other functions: 10."""
-
-LINES_WITH_ANY = 60
-
-EVERYWHERE = {"jax", "numpy"}
-OWNERS = {
-    "PIL": "images/",
-    "argparse": "cli/",
-    "filelock": "runs/sweep_folder.py",
-    "flax": "networks/vgg.py",
-    "h5py": "pretrained/",
-    "jaxopt": "solvers/",
-    "optax": "solvers/",
-    "platformdirs": "files.py",
-    "pooch": "pretrained/downloads.py",
-    "psutil": "transfer/machine.py",
-    "rich": "cli/terminal.py",
-    "safetensors": "pretrained/containers.py",
-    "scipy": "solvers/scipy_lbfgsb.py",
-    "submitit": "runs/slurm.py",
-    "tifffile": "images/",
-    "yaml": "config/text.py",
-}
-"""The one room or file that imports each library."""
-
-TESTED_ELSEWHERE = {
-    "__main__.py": "cli/test_transfer.py",
-    "cli/arguments.py": "cli/test_transfer.py",
-    "cli/figures.py": "runs/test_figures.py",
-    "cli/terminal.py": "cli/test_transfer.py",
-    "cli/weights.py": "pretrained/test_normalisation.py",
-    "config/text.py": "config/test_loading.py",
-    "config/values.py": "config/test_loading.py",
-    "errors.py": "config/test_loading.py",
-    "images/decoding.py": "images/test_reading.py",
-    "images/deep.py": "images/test_reading.py",
-    "images/labels.py": "images/test_maps.py",
-    "images/lettering.py": "images/test_sheet.py",
-    "images/pictures.py": "images/test_reading.py",
-    "images/profiles.py": "images/test_reading.py",
-    "pretrained/containers.py": "pretrained/test_files.py",
-    "runs/sweep_folder.py": "runs/test_sweep.py",
-    "settings/checks.py": "settings/test_settings.py",
-    "settings/section.py": "settings/test_settings.py",
-    "settings/sections.py": "settings/test_settings.py",
-    "transfer/plan.py": "transfer/test_batch.py",
-    "typing.py": "test_architecture.py",
-}
-"""Every other file has its test at the same place under tests; the files of a folder in a room share one."""
-
-TESTS_OF_THE_WHOLE = {"test_api.py", "test_architecture.py", "test_convert_caffe_vgg.py", "test_docs.py"}
+from nst_jax import architecture
+from nst_jax.architecture import ARCHITECTURES, VGG16, VGG19
+from nst_jax.errors import ConfigError
 
 
-def module_of(name):
-    parts = ("nst_jax", *Path(name).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+@pytest.mark.parametrize(
+    ("network", "layers", "last", "parameters"),
+    [(VGG19, 16, "conv5_4", 20_024_384), (VGG16, 13, "conv5_3", 14_714_688)],
+)
+def test_networks_have_the_published_tables(network, layers, last, parameters):
+    """Simonyan & Zisserman (2015), configurations E and D: parameters in the convolutions."""
+    assert len(network.layers) == layers
+    assert (network.layers[0], network.layers[-1]) == ("conv1_1", last)
+    shapes = architecture.kernel_shapes(network.blocks)
+    assert sum(3 * 3 * i * o + o for _, _, i, o in shapes.values()) == parameters
+    assert network.input == "BGR, 0 to 255, minus 103.939, 116.779, 123.68"
 
 
-FILES = {module_of(name): name for name in PATHS}
+def test_networks_are_known_by_their_names():
+    assert {"vgg19": VGG19, "vgg16": VGG16} == ARCHITECTURES
 
 
-def imports(tree, modules=FILES):
-    """Return the dotted names of the modules that a file imports, at its top or later."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"relative import in line {node.lineno}"
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= names & set(modules)
-            if not names <= set(modules):
-                found.add(node.module)
-    return found
+def test_a_narrow_network_is_named_after_the_table_that_it_has():
+    narrow = ((2, 4), (2, 4), (3, 6), (3, 6), (3, 6))
+    found = architecture.of_blocks(narrow)
+    assert (found.name, found.blocks, found.mean) == ("vgg16", narrow, VGG16.mean)
+    assert architecture.of_blocks(VGG19.blocks) == VGG19
+    assert architecture.of_blocks([*narrow[:3], (2, 6)]).title == "VGG-16"
+    assert architecture.of_blocks([(1, 3), (2, 4)]).title == "a network of 3 convolutions"
 
 
-def room_of(module):
-    """Return the room of a module of the package, '' for the package itself."""
-    return module.partition(".")[2].partition(".")[0]
+def test_relu_is_an_alias():
+    assert architecture.canonical_layers(["relu4_2", "conv1_1"]) == ("conv4_2", "conv1_1")
 
 
-OURS = {name: {m for m in imports(tree) if m.split(".")[0] == "nst_jax"} for name, tree in TREES.items()}
-LIBRARIES = {
-    name: {m.split(".")[0] for m in imports(tree)} - {"nst_jax"} - EVERYWHERE for name, tree in TREES.items()
-}
-INSIDE = [name for name in PATHS if name not in TOP]
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("conv4_9", "conv4_"), ("relu4-2", "conv4_2"), ("conv_4_2", "conv4_2"), ("pool1", "allowed")],
+)
+def test_unknown_layer_says_what_is_allowed(name, near):
+    with pytest.raises(ConfigError) as caught:
+        architecture.canonical_layers([name])
+    assert f"'{name}'" in str(caught.value)
+    assert near in str(caught.value)
+    assert "conv1_1 to conv5_4" in str(caught.value)
 
 
-def test_every_room_has_its_floor():
-    assert {room_of(module_of(name)) for name in INSIDE} <= FLOOR.keys()
-    assert len(set(FLOOR.values())) <= 10
+def test_a_layer_of_another_network_is_named_with_the_network():
+    assert architecture.canonical_layers(["conv3_4"]) == ("conv3_4",)
+    with pytest.raises(
+        ConfigError, match=r"^VGG-16 has no layer 'conv3_4' \(did you mean 'conv3_.'\?\); it has c"
+    ):
+        architecture.canonical_layers(["conv3_4"], VGG16)
 
 
-@pytest.mark.parametrize("name", INSIDE)
-def test_imports_point_down(name):
-    room = room_of(module_of(name))
-    others = {room_of(module) for module in OURS[name]} - {room, "errors", "typing"}
-    assert [other for other in others if other not in FLOOR or FLOOR[other] >= FLOOR[room]] == []
-
-
-def test_array_rooms_know_nothing_of_configs_and_flags():
-    array_files = [name for name in INSIDE if room_of(module_of(name)) in ARRAY_ROOMS]
-    found = {name for name in array_files if {room_of(module) for module in OURS[name]} & FILE_ROOMS}
-    assert found == set()
-
-
-def test_no_cycles_among_files():
-    graph = {name: {FILES[m] for m in OURS[name] if m in FILES} - {name} for name in PATHS}
-    while graph:
-        free = [name for name, used in graph.items() if not used & graph.keys()]
-        assert free, f"a cycle among {sorted(graph)}"
-        graph = {name: used for name, used in graph.items() if name not in free}
-
-
-def test_every_library_has_its_owner():
-    assert set().union(*LIBRARIES.values()) - sys.stdlib_module_names <= OWNERS.keys()
-
-
-@pytest.mark.parametrize("library", OWNERS)
-def test_one_room_or_file_owns_each_library(library):
-    users = [name for name in PATHS if library in LIBRARIES[name]]
-    assert users
-    assert [name for name in users if not name.startswith(OWNERS[library])] == []
-
-
-def test_files_are_short():
-    lengths = {name: len(path.read_text().splitlines()) for name, path in PATHS.items()}
-    assert {name for name, length in lengths.items() if length > LONGEST} <= TOO_LONG
-
-
-@pytest.mark.parametrize("name", PATHS)
-def test_functions_have_few_parameters(name):
-    for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            arguments = node.args
-            count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs)
-            own = getattr(node, "name", "lambda")
-            assert count <= MOST_PARAMETERS.get(f"{name}:{own}", 10), f"{own}: {count} parameters"
-
-
-def test_few_lines_have_any_type():
-    lines = [line for path in PATHS.values() for line in path.read_text().splitlines()]
-    assert sum(bool(re.search(r"\bAny\b", line)) for line in lines) <= LINES_WITH_ANY
-
-
-@pytest.mark.parametrize("name", PATHS)
-def test_files_are_documented_and_typed(name):
-    assert ast.get_docstring(TREES[name])
-    for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            assert node.returns is not None, node.name
-
-
-@pytest.mark.parametrize("name", [name for name in PATHS if not name.startswith("cli/")])
-def test_only_the_command_line_prints(name):
-    calls = [node.func for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
-    assert [f.lineno for f in calls if isinstance(f, ast.Name) and f.id == "print"] == []
-
-
-def mirrored(name):
-    """Return the place of the test of a source file; a folder within a room has one for all of its files."""
-    path = Path(name)
-    if len(path.parts) > 2:
-        path = Path(*path.parts[:2])
-    return str(path.with_name(f"test_{path.stem}.py"))
-
-
-def test_tests_lie_where_their_sources_do():
-    wanted = {
-        name: mirrored(name) for name in PATHS if Path(name).name != "__init__.py" or name.count("/") > 1
-    }
-    there = {str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")}
-    there = {test for test in there if not test.startswith("tools/")}
-    assert {name for name, test in wanted.items() if test not in there} <= TESTED_ELSEWHERE.keys()
-    assert set(TESTED_ELSEWHERE.values()) <= there
-    assert there - set(wanted.values()) - set(TESTED_ELSEWHERE.values()) == TESTS_OF_THE_WHOLE
-
-
-def test_tests_import_no_tests():
-    for path in TESTS.rglob("*.py"):
-        names = {part for name in imports(ast.parse(path.read_text())) for part in name.split(".")}
-        assert not {name for name in names if name == "conftest" or name.startswith("test_")}, path
+def test_stride_doubles_with_every_block():
+    assert [architecture.stride(f"conv{b}_1") for b in range(1, 6)] == [1, 2, 4, 8, 16]
