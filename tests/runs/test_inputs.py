@@ -138,7 +138,7 @@ def test_what_is_not_there_counts_for_nothing(folder):
 )
 def test_the_network_is_the_conventions_unless_told_otherwise(monkeypatch, convention, given, wanted):
     monkeypatch.setattr(
-        "nst_jax.pretrained.network.load_encoder",
+        "nst_jax.pretrained.network.load_network",
         lambda name, **options: SimpleNamespace(name=name, note="as it is", **options),
     )
     network = {"pool": "max", "padding": "replicate", "normalised": given}
