@@ -24,7 +24,7 @@ transfer
 runs
 cli
 """
-"""Imports point upwards in this table: to the lines before the room's own; to `errors` and `typing` from anywhere."""
+"""Imports point upwards here: to lines before the room's own; to `errors` and `typing` from anywhere."""
 
 FLOOR = {room: number for number, line in enumerate(FLOORS.split("\n")) for room in line.split()}
 TOP = ("__init__.py", "__main__.py")
