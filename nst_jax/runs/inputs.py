@@ -67,20 +67,11 @@ class Reader:
         texture = is_texture(settings)
         key = ("content", *((style_name, posed.style.crop) if texture else like), posed.size)
         content = self._once(key, lambda: self._content(there, style() if texture else None, posed))
-        key = (
-            "style",
-            style_name,
-            posed.style.crop,
-            content.shape,
-            posed.style.scale,
-            posed.style.fit,
-            like[:1],
-        )
         painting = content
         if style_name:
-            painting = self._once(
-                (*key, names.get("style_map")), lambda: style_at(there, style(), content, posed)
-            )
+            looks = (posed.style.crop, posed.style.scale, posed.style.fit)
+            key = ("style", style_name, *looks, content.shape, texture, names.get("style_map"))
+            painting = self._once(key, lambda: style_at(there, style(), content, posed))
         init = names.get("init")
         first = self._once(("init", init), lambda: self._picture(init, posed).rgb) if init else None
         alpha = self._once(("alpha", content_name, posed.longest), lambda: self._alpha(content_name, posed))

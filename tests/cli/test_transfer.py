@@ -189,6 +189,8 @@ import functools, sys
 sys.path.insert(0, sys.argv[1])
 from makers import NARROW
 from nst_jax import cli
+from nst_jax.cli import terminal
+terminal.prepare_process()  # before JAX is imported, as the command does
 from nst_jax.pretrained import files
 files.read = functools.partial(files.read, blocks=NARROW)
 sys.exit(cli.run(sys.argv[2:]))
@@ -232,7 +234,7 @@ def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):
         assert word in said
     assert sorted(world.iterdir()) == before
     assert cli.run([*ARGUMENTS, "--dry-run", "--memory-limit", "1MiB"]) == 2
-    assert "larger --memory-limit" in capsys.readouterr().err
+    assert "larger memory_limit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("limit", ["lots", "0GiB", "0", "4 bananas"])

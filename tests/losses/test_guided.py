@@ -50,7 +50,7 @@ def test_the_loss_is_the_mean_over_regions_of_both_pictures(features):
     ]
     np.testing.assert_allclose(TERM.loss(F, target), np.mean(parts), rtol=1e-4)
     assert TERM.per_channel(target) == 4**2
-    only = TERM.targets([A], Guides((guides * jnp.asarray([1, 0, 1]),), guides, 1.0))
+    only = TERM.targets([A], Guides((guides * jnp.asarray([[[1, 0, 1]]]),), guides, 1.0))
     np.testing.assert_allclose(only.shares, [1, 0, 0])
 
 

@@ -215,7 +215,7 @@ def at_once(ready, **how):
 
 def test_threads_are_bounded_by_cores_cells_memory_and_wish(pair, network, monkeypatch):
     ready = grid(pair, network)
-    monkeypatch.setattr(batch.os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
+    monkeypatch.setattr(plan.os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
     assert at_once(ready) == 4
     assert at_once(ready, mode="threads", max_parallel=2) == 2
     assert at_once({0: ready[0], 1: ready[1]}) == 2
