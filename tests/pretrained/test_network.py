@@ -106,7 +106,7 @@ def test_the_real_network_takes_the_shipped_means(real_weights, random, monkeypa
     assert found.digest == plain.digest
     mean = vgg.divisors(normalisation.shipped_means(plain.params, pool))["conv4_2"]
     x = np.float32(random.normal(0, 60, (48, 40, 3)))
-    after = vgg.features(found.params, x, layers=["conv4_2"], pool=pool)["conv4_2"] * mean
+    after = vgg.features(found.params, x, layers=["conv4_2"], pool=pool)["conv4_2"] * mean[None, None]
     before = vgg.features(plain.params, x, layers=["conv4_2"], pool=pool)["conv4_2"]
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5 * float(before.max()))
 
