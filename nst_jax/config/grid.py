@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 from pathlib import PurePath
 
 from nst_jax.architecture import canonical_layers
@@ -157,7 +157,7 @@ def _full(key: str) -> str:
 def _refuse(key: str) -> str:
     """Return why a key cannot be swept, or nothing."""
     every = dict(every_setting(Settings()))
-    numbers = [name for name in every if _is_swept(name)]
+    numbers = [name for name, each in every.items() if _is_swept(name, each)]
     known = [*numbers, *_PICTURES, *_LAYERS, "init", "style.crop"]
     name = full(key)
     outer = name.rpartition(".")[0]
@@ -174,9 +174,9 @@ def _refuse(key: str) -> str:
     return f"unknown key{did_you_mean(key, known)}; can be swept: {allowed}"
 
 
-def _is_swept(name: str) -> bool:
+def _is_swept(name: str, each: Field[Json]) -> bool:
     """Tell whether a setting is a number that decides what the picture is."""
-    check = dict(every_setting(Settings()))[name].metadata["check"]
+    check = each.metadata["check"]
     return (isinstance(check, Number) and name.split(".")[0] not in _UNSWEPT) or name in _SIZES
 
 

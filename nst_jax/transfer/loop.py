@@ -153,7 +153,7 @@ def solve(
         shapes = batch.shapes if number == len(every) - 1 and batch.shapes else memory.shapes_of(here[0])
         if not is_fitted:
             fitted = memory.fit(here[0], shapes)[0]
-            here, shapes = [fitted], shapes if fitted == here[0] else memory.shapes_of(fitted)
+            here, shapes = [fitted], shapes if fitted.program == here[0].program else memory.shapes_of(fitted)
         level = replace(batch, problems=tuple(here), shapes=shapes)
         around = _Around([problem.content.size for problem, *_ in every], number, spent, seconds)
         look, is_interrupted = _level(level, around, watch, stops, checkpoint, remember)

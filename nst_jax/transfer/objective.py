@@ -109,7 +109,7 @@ class Targets:
 
     content: dict[str, Array]
     style: dict[str, Tree]
-    term: StyleTerm = field(default=Gram(), metadata={"static": True})
+    term: StyleTerm = field(default=_GRAM, metadata={"static": True})
 
 
 def make_targets(
