@@ -1,5 +1,6 @@
 import functools
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,6 +13,13 @@ from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Most of the time goes to compiling: each program is compiled once for all workers, processes and later runs.
+# The key holds the program and the compiler's version, so that no other can be taken for it.
+PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(PROGRAMS), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")

@@ -26,11 +26,40 @@ examples:
 def run(arguments: Sequence[str]) -> int:
     """Make one picture and return the exit code."""
     options = vars(_parser().parse_args(arguments))
-    if options["config"] and options["replay"]:
-        raise ConfigError("--config and --replay exclude each other: both are a whole set of settings")
+    config, record = _settings(options)
+    if options["print_config"]:
+        from nst_jax.config import to_yaml
 
+        print(to_yaml(config), end="")
+        return 0
+    if not arguments:
+        raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
+    if config.sweep.axes and options["config"]:
+        raise ConfigError(f"{options['config']}: is a sweep: use nst-jax sweep --config {options['config']}")
+
+    from nst_jax.runs import single as runs
+
+    if options["dry_run"]:
+        prepare_process()
+        print(runs.plan(config, say=say, download=Download()))
+        return 0
+    with interruptible("the picture") as interrupted, run_progress(config.solver.evaluations) as show:
+
+        def watch(progress: Json) -> bool:
+            show(progress)
+            return bool(interrupted)
+
+        prepare_process()
+        outcome = runs.run(config, callback=watch, say=say, earlier=record, download=Download())
+    return _report(outcome)
+
+
+def _settings(options: dict[str, Json]) -> tuple[Json, dict[str, Json]]:
+    """Return the settings that options stand for, and the record of the picture whose run is repeated."""
     from nst_jax import config as configs
 
+    if options["config"] and options["replay"]:
+        raise ConfigError("--config and --replay exclude each other: both are a whole set of settings")
     record: dict[str, Json] = {}
     base: dict[str, Json] = {}
     if options["replay"]:
@@ -40,21 +69,7 @@ def run(arguments: Sequence[str]) -> int:
         picture = Path(options["replay"])
         base["output"]["image"] = str(picture.with_name(f"{picture.stem}_replay{picture.suffix}"))
     flags = settings_of(options, RUN)
-    config = configs.load(options["config"], base=base, flags=flags, assignments=options["set"])
-    if options["print_config"]:
-        print(configs.to_yaml(config), end="")
-        return 0
-    if not arguments:
-        raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
-    if config.sweep.axes and options["config"]:
-        raise ConfigError(f"{options['config']}: is a sweep: use nst-jax sweep --config {options['config']}")
-    if options["dry_run"]:
-        from nst_jax.runs import single as runs
-
-        prepare_process()
-        print(runs.plan(config, say=say, download=Download()))
-        return 0
-    return _paint(config, record)
+    return configs.load(options["config"], base=base, flags=flags, assignments=options["set"]), record
 
 
 def _parser() -> Parser:
@@ -74,17 +89,8 @@ def _parser() -> Parser:
     return parser
 
 
-def _paint(config: Json, record: dict[str, Json]) -> int:
-    from nst_jax.runs import single as runs
-
-    with interruptible("the picture") as interrupted, run_progress(config.solver.evaluations) as show:
-
-        def watch(progress: Json) -> bool:
-            show(progress)
-            return bool(interrupted)
-
-        prepare_process()
-        outcome = runs.run(config, callback=watch, say=say, earlier=record, download=Download())
+def _report(outcome: Json) -> int:
+    """Say what has become of a run, and return the exit code."""
     share = f", {outcome.loss / outcome.initial_loss:.1%} of the first" if outcome.initial_loss else ""
     print(f"{outcome.output}: {outcome.sentence}, {outcome.seconds:.1f} s, loss {outcome.loss:.4g}{share}")
     if outcome.status == "interrupted":

@@ -11,6 +11,7 @@ layer, with no labels at all where there is no map.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import jax
@@ -111,7 +112,8 @@ class Patches(StyleTerm):
 
     def loss(self, F: Array, target: PatchStyle) -> Array:
         """Return `patch_loss`."""
-        return patch_loss(F, target, size=self.size, memory=self.memory, variety=self.variety)
+        found: Array = patch_loss(F, target, size=self.size, memory=self.memory, variety=self.variety)
+        return found
 
     def renewed(self, F: Array, target: PatchStyle) -> PatchStyle:
         """Return the target with the matches of now."""
@@ -138,6 +140,7 @@ def joined(features: Array, map_: Array) -> Array:
     return jnp.concatenate([features, map_.astype(features.dtype)], -1)
 
 
+@partial(jax.jit, static_argnames=("size", "memory", "variety"), inline=True)
 def nearest(
     F: Array,
     style: PatchStyle,
@@ -270,6 +273,7 @@ def _windowed(x: Array, size: int) -> Array:
     return sum((x[:, d : d + width] for d in range(size)), jnp.zeros((), x.dtype))
 
 
+@partial(jax.jit, static_argnames=("size", "memory", "variety"), inline=True)
 def patch_loss(
     F: Array,
     style: PatchStyle,

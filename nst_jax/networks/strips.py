@@ -5,12 +5,15 @@ once for all strips (`jax.lax.fori_loop`), so that a program does not grow with 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import DTypeLike
+
+from nst_jax.typing import Tree
 
 Sums = TypeVar("Sums")
 """A tree of arrays."""
@@ -51,7 +54,13 @@ def mapped(
 
 
 def recomputed(
-    f: Callable[[Array, Array], tuple[Array, Sums]], x: Array, *, rows: int, halo: int, pool: int
+    f: Callable[[Tree, Array, Array], tuple[Array, Sums]],
+    params: Tree,
+    x: Array,
+    *,
+    rows: int,
+    halo: int,
+    pool: int,
 ) -> tuple[Array, Sums]:
     """Return ``f`` of all rows, a strip at a time; the gradient computes ``f`` of each strip again.
 
@@ -60,8 +69,10 @@ def recomputed(
     overlap of strips is computed twice.
 
     Args:
-        f: maps a strip ``(rows + 2 halo, width, channels)`` and a mask of its rows within the image,
-            ``(rows + 2 halo, 1, 1)``, to an array ``(rows // pool, ..)`` and a tree of arrays that add up.
+        f: maps the parameters, a strip ``(rows + 2 halo, width, channels)`` and a mask of its rows within the
+            image, ``(rows + 2 halo, 1, 1)``, to an array ``(rows // pool, ..)`` and a tree of arrays that add
+            up.
+        params: whatever arrays ``f`` needs besides; there is no gradient with respect to them.
         x: ``(height, width, channels)``.
         rows: of a strip, a multiple of ``pool``.
         halo: rows on either side that a row of the result sees.
@@ -69,6 +80,9 @@ def recomputed(
 
     Returns:
         The array, with ``height // pool`` rows, and the sums over strips.
+
+    Raises:
+        TypeError: a gradient with respect to ``params`` is asked for.
     """
     height = x.shape[0]
     count, length = -(-height // rows), rows + 2 * halo
@@ -83,42 +97,50 @@ def recomputed(
     def strip(wide: Array, index: Array) -> Array:
         return _slice(wide, rows * index, length)
 
-    part, sums = jax.eval_shape(lambda x: f(x[:length], within(0)), jax.eval_shape(padded, x))
+    part, sums = jax.eval_shape(lambda x: f(params, x[:length], within(0)), jax.eval_shape(padded, x))
 
-    def forward(x: Array) -> tuple[tuple[Array, Sums], Array]:
+    @jax.custom_vjp
+    def run(params: Tree, x: Array) -> tuple[Array, Sums]:
         wide = padded(x)
 
         def body(index: Array, carried: tuple[Array, Sums]) -> tuple[Array, Sums]:
             found, totals = carried
-            y, more = f(strip(wide, index), within(index))
+            y, more = f(params, strip(wide, index), within(index))
             return _write(found, y, rows // pool * index), jax.tree.map(jnp.add, totals, more)
 
         empty = jnp.broadcast_to(x[0, 0, 0].astype(part.dtype), (count * rows // pool, *part.shape[1:]))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
         found, totals = jax.lax.fori_loop(0, count, body, (empty, zeros))
-        return (found[: height // pool], totals), x
+        return found[: height // pool], totals
 
-    def backward(x: Array, cotangents: tuple[Array, Sums]) -> tuple[Array]:
+    def forward(params: Tree, x: CustomVJPPrimal) -> tuple[tuple[Array, Sums], tuple[Tree, Array]]:
+        if any(leaf.perturbed for leaf in jax.tree.leaves(params)):
+            raise TypeError("strips have no gradient with respect to parameters: use recompute=0")
+        kept = jax.tree.map(lambda leaf: leaf.value, params), cast(Array, x.value)
+        return run(*kept), kept
+
+    def backward(kept: tuple[Tree, Array], cotangents: tuple[Array, Sums]) -> tuple[None, Array]:
+        params, x = kept
         wide = padded(x)
         missing = count * rows // pool - height // pool
-        g, totals = jnp.pad(cotangents[0], ((0, missing), (0, 0), (0, 0))), cotangents[1]
+        g, totals = jax.tree.map(_array, cotangents)
+        g = jnp.pad(g, ((0, missing), (0, 0), (0, 0)))
 
         def body(index: Array, dx: Array) -> Array:
-            _, pull = jax.vjp(lambda strip: f(strip, within(index)), strip(wide, index))
+            _, pull = jax.vjp(lambda strip: f(params, strip, within(index)), strip(wide, index))
             (change,) = pull((_slice(g, rows // pool * index, rows // pool), totals))
             return _write(dx, strip(dx, index) + change, rows * index)
 
         zeros = jnp.broadcast_to(0 * g[0, 0, 0].astype(x.dtype), wide.shape)  # not before g is there
         dx = jax.lax.fori_loop(0, count, body, zeros)
-        return (dx[halo : halo + height],)
+        return None, dx[halo : halo + height]
 
-    @jax.custom_vjp
-    def run(x: Array) -> tuple[Array, Sums]:
-        return forward(x)[0]
+    run.defvjp(forward, backward, symbolic_zeros=True)
+    return run(params, x)
 
-    run.defvjp(forward, backward)
-    result: tuple[Array, Sums] = run(x)
-    return result
+
+def _array(g: Array | SymbolicZero) -> Array:
+    return jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g
 
 
 def _slice(x: Array, first: Array, rows: int, *, border: int = 0) -> Array:

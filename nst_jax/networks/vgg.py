@@ -196,10 +196,16 @@ def features(
     architecture = architecture_of(params)
     names = canonical_layers(layers, architecture)
     network = VGG(blocks=architecture.blocks, layers=names, pool=pool, padding=padding, engine=engine)
-    found = cast(dict[str, Array], network.apply({"params": params}, x))
+    found = _applied(network, params, x)
     return {name: found[name] for name in names}
 
 
+@partial(jax.jit, static_argnums=0)
+def _applied(network: VGG, params: Params, x: Array) -> dict[str, Array]:
+    return cast(dict[str, Array], network.apply({"params": params}, x))
+
+
+@partial(jax.jit, static_argnames="blocks")
 def random_params(key: Array, *, blocks: Blocks = VGG19.blocks) -> Params:
     """Return parameters drawn at random (He et al. 2015): a yardstick and for tests, not for pictures."""
     network = VGG(blocks=tuple(blocks), layers=layer_names(blocks)[-1:])

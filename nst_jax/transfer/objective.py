@@ -6,7 +6,7 @@ it: the convention of the weights, the term of the targets, the names of layers.
 do not belong together are an error.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
@@ -32,6 +32,9 @@ _GRAM = Gram()
 
 Terms = dict[str, Array]
 Weight = Array | float
+
+SEEING = ("pool", "padding", "engine", "recompute", "dtype")
+"""How an image is looked at: the static options of `seen`."""
 
 IN_STRIPS = 2
 """So many blocks are computed strip by strip if at all: deeper ones are small, and see too far."""
@@ -126,16 +129,17 @@ def make_targets(
 
     The two images may have different sizes; there are no semantic maps. For the other options see `seen`.
     """
-    layers = term.layers if style_layers is None else style_layers
+    layers = tuple(term.layers if style_layers is None else style_layers)
     content_size, style_size = content.shape[:2], style.shape[:2]
     maps = jnp.zeros((*style_size, 0)), jnp.zeros((*content_size, 0))
     return Targets(
-        content=seen(params, content, layers=content_layers, **seeing)[0],
+        content=seen(params, content, layers=tuple(content_layers), **seeing)[0],
         style=style_targets(term, [seen(params, style, layers=layers, **seeing)[0]], maps[:1], maps[1], 1.0),
         term=term,
     )
 
 
+@partial(jax.jit, static_argnames="term")
 def style_targets(
     term: StyleTerm,
     features: Sequence[Mapping[str, Array]],
@@ -173,13 +177,14 @@ def averaged(map_: Array, layer: str) -> Array:
     return map_
 
 
+@partial(jax.jit, static_argnames=("layers", "term", "term_layers", *SEEING), inline=True)
 def seen(
     params: Params,
     x: Array,
     *,
-    layers: Iterable[str] = (),
+    layers: tuple[str, ...] = (),
     term: AdditiveTerm = _GRAM,
-    term_layers: Iterable[str] = (),
+    term_layers: tuple[str, ...] = (),
     pool: Pool = "avg",
     padding: Padding = "zero",
     engine: Engine = "direct",
@@ -214,7 +219,7 @@ def seen(
         here = [name for name in dict.fromkeys((*wanted, *summed)) if block_and_index(name)[0] == number]
         handed_on = [f"pool{number}"] if number < deepest else []
         network = vgg.VGG(blocks, (*here, *handed_on), pool, padding, engine, number)
-        block = partial(_block, network, params, wanted, term, summed)
+        block = partial(_block, network, wanted, term, summed)
         rows = _strip_rows(x)
         whole = padding != "zero" or number == deepest or rows >= x.shape[0] or not {*wanted}.isdisjoint(here)
         if number <= min(recompute, IN_STRIPS) and not whole:
@@ -223,10 +228,10 @@ def seen(
             )  # rows that its convolutions see, made even to be pooled
             run = partial(_strip, block, halo)
             positions = x.shape[0] * x.shape[1]
-            x, sums = strips.recomputed(run, x, rows=rows, halo=halo, pool=2)
+            x, sums = strips.recomputed(run, params, x, rows=rows, halo=halo, pool=2)
             S |= jax.tree.map(lambda total, n=positions: total / n, sums)
         else:
-            x, features, statistics = (jax.checkpoint(block) if number <= recompute else block)(x)
+            x, features, statistics = (jax.checkpoint(block) if number <= recompute else block)(params, x)
             F, S = F | features, S | statistics
     F = {name: F[name].astype(kind) for name in wanted}
     return F, jax.tree.map(lambda leaf: leaf.astype(kind), S)
@@ -234,10 +239,10 @@ def seen(
 
 def _block(
     network: vgg.VGG,
-    params: Params,
     wanted: Sequence[str],
     term: AdditiveTerm,
     summed: Sequence[str],
+    params: Params,
     x: Array,
     inside: Array | None = None,
     halo: int = 0,
@@ -255,11 +260,12 @@ def _block(
 def _strip(
     block: Callable[..., tuple[Array, dict[str, Array], dict[str, Tree]]],
     halo: int,
+    params: Params,
     x: Array,
     inside: Array,
 ) -> tuple[Array, dict[str, Tree]]:
     """Return what a block hands on of a strip, and the strip's statistics times its positions."""
-    y, _, statistics = block(x, inside, halo)
+    y, _, statistics = block(params, x, inside, halo)
     positions = (x.shape[0] - 2 * halo) * x.shape[1]
     return y[halo // 2 : len(y) - halo // 2], jax.tree.map(lambda leaf: leaf * positions, statistics)
 
@@ -269,6 +275,7 @@ def _strip_rows(x: Array) -> int:
     return int(2 * max(16, round(STRIP_POSITIONS / x.shape[1] / 2)))
 
 
+@partial(jax.jit, static_argnames=SEEING, inline=True)
 def loss(
     x: Array, params: Params, targets: Targets, weights: LossWeights, **seeing: Unpack[Seeing]
 ) -> tuple[Array, Terms]:

@@ -326,7 +326,7 @@ def style_targets(problem: Problem, params: vgg.Params) -> dict[str, Tree]:
     )
     features = [_seen(problem, params, picture, layers=layers)[0] for picture in pictures]
     gamma = np.float32(problem.settings.semantic.weight)
-    found: dict[str, Tree] = _style_targets(problem.term, features, style_maps, content_map, gamma)
+    found: dict[str, Tree] = objective.style_targets(problem.term, features, style_maps, content_map, gamma)
     return found
 
 
@@ -341,12 +341,7 @@ def _seen(
     return found
 
 
-@partial(
-    jax.jit,
-    static_argnames=("layers", "term", "term_layers", "pool", "padding", "engine", "recompute", "dtype"),
-)
+@partial(jax.jit, static_argnames=("layers", "term", "term_layers", *objective.SEEING))
 def _look(params: vgg.Params, image: Image, **options: Any) -> tuple[dict[str, Array], dict[str, Tree]]:
-    return objective.seen(params, vgg.to_input(image), **options)
-
-
-_style_targets = jax.jit(objective.style_targets, static_argnums=0)
+    found: tuple[dict[str, Array], dict[str, Tree]] = objective.seen(params, vgg.to_input(image), **options)
+    return found

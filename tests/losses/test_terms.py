@@ -40,15 +40,16 @@ def test_a_term_that_is_given_is_taken_as_it_is():
 def test_every_term_is_a_pure_function_and_zero_of_the_style_itself(term, random):
     F, S = np.float32(np.maximum(random.normal(size=(2, 5, 6, 4)), 0))
     guides = Guides((np.ones((5, 6, 1), np.float32),), np.ones((5, 6, 1), np.float32), 1.0)
-    target = term.targets([S], guides)
-    value, slope = jax.value_and_grad(term.loss)(F, target)
+    target = jax.jit(term.targets)([S], guides)
+    loss = jax.jit(term.loss)
+    value, slope = jax.value_and_grad(loss)(F, target)
     assert value > 0
     assert np.isfinite(slope).all()
-    np.testing.assert_allclose(term.loss(S, target), 0, atol=1e-6)
-    np.testing.assert_allclose(jax.jit(term.loss)(F, target), value, rtol=1e-5)
+    np.testing.assert_allclose(loss(S, target), 0, atol=1e-6)
+    np.testing.assert_allclose(loss(F, target), value, rtol=1e-5)
     many = jnp.stack([F, S, 2 * F])
-    singly = [term.loss(each, target) for each in many]
-    np.testing.assert_allclose(jax.vmap(term.loss, (0, None))(many, target), singly, rtol=1e-5, atol=1e-6)
+    singly = [loss(each, target) for each in many]
+    np.testing.assert_allclose(jax.vmap(loss, (0, None))(many, target), singly, rtol=1e-5, atol=1e-6)
     assert hash(term) == hash(type(term)(**term.__dict__))
 
 
