@@ -225,3 +225,19 @@ def test_tests_import_no_tests():
     for path in TESTS.rglob("*.py"):
         names = {part for name in imports(ast.parse(path.read_text())) for part in name.split(".")}
         assert not {name for name in names if name == "conftest" or name.startswith("test_")}, path
+
+
+def test_records_of_arrays_are_not_compared_by_value():
+    """The truth of ``array == array`` is ambiguous; pytrees are compared by JAX."""
+    arrays = re.compile(r"\b(Array|FloatArray|NDArray|Image|Params|Pictures|Problem)\b")
+    found = []
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            decorators = " ".join(map(ast.unparse, getattr(node, "decorator_list", ())))
+            if isinstance(node, ast.ClassDef) and "dataclass(" in decorators and "register" not in decorators:
+                fields = [
+                    ast.unparse(each.annotation) for each in node.body if isinstance(each, ast.AnnAssign)
+                ]
+                if "eq=False" not in decorators and any(map(arrays.search, fields)):
+                    found.append(f"{name}:{node.name}")
+    assert found == []

@@ -23,7 +23,7 @@ _SIDE = 256
 """Of the photographs over which the activations of networks without shipped means are measured, in pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """Parameters of a network, and where they come from."""
 

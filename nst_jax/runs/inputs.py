@@ -23,7 +23,7 @@ Download = Callable[[int, int], None]
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """The pictures of a run, and what is known of them."""
 

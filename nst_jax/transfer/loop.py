@@ -36,7 +36,7 @@ CHUNK_SECONDS = 0.5
 """About how long the program computes between two looks at it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Problems that one program solves together. If there are fewer than its size, the last is repeated."""
 
@@ -47,7 +47,7 @@ class Batch:
     """Of the last level, if they are known."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Look:
     """How far a batch is, between two chunks of steps: arrays with an entry for each problem."""
 
@@ -88,7 +88,7 @@ class Checkpoint(Protocol):
         """Keep a state if it is time to, or the last moment."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What a run gives. ``image`` is the best seen, whatever the status."""
 

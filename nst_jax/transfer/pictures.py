@@ -22,7 +22,7 @@ Init = str | ArrayLike | Mapping[str, Any]
 """A name of `settings.INIT_SOURCES`, an image, or a mapping of names (an image: ``image``) to shares."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """What a run begins with; None for what it lacks."""
 

@@ -124,7 +124,7 @@ def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -
                 yield Job(chunk, Batch(here, size, used if size > 1 else used[:1], shapes))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Share:
     """Problems of one program and shape, how many of them run at once, and the bytes that these take."""
 

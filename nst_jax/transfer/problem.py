@@ -43,7 +43,7 @@ LARGE = 2**19
 """From so many pixels on, a CPU computes the first block twice, for half the memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A run made ready, all but its computation."""
 

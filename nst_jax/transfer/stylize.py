@@ -40,7 +40,7 @@ _COMMON = ("weights", "network", "loss.convention")
 """Settings that choose the network or what the weights mean: the same for all cells of a grid."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Progress:
     """How far a run is: what the callback gets."""
 

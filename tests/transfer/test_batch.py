@@ -116,7 +116,8 @@ def test_a_problem_that_has_ended_keeps_its_result(pair, network):
     done = problem(pair, network, {"style.weight": 0.0, "solver.evaluations": 30})
     ready = dict(enumerate(plan.align([done, problem(pair, network, {"solver.evaluations": 30})])))
     found, _ = solve_all(ready, mode="vmap")
-    assert (found[0][0].loss, found[1][0].status) == (0.0, "finished")
+    assert found[0][0].loss < 1e-8 * found[1][0].loss
+    assert found[1][0].status == "finished"
     np.testing.assert_allclose(found[0][0].image, pair[0], atol=1e-5)
     assert found[1][0].loss < found[1][0].initial_loss
 
@@ -209,7 +210,7 @@ def test_a_batch_fits_in_memory(pair, network, monkeypatch):
 def at_once(ready, **how):
     """Return how many problems run at once, all of them being of one program."""
     (share,) = plan.shares(ready, plan.How(**how))
-    assert share.problems == tuple(ready.values())
+    assert [each.weights for each in share.problems] == [each.weights for each in ready.values()]
     return share.at_once
 
 
