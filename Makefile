@@ -21,8 +21,8 @@ $(READY): pyproject.toml
 
 comma := ,
 
-run: setup  ## paint the example: starry.png; with the built-in network, so that no weights are downloaded
-	$(BIN)/python -m nst_jax --config configs/starry.yaml --weights dictionary
+run: setup  ## paint the example: starry.png; needs no weights and no network
+	$(BIN)/python -m nst_jax --config configs/starry.yaml --weights compact
 
 doodle: setup  ## paint a doodle: doodle.png
 	$(BIN)/python -m nst_jax --config configs/doodle.yaml

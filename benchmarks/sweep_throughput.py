@@ -7,7 +7,7 @@ python benchmarks/sweep_throughput.py batches [--size 256] [--cells 1,4,16] [--e
     Evaluations a second of so many cells, batched and on threads, after compilation, against single runs; how
     far the losses of four of the cells are from the runs alone; and the memory that the compiler states.
 
-Uses VGG-19 where it can be had, else the built-in network, which costs the same. Prints JSON.
+Uses VGG-19 where it can be had, else the compact network. Prints JSON.
 """
 
 import argparse

@@ -15,7 +15,7 @@ SHARE = 0.5  # of the first style; the rest is the second's
 
 def main() -> None:
     """Blend the Gram matrices of two paintings, and paint a photograph with them."""
-    params = load_network("dictionary").params
+    params = load_network("compact").params
     names = ("coffee", "starry_swirls", "stained_glass")
     photo, one, other = (vgg.to_input(images.bounded(samples.load(name), SIZE)) for name in names)
     A, B = (objective.make_targets(params, photo, style) for style in (one, other))

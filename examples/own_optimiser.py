@@ -13,7 +13,7 @@ SIZE, EVALUATIONS = 256, 200
 
 def main() -> None:
     """Paint the photograph with steps of 4 grey levels at first, and of none in the end."""
-    params = load_network("dictionary").params
+    params = load_network("compact").params
     names = ("coffee", "starry_swirls")
     photo, painting = (vgg.to_input(images.bounded(samples.load(name), SIZE)) for name in names)
     targets = objective.make_targets(params, photo, painting)

@@ -13,7 +13,7 @@ PICTURE = Path("read_record.png")
 def main() -> None:
     """Paint a picture as the command line does, then read what it carries."""
     values = {"content": "sample:coffee", "style": "sample:starry_swirls", "size": SIZE}
-    values |= {"weights": "dictionary", "solver.evaluations": EVALUATIONS, "output": str(PICTURE)}
+    values |= {"weights": "compact", "solver.evaluations": EVALUATIONS, "output": str(PICTURE)}
     single.run(Settings().with_values(values))
 
     record = records.read_record(PICTURE)

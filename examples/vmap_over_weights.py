@@ -13,7 +13,7 @@ STYLE_WEIGHTS = (1e1, 1e2, 1e3, 1e4)
 
 def main() -> None:
     """Print, for each weight of the style, the loss and which way the picture is pulled."""
-    params = load_network("dictionary").params
+    params = load_network("compact").params
     content = images.bounded(samples.load("coffee"), SIZE)
     style = images.resize(samples.load("starry_swirls"), (content.shape[0], content.shape[1]))
     photo, painting = vgg.to_input(content), vgg.to_input(style)

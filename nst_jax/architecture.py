@@ -58,7 +58,9 @@ def of_blocks(blocks: Blocks) -> Architecture:
     table = tuple((convs, channels) for convs, channels in blocks)
     for known in ARCHITECTURES.values():
         if known.layers[: len(layer_names(table))] == layer_names(table):
-            return replace(known, blocks=table)
+            last = layer_names(table)[-1]
+            title = known.title if last == known.layers[-1] else f"{known.title} to {last}"
+            return replace(known, blocks=table, title=title)
     title = f"a network of {sum(convs for convs, _ in table)} convolutions"
     return Architecture("other", title, table)
 

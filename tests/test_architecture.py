@@ -27,7 +27,7 @@ def test_a_narrow_network_is_named_after_the_table_that_it_has():
     found = architecture.of_blocks(narrow)
     assert (found.name, found.blocks, found.mean) == ("vgg16", narrow, VGG16.mean)
     assert architecture.of_blocks(VGG19.blocks) == VGG19
-    assert architecture.of_blocks([*narrow[:3], (2, 6)]).title == "VGG-16"
+    assert architecture.of_blocks([*narrow[:3], (2, 6)]).title == "VGG-16 to conv4_2"
     assert architecture.of_blocks([(1, 3), (2, 4)]).title == "a network of 3 convolutions"
 
 

@@ -8,16 +8,12 @@ import pytest
 import write_settings_page
 
 from nst_jax import config
-from nst_jax.pretrained import builtin
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_tour_in_python_runs(monkeypatch, narrow):
-    """As it stands, but on a narrow network."""
-    record = builtin.Record("test", "0" * 64)
-    monkeypatch.setattr(builtin, "load", lambda **options: (narrow, record))
+def test_the_tour_in_python_runs():
     page = ROOT / "docs" / "python.md"
     (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
     test = doctest.DocTestParser().get_doctest(code, {}, "python.md", str(page), 0)

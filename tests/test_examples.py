@@ -1,4 +1,4 @@
-"""The examples run as they stand, but small, and on a narrow network in place of the built-in one."""
+"""The examples run as they stand, but small."""
 
 import functools
 import importlib.util
@@ -9,24 +9,18 @@ import pytest
 from makers import NARROW
 
 from nst_jax import images
-from nst_jax.pretrained import builtin
+from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 SMALL = {"SIZE": 48, "WIDTH": 48, "HEIGHT": 32, "EVALUATIONS": 3}
 
 
-@pytest.fixture
-def _narrow_network(narrow, monkeypatch):
-    record = builtin.Record("test", "0" * 64)
-    monkeypatch.setattr(builtin, "load", lambda **options: (narrow, record))
-    monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))
-
-
-@pytest.mark.usefixtures("_narrow_network")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_it_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))
+    monkeypatch.setattr(vgg, "random_params", functools.partial(vgg.random_params, blocks=NARROW))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)

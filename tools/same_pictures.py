@@ -28,7 +28,7 @@ PAIR = ("--content", "sample:coffee", "--style", "sample:starry_swirls")
 PORTRAIT = ("--content", "sample:astronaut", "--style", "sample:chelsea")
 SMALL = ("--size", "64", "--evaluations", "8")
 LITTLE = ("--size", "64", "--evaluations", "6")
-BUILT_IN = ("--weights", "dictionary")
+BUILT_IN = ("--weights", "compact")
 
 
 def settings(*pairs: str) -> tuple[str, ...]:

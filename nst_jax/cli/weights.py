@@ -91,10 +91,9 @@ def _normalise(options: argparse.Namespace) -> int:
     from nst_jax.networks import vgg
     from nst_jax.pretrained import downloads, files, normalisation
 
-    if options.weights == "dictionary":
+    if options.weights == "compact":
         raise ConfigError(
-            "--weights dictionary: the built-in network keeps its own scale; "
-            "allowed: vgg19, vgg16 or a weights file"
+            "--weights compact: brings its mean activations along; allowed: vgg19, vgg16 or a weights file"
         )
     target = options.means or options.output or Path(f"normalised-{options.pool}.h5")
     check = normalisation.check_means if options.means else normalisation.check_target

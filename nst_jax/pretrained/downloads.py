@@ -27,7 +27,7 @@ SEARCHES = ("auto", *ARCHITECTURES)
 
 
 class NoWeightsError(WeightsError):
-    """No trained weights can be had here, for the reason given; a caller may use the built-in network."""
+    """No trained weights can be had here, for the reason given; a caller may use the compact network."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def find(
         WeightsError: the path given, or in ``$NST_JAX_WEIGHTS``, is not a file.
     """
     if spec not in SEARCHES:
-        return _existing(spec, f"{spec}{did_you_mean(spec, SEARCHES)}")
+        return _existing(spec, f"{spec}{did_you_mean(spec, (*SEARCHES, 'compact'))}")
     if given := os.environ.get("NST_JAX_WEIGHTS"):
         path = _existing(given, f"$NST_JAX_WEIGHTS: {given}")
         # A file of no known architecture counts too: whoever reads it says what is wrong with it.

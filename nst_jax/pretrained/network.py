@@ -1,4 +1,4 @@
-"""The network that a run sees with: published VGG weights, or the built-in network where there are none."""
+"""The network that a run sees with: published VGG weights, or the compact network that comes along."""
 
 import contextlib
 import io
@@ -10,17 +10,21 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_jax.architecture import VGG19, Architecture
+from nst_jax import images, samples
+from nst_jax.architecture import VGG19, Architecture, of_blocks
 from nst_jax.errors import OutputError, WeightsError
 from nst_jax.files import cache_folder, write_atomically
 from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.networks import vgg
-from nst_jax.pretrained import builtin, downloads, normalisation
+from nst_jax.pretrained import compact, downloads, normalisation
 from nst_jax.pretrained import files as weights
 from nst_jax.settings import ConventionName
 
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+"""The sample photographs over which the activations of networks without shipped means are measured."""
+
 _SIDE = 256
-"""Of the photographs over which the activations of networks without shipped means are measured, in pixels."""
+"""Of their middle squares, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +33,12 @@ class Network:
 
     params: vgg.Params = field(repr=False)
     name: str
-    """Its architecture's, such as ``vgg19``; or ``dictionary``, the built-in network."""
+    """Its architecture's, such as ``vgg19``; or ``compact``."""
     digest: str
     source: str
     licence: str
     note: str = ""
-    """What the user should know: that weights were downloaded, why the built-in network is used, ..."""
+    """What the user should know: that the compact network is used, that weights were downloaded, ..."""
     architecture: Architecture = VGG19
 
     def record(self) -> dict[str, str]:
@@ -70,10 +74,10 @@ def load_network(
 
     Args:
         spec: ``vgg19`` or ``vgg16`` (from ``$NST_JAX_WEIGHTS``, the cache or a download, see
-            `downloads.find`), ``auto`` (VGG-19 where it can be had, else the built-in network),
-            ``dictionary`` (the built-in network), or a weights file.
-        normalised: scale VGG's filters to mean activation one; a file that holds the normalised network is
-            taken as it is, and the built-in network keeps its own scale.
+            `downloads.find`), ``compact`` (the network that comes along), ``auto`` (what is in
+            ``$NST_JAX_WEIGHTS`` or the cache, else ``compact``), or a weights file.
+        normalised: scale filters to mean activation one; a file that holds the normalised network is taken
+            as it is.
         pool: the pooling that it will be used with.
         padding: the padding that it will be used with.
         progress: called while weights are downloaded.
@@ -82,25 +86,39 @@ def load_network(
         WeightsError: weights that cannot be had or used, or the normalised network where the original is
             wanted.
     """
+    if spec == "compact":
+        return _compact(normalised, pool)
+    if spec == "dictionary":
+        raise WeightsError("the network 'dictionary' is no more: use compact, which comes along in its place")
     notes: list[str] = []
-    if spec != "dictionary":
-        try:
-            path = _find(spec, notes, progress)
-        except downloads.NoWeightsError as error:
-            if spec != "auto":
-                raise
-            notes.append(f"using the built-in network, for there are {error}")
-        else:
-            params, found = weights.read(path)
-            if found.normalised:
-                notes += _check_normalised(found, normalised, pool)
-            elif normalised:
-                means = _means(params, found, pool, padding, notes)
-                params = jax.jit(vgg.normalise, donate_argnums=0)(params, means)
-            origin = found.digest, found.source, found.licence
-            return Network(params, found.architecture.name, *origin, "; ".join(notes), found.architecture)
-    params, record = builtin.load(pool=pool)
-    return Network(params, "dictionary", record.digest, record.recipe, "Apache-2.0", "; ".join(notes))
+    try:
+        path = _find(spec, notes, progress)
+    except downloads.NoWeightsError:
+        if spec != "auto":
+            raise
+        return _compact(normalised, pool, note=_WHY_COMPACT)
+    params, found = weights.read(path)
+    if found.normalised:
+        notes += _check_normalised(found, normalised, pool)
+    elif normalised:
+        means = _means(params, found, pool, padding, notes)
+        params = jax.jit(vgg.normalise, donate_argnums=0)(params, means)
+    origin = found.digest, found.source, found.licence
+    return Network(params, found.architecture.name, *origin, "; ".join(notes), found.architecture)
+
+
+_WHY_COMPACT = (
+    "using the compact network; VGG-19 paints finer: 'nst-jax weights fetch' downloads it, once (80 MB)"
+)
+
+
+def _compact(normalised: bool, pool: vgg.Pool, note: str = "") -> Network:
+    found = compact.read()
+    params = jax.jit(vgg.normalise)(found.params, found.means[pool]) if normalised else found.params
+    architecture = of_blocks(vgg.blocks_of(params))
+    return Network(
+        params, "compact", found.digest, found.record.recipe, found.record.licence, note, architecture
+    )
 
 
 def _find(spec: str, notes: list[str], progress: Callable[[int, int], None] | None) -> Path:
@@ -108,6 +126,8 @@ def _find(spec: str, notes: list[str], progress: Callable[[int, int], None] | No
     try:
         return downloads.find(spec, download=False)
     except downloads.NoWeightsError:
+        if spec == "auto":  # downloads nothing that nobody asked for
+            raise
         path = downloads.find(spec, progress=progress)
         notes.append(f"downloaded {path.name} ({path.stat().st_size / 1e6:.0f} MB) to {path.parent}")
         return path
@@ -146,9 +166,9 @@ def _means(
         if all(known[name].shape == params[name]["bias"].shape for name in params):
             return known
     # The papers do not say which images they used.
-    photographs = (vgg.to_input(photo, found.architecture) for photo in builtin.photographs(_SIDE))
-    means = vgg.mean_activations(params, photographs, pool=pool, padding=padding)
-    notes.append(f"measured mean activations of {found.source} over {len(builtin.PHOTOS)} sample photographs")
+    inputs = (vgg.to_input(photo, found.architecture) for photo in photographs(_SIDE))
+    means = vgg.mean_activations(params, inputs, pool=pool, padding=padding)
+    notes.append(f"measured mean activations of {found.source} over {len(PHOTOS)} sample photographs")
     measured = {name: mean.astype(np.float32) for name, mean in means.items()}
     data = io.BytesIO()
     np.savez(data, **measured)  # type: ignore[arg-type]  # its stub is too narrow
@@ -156,3 +176,8 @@ def _means(
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache, data.getvalue())
     return measured
+
+
+def photographs(side: int) -> list[images.FloatArray]:
+    """Return the middle squares of the sample photographs, ``side`` pixels wide."""
+    return [images.middle_square(samples.load(name), side) for name in PHOTOS]

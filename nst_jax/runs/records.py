@@ -80,8 +80,8 @@ def replayed(path: str | Path) -> tuple[Record, Record]:
     try:
         record = read_record(picture)
         settings = record["config"]
-        if record["encoder"]["name"] == "dictionary":  # it had no VGG-19 then; do without it now
-            settings["weights"] = "dictionary"
+        if record["encoder"]["name"] in ("compact", "dictionary"):  # it had no VGG-19 then; do without it now
+            settings["weights"] = record["encoder"]["name"]
         for section in ("content", "style"):
             for name in ("image", "map"):  # a doodle has no content image, and most runs have no map
                 if settings[section].get(name) is not None:

@@ -301,8 +301,8 @@ class Settings(Section):
     weights: str = setting(
         "auto",
         text,
-        "auto: $NST_JAX_WEIGHTS, the cache, a download of 80 MB, else the built-in network; vgg19: the same "
-        "without the built-in network; vgg16: likewise; dictionary: the built-in network; or a file",
+        "compact: the small network that comes along; vgg19: $NST_JAX_WEIGHTS, the cache, or a download of "
+        "80 MB; vgg16: likewise; auto: $NST_JAX_WEIGHTS or the cache, else compact; or a file",
         flag="weights",
     )
     memory: Memory = setting(

@@ -107,7 +107,7 @@ def stylize(
         init: first image: ``content``, ``style``, ``noise``, an image, or a blend: a mapping of these names
             (an image: ``image``) to their shares.
         seed: of the noise, an int or a JAX key.
-        network: ``auto``, ``vgg19``, ``dictionary``, a file of weights, or a `Network` loaded before.
+        network: ``auto``, ``vgg19``, ``compact``, a file of weights, or a `Network` loaded before.
         maps: semantic maps of content and style, each ``(height, width, labels)`` in [0, 1], of its image's
             aspect ratio but any size; for style kinds that they guide.
         callback: called now and then with a `Progress`; the run ends as interrupted if it returns True.

@@ -7,17 +7,15 @@ from makers import NARROW
 
 from nst_jax.errors import ConfigError, WeightsError
 from nst_jax.networks import vgg
-from nst_jax.pretrained import builtin as dictionary
 from nst_jax.pretrained import downloads, normalisation
 from nst_jax.pretrained import files as weights
-from nst_jax.pretrained.network import load_network, network_for
+from nst_jax.pretrained.network import load_network, network_for, photographs
 
 
 @pytest.fixture
 def small(monkeypatch, narrow, tmp_path):
     """Narrow networks everywhere; returns a weights file."""
     monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))
-    monkeypatch.setattr(dictionary, "load", functools.partial(dictionary.load, blocks=NARROW))
     monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("NST_JAX_WEIGHTS", raising=False)
     file = tmp_path / "narrow.h5"
@@ -43,8 +41,7 @@ def test_a_file_as_it_is(small, narrow):
 def test_normalised_on_photographs_and_remembered(small, monkeypatch):
     first = load_network(str(small))
     assert first.note == "measured mean activations of test over 4 sample photographs"
-    photographs = [vgg.to_input(photograph) for photograph in dictionary.photographs(256)]
-    means = vgg.mean_activations(first.params, photographs)
+    means = vgg.mean_activations(first.params, map(vgg.to_input, photographs(256)))
     middle = np.median(np.concatenate([means[name] for name in means]))
     assert middle == pytest.approx(1.0, rel=0.01)
     monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured again"))
@@ -64,7 +61,7 @@ def test_a_damaged_cache_is_measured_again(small, tmp_path):
 @pytest.fixture
 def normal(small, narrow, tmp_path):
     """The network normalised, as a file."""
-    means = vgg.mean_activations(narrow, map(vgg.to_input, dictionary.photographs(256)))
+    means = vgg.mean_activations(narrow, map(vgg.to_input, photographs(256)))
     over = weights.Normalisation("avg", "zero", 4, 512, "ab" * 32)
     file = tmp_path / "normal.h5"
     options = {"source": "test", "sha256": "", "licence": "CC0", "normalised": over}
@@ -116,18 +113,18 @@ def test_auto_takes_the_variable_first(small, monkeypatch):
     assert load_network("auto", normalised=False).name == "vgg19"
 
 
-def test_auto_falls_back_and_says_so(small, monkeypatch):
-    offline(monkeypatch)
+def test_auto_downloads_nothing_and_says_what_it_takes(small, monkeypatch):
+    monkeypatch.setattr(downloads, "fetch", lambda *args, **options: pytest.fail("downloads"))
     found = load_network("auto")
-    assert found.name == "dictionary"
-    assert "built-in network" in found.note
+    assert found.name == "compact"
+    assert "compact network" in found.note
     assert "nst-jax weights fetch" in found.note
     assert "\n" not in found.note
 
 
 def test_a_download_is_noted(small, narrow, monkeypatch, tmp_path):
     monkeypatch.setattr(downloads, "fetch", lambda *args, **options: small)
-    note = load_network("auto", normalised=False).note
+    note = load_network("vgg19", normalised=False).note
     assert note == f"downloaded narrow.h5 (0 MB) to {tmp_path}"
 
 
@@ -153,9 +150,14 @@ def test_vgg19_never_falls_back(small, monkeypatch):
         load_network("vgg19")
 
 
-def test_dictionary_when_asked_says_nothing(small):
-    found = load_network("dictionary")
-    assert (found.name, found.note) == ("dictionary", "")
+def test_compact_when_asked_says_nothing(small):
+    found = load_network("compact")
+    assert (found.name, found.note) == ("compact", "")
+
+
+def test_what_came_along_before_is_named(small):
+    with pytest.raises(WeightsError, match="'dictionary' is no more: use compact"):
+        load_network("dictionary")
 
 
 @pytest.mark.parametrize("variable", [True, False])

@@ -146,7 +146,7 @@ def test_progress_is_for_the_terminal(world, capsys, monkeypatch):
         (["--photos", "photos", "--size", "big"], "invalid int value: 'big'"),
         (["--photos", "photos", "--pool", "sum"], "invalid choice: 'sum'"),
         (["--photos", "photos", "--weights", "normal.h5"], "normal.h5: is normalised already"),
-        (["--photos", "photos", "--weights", "dictionary"], "the built-in network keeps its own scale"),
+        (["--photos", "photos", "--weights", "compact"], "brings its mean activations along"),
         (["--photos", "photos", "--weights", "gone.h5"], "gone.h5: no such file"),
         (
             ["--photos", "photos", "--output", "narrow.h5"],

@@ -86,6 +86,7 @@ def test_images_are_looked_for_here_then_beside_the_picture(tmp_path, monkeypatc
 
 
 def test_a_run_without_vgg_is_repeated_without_it(tmp_path):
+    assert records.replayed(made(tmp_path, encoder="compact"))[0]["weights"] == "compact"
     assert records.replayed(made(tmp_path, encoder="dictionary"))[0]["weights"] == "dictionary"
     assert records.replayed(made(tmp_path, weights="my.h5"))[0]["weights"] == "my.h5"
 

@@ -1,8 +1,10 @@
-"""How good the built-in network's pictures are in the eyes of VGG-19.
+"""How good the compact network's pictures are in the eyes of VGG-19.
 
-python benchmarks/builtin_quality.py [--contents PHOTO ... --styles PAINTING ...] [--pairs PHOTO PAINTING ...]
+python benchmarks/compact_quality.py [--contents PHOTO ... --styles PAINTING ...] [--pairs PHOTO PAINTING ...]
+python benchmarks/compact_quality.py --errors PICTURE ...     # of its features, layer by layer
+python benchmarks/compact_quality.py --costs 256 512          # time and memory of an evaluation
 
-Needs VGG-19's weights, in $NST_JAX_WEIGHTS or in the cache. Each pair is painted with the built-in network,
+Needs VGG-19's weights, in $NST_JAX_WEIGHTS or in the cache. Each pair is painted with the compact network,
 with random filters in the same shape (mean activation one), with VGG-19 less conv5_1 in its style, and with
 VGG-19, all by the same settings from the content. Then the terms of the loss, S (style) and C (content), of
 each picture are measured under VGG-19, normalised, with average pooling. The tables, in Markdown:
@@ -18,14 +20,17 @@ import argparse
 import functools
 import itertools
 import json
+import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import Network, Settings, images, load_network, stylize
 from nst_jax.networks import vgg
-from nst_jax.pretrained import builtin
+from nst_jax.pretrained import compact
+from nst_jax.pretrained.network import photographs
 from nst_jax.runs import inputs
 from nst_jax.runs.records import by_kind
 from nst_jax.transfer import objective, problem
@@ -43,13 +48,13 @@ def load(name, size):
 def random_filters():
     """Return VGG-19's shape with random filters, each of mean activation one over the sample photographs."""
     params = vgg.random_params(jax.random.key(0))
-    means = vgg.mean_activations(params, map(vgg.to_input, builtin.photographs(256)))
+    means = vgg.mean_activations(params, map(vgg.to_input, photographs(256)))
     return Network(vgg.normalise(params, means), "random", "random", "", "")
 
 
 MAKERS = {
     "random": random_filters,
-    "dictionary": functools.partial(load_network, "dictionary"),
+    "compact": functools.partial(load_network, "compact"),
     "shallow": functools.partial(load_network, "vgg19"),
 }
 OWN = {"shallow": {"style.layers": dict.fromkeys(["conv1_1", "conv2_1", "conv3_1", "conv4_1"], 0.2)}}
@@ -135,6 +140,52 @@ def table(records, name):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def feature_errors(pictures, size):
+    """Print the errors of the compact network's features, relative to the variance of those they imitate."""
+    vgg19, network, stored = load_network("vgg19"), load_network("compact"), compact.read()
+    channels, found = stored.channels, {}
+    for name in pictures:
+        x = vgg.to_input(load(name, size))
+        F = vgg.features(network.params, x, layers=channels)
+        wanted = vgg.features(vgg19.params, x, layers=channels)
+        for layer, which in channels.items():
+            P = wanted[layer][..., which]
+            error, variance = jnp.sum((F[layer] - P) ** 2), jnp.sum((P - P.mean((0, 1), keepdims=True)) ** 2)
+            found.setdefault(layer, []).append((float(error), float(variance)))
+    for layer, pairs in found.items():
+        error, variance = np.sum(pairs, 0)
+        print(f"| {layer} | {error / variance:.3f} |")
+
+
+def costs(sizes, rounds=9):
+    """Print the time of an evaluation, and what its program takes of memory, for each size."""
+    for size in sizes:
+        x = jnp.asarray(np.random.default_rng(0).normal(0, 60, (size, size, 3)), jnp.float32)
+        runs, memory = {}, {}
+        for name in ("vgg19", "compact"):
+            params = vgg.prepared(load_network(name).params, deepest="conv5_1")
+            targets, weights = objective.make_targets(params, x, x[::-1]), objective.loss_weights()
+            loss = functools.partial(objective.loss, engine="auto")
+            evaluate = jax.jit(jax.value_and_grad(loss, has_aux=True))
+            program = evaluate.lower(x, params, targets, weights).compile()
+            memory[name] = program.memory_analysis().temp_size_in_bytes + sum(
+                leaf.nbytes for leaf in jax.tree.leaves((params, targets))
+            )
+            runs[name] = functools.partial(program, x, params, targets, weights)
+        times = {name: [] for name in runs}
+        for _ in range(rounds):
+            for name, run in runs.items():
+                begun = time.perf_counter()
+                jax.block_until_ready(run())
+                times[name].append(time.perf_counter() - begun)
+        ms = {name: 1e3 * np.median(each) for name, each in times.items()}
+        mib = {name: each / 2**20 for name, each in memory.items()}
+        print(
+            f"{size}: {ms['compact']:.0f} of {ms['vgg19']:.0f} ms = {ms['compact'] / ms['vgg19']:.2f}; "
+            f"{mib['compact']:.0f} of {mib['vgg19']:.0f} MiB = {mib['compact'] / mib['vgg19']:.2f}"
+        )
+
+
 def geometric(values):
     """Return the geometric mean."""
     return np.exp(np.mean(np.log(values)))
@@ -148,11 +199,17 @@ def main():
     parser.add_argument("--contents", nargs="+", default=[])
     parser.add_argument("--styles", nargs="+", default=[])
     parser.add_argument("--pairs", nargs="+", default=[], help="a photograph and a painting each")
-    parser.add_argument("--networks", default="random,shallow,dictionary", help="besides vgg19")
+    parser.add_argument("--networks", default="random,shallow,compact", help="besides vgg19")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--out", type=Path, help="a folder for the pictures and numbers; what it has is kept")
+    parser.add_argument("--errors", nargs="+", metavar="PICTURE")
+    parser.add_argument("--costs", nargs="+", type=int, metavar="SIZE")
     options = parser.parse_args()
+    if options.errors or options.costs:
+        feature_errors(options.errors or [], options.size)
+        costs(options.costs or [])
+        return
     if len(options.pairs) % 2 or bool(options.contents) != bool(options.styles):
         parser.error("a photograph and a painting make a pair: one of them is missing")
     if unknown := set(options.networks.split(",")) - set(MAKERS):
