@@ -156,7 +156,7 @@ def test_a_doodle_obeys_its_map(real_weights):
     style, style_map, top = two_textures()
     maps = np.float32(np.stack([top, ~top], -1)), style_map
     values = {"style.kind": "patch", "style.layers": ("conv2_1", "conv3_1"), "pyramid.levels": 2}
-    values |= {"loss.convention": "champandard2016", "solver.evaluations": 30}
+    values |= {"loss.convention": "champandard2016", "solver.evaluations": 30, "network.engine": "direct"}
     with_map, without = (
         stylize(
             None,
