@@ -85,9 +85,9 @@ RUNS: dict[str, tuple[str, ...]] = {
         *("--size", "360", "--evaluations", "3"),
         *settings("memory=low", "style.layers=[conv1_1, conv2_1, conv3_1]", "content.layers=[conv3_2]"),
     ),
-    "built-in network": (*PAIR, *SMALL, *BUILT_IN),
-    "built-in network, maximum pooling": (*PAIR, *LITTLE, *BUILT_IN, *settings("network.pool=max")),
-    "built-in network, doodle": ("--config", "doodle", *LITTLE, *COARSE, *BUILT_IN),
+    "compact network": (*PAIR, *SMALL, *BUILT_IN),
+    "compact network, maximum pooling": (*PAIR, *LITTLE, *BUILT_IN, *settings("network.pool=max")),
+    "compact network, doodle": ("--config", "doodle", *LITTLE, *COARSE, *BUILT_IN),
 }
 
 GRID = ("--axis", "style.weight=[100, 1000]", "--axis", "seed=[1, 2]", "--init", "noise")
