@@ -22,7 +22,7 @@ MAX_SHEET_PIXELS = 50_000_000
 """The most pixels of a sheet."""
 
 SMALLEST_CELL = 16
-"""Cells are not made smaller than that, in pixels."""
+"""The smallest side that cells are shrunk to, in pixels."""
 
 _Position = tuple[int, ...]
 _Size = tuple[int, int]
@@ -145,7 +145,7 @@ def _blocks(axes: _Axes) -> list[_Block]:
 
 
 def _row_length(count: int) -> int:
-    """Return how many cells make a row, of ``count`` in all, so that the last row is not much shorter."""
+    """Return how many of ``count`` cells make a row, so that the last row is not much shorter."""
     most = max(_LONGEST_ROW, math.isqrt(2 * count))  # very many make a square rather than a ribbon
     return math.ceil(count / math.ceil(count / most))
 

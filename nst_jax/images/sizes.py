@@ -83,7 +83,7 @@ def turned(image: ArrayLike, degrees: float, scale: float) -> FloatArray:
 
 
 def canvas(height: int, width: int) -> FloatArray:
-    """Return a grey picture: what stands for one that is not there, but has a size."""
+    """Return a grey picture: a stand-in for one that is missing but whose size is known."""
     return np.full((height, width, 3), 0.5, np.float32)
 
 
