@@ -37,7 +37,7 @@ from nst_jax.transfer import objective, problem
 from nst_jax.transfer.pictures import Pictures, sized
 
 SETTINGS = Settings().with_values({"loss.total_variation": 2e-3})
-"""As in configs/starry.yaml; everything else is the default."""
+"""Against grain; everything else is the default."""
 
 
 def load(name, size):
@@ -159,11 +159,12 @@ def feature_errors(pictures, size):
 
 def costs(sizes, rounds=9):
     """Print the time of an evaluation, and what its program takes of memory, for each size."""
+    networks = {name: load_network(name).params for name in ("vgg19", "compact")}
     for size in sizes:
         x = jnp.asarray(np.random.default_rng(0).normal(0, 60, (size, size, 3)), jnp.float32)
         runs, memory = {}, {}
-        for name in ("vgg19", "compact"):
-            params = vgg.prepared(load_network(name).params, deepest="conv5_1")
+        for name, params in networks.items():
+            params = vgg.prepared(params, deepest="conv5_1")
             targets, weights = objective.make_targets(params, x, x[::-1]), objective.loss_weights()
             loss = functools.partial(objective.loss, engine="auto")
             evaluate = jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -206,9 +207,11 @@ def main():
     parser.add_argument("--errors", nargs="+", metavar="PICTURE")
     parser.add_argument("--costs", nargs="+", type=int, metavar="SIZE")
     options = parser.parse_args()
+    if options.errors:
+        feature_errors(options.errors, options.size)
+    if options.costs:
+        costs(options.costs)
     if options.errors or options.costs:
-        feature_errors(options.errors or [], options.size)
-        costs(options.costs or [])
         return
     if len(options.pairs) % 2 or bool(options.contents) != bool(options.styles):
         parser.error("a photograph and a painting make a pair: one of them is missing")

@@ -56,10 +56,10 @@ ARCHITECTURES = {known.name: known for known in (VGG19, VGG16)}
 def of_blocks(blocks: Blocks) -> Architecture:
     """Return the architecture of a layer table: a known one, perhaps cut short or with other channels."""
     table = tuple((convs, channels) for convs, channels in blocks)
+    layers = layer_names(table)
     for known in ARCHITECTURES.values():
-        if known.layers[: len(layer_names(table))] == layer_names(table):
-            last = layer_names(table)[-1]
-            title = known.title if last == known.layers[-1] else f"{known.title} to {last}"
+        if known.layers[: len(layers)] == layers:
+            title = known.title if layers == known.layers else f"{known.title} to {layers[-1]}"
             return replace(known, blocks=table, title=title)
     title = f"a network of {sum(convs for convs, _ in table)} convolutions"
     return Architecture("other", title, table)

@@ -46,6 +46,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a path whose folder cannot be written to: better before the work than after.
+
+    Raises:
+        OutputError: its folder is missing, or may not be written to.
+    """
+    if not os.access(path.parent, os.W_OK | os.X_OK) or not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: {path.parent} is not a folder that can be written to")
+
+
 def cache_folder() -> Path:
     """Return the folder for downloads and caches: ``$NST_JAX_CACHE``, or the platform's own."""
     given = os.environ.get("NST_JAX_CACHE")

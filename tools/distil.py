@@ -20,7 +20,6 @@ The same arguments give the same file on the same machine.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -37,7 +36,8 @@ from numpy.typing import NDArray
 
 from nst_jax import images
 from nst_jax.architecture import VGG19, block_and_index, kernel_shapes
-from nst_jax.errors import ImageError, NstError, OutputError, WeightsError
+from nst_jax.errors import ImageError, NstError, WeightsError
+from nst_jax.files import check_folder
 from nst_jax.losses.gram import gram_matrix
 from nst_jax.networks import convolution, vgg
 from nst_jax.pretrained import compact, normalisation
@@ -353,8 +353,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2400)
     options = parser.parse_args()
     try:
-        if not os.access(options.out.parent, os.W_OK | os.X_OK):  # before half an hour's work
-            raise OutputError(f"{options.out.parent}: is not a folder that can be written to")
+        check_folder(options.out)  # before half an hour's work
         compact.write(options.out, distilled(options.weights, options.pictures, steps=options.steps))
     except NstError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -22,6 +22,7 @@ from jax import Array
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from nst_jax.networks import winograd
+from nst_jax.networks.strips import instantiated
 
 Engine = Literal["auto", "direct", "winograd"]
 Padding = Literal["zero", "replicate"]
@@ -139,7 +140,7 @@ def _rectified_backward(
 ) -> tuple[Array, Array | None, Array | None, None]:
     x, positive, kernel, U = saved
     assert positive is not None
-    g = _array(g)
+    g = instantiated(g)
     to_input = _convolved(g, positive, kernel, U, True)
     if x is None:
         return to_input, None, None, None
@@ -171,7 +172,7 @@ def _convolved_backward(
     turned: bool, saved: _Saved, g: Array | SymbolicZero
 ) -> tuple[Array, None, Array | None, None]:
     x, gate, kernel, U = saved
-    g = _array(g)
+    g = instantiated(g)
     to_input = _convolved(g, None, kernel, U, not turned)
     if gate is not None:
         to_input = jnp.where(gate, to_input, 0)
@@ -189,10 +190,6 @@ def _to_kernel(x: Array, kernel: Array, g: Array, *, turned: bool = False) -> Ar
     convolution = lambda kernel: _plain(x, transpose(kernel) if turned else kernel, 1)
     gradient: Array = jax.linear_transpose(convolution, kernel)(g)[0]
     return gradient
-
-
-def _array(g: Array | SymbolicZero) -> Array:
-    return jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g
 
 
 def _transformed(kernel: Array, U: Array | None, x: Array) -> Array:

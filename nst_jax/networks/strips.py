@@ -123,7 +123,7 @@ def recomputed(
         params, x = kept
         wide = padded(x)
         missing = count * rows // pool - height // pool
-        g, totals = jax.tree.map(_array, cotangents)
+        g, totals = jax.tree.map(instantiated, cotangents)
         g = jnp.pad(g, ((0, missing), (0, 0), (0, 0)))
 
         def body(index: Array, dx: Array) -> Array:
@@ -139,7 +139,8 @@ def recomputed(
     return run(params, x)
 
 
-def _array(g: Array | SymbolicZero) -> Array:
+def instantiated(g: Array | SymbolicZero) -> Array:
+    """Return a cotangent as an array, whether it is one or stands for zeros."""
     return jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g
 
 

@@ -107,6 +107,8 @@ def find(
         NoWeightsError: neither the cache nor a download has any; for ``auto`` the caller falls back.
         WeightsError: the path given, or in ``$NST_JAX_WEIGHTS``, is not a file.
     """
+    if spec == "compact":
+        raise WeightsError("compact: comes with the package and is checked when read; name another network")
     if spec not in SEARCHES:
         return _existing(spec, f"{spec}{did_you_mean(spec, (*SEARCHES, 'compact'))}")
     if given := os.environ.get("NST_JAX_WEIGHTS"):

@@ -4,14 +4,13 @@ import contextlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import images, samples
-from nst_jax.architecture import VGG19, Architecture, of_blocks
+from nst_jax.architecture import VGG19, Architecture
 from nst_jax.errors import OutputError, WeightsError
 from nst_jax.files import cache_folder, write_atomically
 from nst_jax.losses.conventions import CONVENTIONS
@@ -25,6 +24,12 @@ PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
 _SIDE = 256
 """Of their middle squares, in pixels."""
+
+_WHY_COMPACT = (
+    "using the compact network; VGG-19 paints finer: 'nst-jax weights fetch' downloads it, once (80 MB)"
+)
+
+_normalise = jax.jit(vgg.normalise, donate_argnums=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,45 +97,27 @@ def load_network(
         raise WeightsError("the network 'dictionary' is no more: use compact, which comes along in its place")
     notes: list[str] = []
     try:
-        path = _find(spec, notes, progress)
+        path = downloads.find(spec, download=False)
     except downloads.NoWeightsError:
-        if spec != "auto":
-            raise
-        return _compact(normalised, pool, note=_WHY_COMPACT)
+        if spec == "auto":  # downloads nothing that nobody asked for
+            return _compact(normalised, pool, note=_WHY_COMPACT)
+        path = downloads.find(spec, progress=progress)
+        notes.append(f"downloaded {path.name} ({path.stat().st_size / 1e6:.0f} MB) to {path.parent}")
     params, found = weights.read(path)
     if found.normalised:
         notes += _check_normalised(found, normalised, pool)
     elif normalised:
         means = _means(params, found, pool, padding, notes)
-        params = jax.jit(vgg.normalise, donate_argnums=0)(params, means)
+        params = _normalise(params, means)
     origin = found.digest, found.source, found.licence
     return Network(params, found.architecture.name, *origin, "; ".join(notes), found.architecture)
 
 
-_WHY_COMPACT = (
-    "using the compact network; VGG-19 paints finer: 'nst-jax weights fetch' downloads it, once (80 MB)"
-)
-
-
 def _compact(normalised: bool, pool: vgg.Pool, note: str = "") -> Network:
     found = compact.read()
-    params = jax.jit(vgg.normalise)(found.params, found.means[pool]) if normalised else found.params
-    architecture = of_blocks(vgg.blocks_of(params))
-    return Network(
-        params, "compact", found.digest, found.record.recipe, found.record.licence, note, architecture
-    )
-
-
-def _find(spec: str, notes: list[str], progress: Callable[[int, int], None] | None) -> Path:
-    """Return the file that a setting stands for, and note if it had to be downloaded."""
-    try:
-        return downloads.find(spec, download=False)
-    except downloads.NoWeightsError:
-        if spec == "auto":  # downloads nothing that nobody asked for
-            raise
-        path = downloads.find(spec, progress=progress)
-        notes.append(f"downloaded {path.name} ({path.stat().st_size / 1e6:.0f} MB) to {path.parent}")
-        return path
+    params = _normalise(found.params, found.means[pool]) if normalised else found.params
+    origin = found.digest, found.record.recipe, found.record.licence
+    return Network(params, "compact", *origin, note, vgg.architecture_of(params))
 
 
 def _check_normalised(found: weights.Provenance, wanted: bool, pool: vgg.Pool) -> list[str]:

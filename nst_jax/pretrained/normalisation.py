@@ -10,7 +10,6 @@ Photographs are float32 RGB in [0, 1], shape ``(height, width, 3)``.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from nst_jax import images
 from nst_jax.architecture import ARCHITECTURES
 from nst_jax.errors import ImageError, OutputError, WeightsError
-from nst_jax.files import write_atomically
+from nst_jax.files import check_folder, write_atomically
 from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
 from nst_jax.pretrained.files import Normalisation, Provenance
@@ -196,7 +195,7 @@ def check_target(path: Path) -> None:
     """
     if path.exists() and not _is_normalised(path):
         raise OutputError(f"{path}: exists and is not a normalised network, so it is kept; name another file")
-    _check_folder(path)
+    check_folder(path)
 
 
 def _is_normalised(path: Path) -> bool:
@@ -204,11 +203,6 @@ def _is_normalised(path: Path) -> bool:
         return weights.read(path)[1].normalised is not None
     except WeightsError:
         return False
-
-
-def _check_folder(path: Path) -> None:
-    if not os.access(path.parent, os.W_OK | os.X_OK) or not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written: {path.parent} is not a folder that can be written to")
 
 
 def write(
@@ -280,7 +274,7 @@ def check_means(path: Path) -> None:
         OutputError: the path holds another file, or its folder is missing.
     """
     read_means(path)
-    _check_folder(path)
+    check_folder(path)
 
 
 def write_means(

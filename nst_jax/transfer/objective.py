@@ -33,9 +33,6 @@ _GRAM = Gram()
 Terms = dict[str, Array]
 Weight = Array | float
 
-SEEING = ("pool", "padding", "engine", "recompute", "dtype")
-"""How an image is looked at: the static options of `seen`."""
-
 IN_STRIPS = 2
 """So many blocks are computed strip by strip if at all: deeper ones are small, and see too far."""
 
@@ -51,6 +48,10 @@ class Seeing(TypedDict, total=False):
     engine: Engine
     recompute: int
     dtype: Any
+
+
+SEEING = tuple(Seeing.__annotations__)
+"""Their names."""
 
 
 @jax.tree_util.register_dataclass

@@ -342,3 +342,8 @@ def test_importing_does_not_load_what_only_downloads_need():
     program = "import sys, nst_jax.pretrained.downloads; print({'pooch', 'requests'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_compact_network_is_no_file_to_look_for():
+    with pytest.raises(WeightsError, match="compact: comes with the package and is checked when read"):
+        downloads.find("compact")

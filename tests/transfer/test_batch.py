@@ -210,7 +210,9 @@ def test_a_batch_fits_in_memory(pair, network, monkeypatch):
 def at_once(ready, **how):
     """Return how many problems run at once, all of them being of one program."""
     (share,) = plan.shares(ready, plan.How(**how))
-    assert [each.weights for each in share.problems] == [each.weights for each in ready.values()]
+    for found, asked in zip(share.problems, ready.values(), strict=True):
+        assert all(getattr(found, name) is getattr(asked, name) for name in ("settings", "content", "style"))
+        assert (found.weights, found.program) == (asked.weights, asked.program)
     return share.at_once
 
 

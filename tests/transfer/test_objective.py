@@ -1,3 +1,4 @@
+import re
 from functools import partial
 
 import jax
@@ -176,14 +177,15 @@ def test_the_convention_is_part_of_the_weights(setting):
     [
         ({"content_layers": ("conv3_1",)}, "content layers: targets are of conv4_2, weights of conv3_1"),
         ({"content_layers": ()}, "content layers: targets are of conv4_2, weights of none"),
-        ({"style_layers": STYLE[:2]}, "style layers: .* weights of conv1_1, conv2_1"),
+        ({"style_layers": STYLE[:2]}, r"style layers: .* weights of conv1_1, conv2_1$"),
     ],
 )
 def test_targets_and_weights_of_different_layers_are_refused(setting, changes, message):
     params, x, targets, _ = setting
     weights = objective.loss_weights(**{"content_layers": CONTENT, "style_layers": STYLE} | changes)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError) as caught:
         objective.loss(x, params, targets, weights)
+    assert re.search(message, str(caught.value))
 
 
 def test_layers_may_be_given_in_any_order(setting):
