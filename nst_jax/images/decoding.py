@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from nst_jax.errors import ImageError
 from nst_jax.images.pictures import FloatArray, Picture, one_line
 
 MAX_PIXELS = 200_000_000
 """The largest picture that is read unless told otherwise; a file of kilobytes can claim more."""
+
+_MAX_METADATA = 1 << 24
+"""Bytes of one piece of packed metadata; Pillow's limit for all of them together stays."""
 
 ORIENTATION_TAG = 0x0112
 """Of EXIF and TIFF."""
@@ -51,15 +54,16 @@ def decoding(path: str | Path, max_pixels: int) -> Iterator[None]:
     """
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        before = Image.MAX_IMAGE_PIXELS, _TIFFFILE_LOG.disabled
+        before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, _TIFFFILE_LOG.disabled
         _TIFFFILE_LOG.disabled = True
         Image.MAX_IMAGE_PIXELS = max(1, (max_pixels + 1) // 2)  # Pillow warns at its limit, refuses at twice
+        PngImagePlugin.MAX_TEXT_CHUNK = _MAX_METADATA
         try:
             yield
         except ImageError:
             raise
-        except UnidentifiedImageError:
-            raise ImageError(f"{path}: is not an image of a kind that can be read") from None
+        except UnidentifiedImageError as error:  # in the words of `kinds`
+            raise ImageError(f"{path}: {error}") from None
         except Image.DecompressionBombError as error:
             pixels = str(error).partition("(")[2].partition(" ")[0]
             raise _too_large(path, f"{pixels} pixels", max_pixels) from None
@@ -68,7 +72,7 @@ def decoding(path: str | Path, max_pixels: int) -> Iterator[None]:
         except Exception as error:  # decoders raise whatever they trip over in a damaged file
             raise ImageError(f"{path}: is damaged or cut short ({one_line(error)})") from None
         finally:
-            Image.MAX_IMAGE_PIXELS, _TIFFFILE_LOG.disabled = before
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, _TIFFFILE_LOG.disabled = before
 
 
 def check_size(path: str | Path, width: int, height: int, max_pixels: int) -> None:
@@ -83,12 +87,14 @@ def _too_large(path: str | Path, size: str, max_pixels: int) -> ImageError:
     )
 
 
-def exif_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) where there is none."""
+def exif_orientation(image: Image.Image) -> int | None:
+    """Return the EXIF orientation, 1 (upright) where there is none, None where the data cannot be read."""
     try:
+        if data := image.info.get("exif"):
+            Image.Exif().load(data)  # the image's own may be left over from a first try that failed
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # broken EXIF data does not make a picture unusable
-        return 1
+        return None
 
 
 def upright(array: FloatArray, orientation: int) -> FloatArray:
@@ -105,4 +111,4 @@ def upright(array: FloatArray, orientation: int) -> FloatArray:
 def upright_picture(picture: Picture, orientation: int) -> Picture:
     """Apply an EXIF orientation to colours and alpha."""
     alpha = None if picture.alpha is None else upright(picture.alpha, orientation)
-    return Picture(upright(picture.rgb, orientation), alpha)
+    return Picture(upright(picture.rgb, orientation), alpha, picture.notes)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from nst_jax.errors import ImageError
-from nst_jax.images import deep
+from nst_jax.images import deep, kinds, metadata
 from nst_jax.images.decoding import MAX_PIXELS, check_size, decoding, exif_orientation, file_bytes, upright
 from nst_jax.images.pictures import FloatArray, Samples, to_unit
 
@@ -34,14 +34,16 @@ def read_map(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> FloatArray:
     with decoding(path, max_pixels):
         if data.startswith(_NPY_SIGNATURE):
             return _from_npy(data, path, max_pixels)
-        with Image.open(io.BytesIO(data)) as image:
-            check_size(path, image.width, image.height, max_pixels)
-            image.load()
-            is_deep = image.format == "PNG" and data[24] == 16
-            array = (
-                _from_deep_png(data, image.info.get("transparency")) if is_deep else _from_pillow(image, path)
-            )
-            return upright(array, exif_orientation(image))
+        return metadata.decoded(data, lambda some: _decode(some, path, max_pixels), (("exif",),))[0]
+
+
+def _decode(data: bytes, path: str | Path, max_pixels: int) -> FloatArray:
+    with kinds.opened(data) as image:
+        check_size(path, image.width, image.height, max_pixels)
+        image.load()
+        is_deep = image.format == "PNG" and data[24] == 16
+        array = _from_deep_png(data, image.info.get("transparency")) if is_deep else _from_pillow(image, path)
+        return upright(array, exif_orientation(image) or 1)
 
 
 def _from_pillow(image: Image.Image, path: str | Path) -> FloatArray:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
-Samples = NDArray[np.uint8 | np.uint16 | np.float32 | np.float64]
-"""Values as a file stores them: whole numbers up to their largest, or floating point in [0, 1]."""
+Samples = NDArray[np.integer | np.floating]
+"""Values as a file stores them: whole numbers from 0 to their largest, or floating point in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,20 +17,23 @@ class Picture:
     Attributes:
         rgb: (height, width, 3) float32 in [0, 1].
         alpha: (height, width) float32 in [0, 1], 1 where opaque; None if the file has no transparency.
+        notes: what a user should know of how the file was read.
     """
 
     rgb: FloatArray
     alpha: FloatArray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def to_unit(array: Samples) -> FloatArray:
-    """Scale whole numbers to float32 in [0, 1]; clip floating-point values to it.
+    """Scale whole numbers to float32 in [0, 1]; clip floating-point values, and negative ones, to it.
 
     Raises:
         ValueError: values that are not finite.
     """
-    if array.dtype.kind == "u":
-        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype.name).max)
+    if array.dtype.kind in "ui":
+        whole = np.maximum(array, 0) if array.dtype.kind == "i" else array
+        return whole.astype(np.float32) / np.float32(np.iinfo(array.dtype.name).max)
     if not np.isfinite(array).all():
         raise ValueError("it holds values that are not numbers")
     return np.asarray(np.clip(array, 0, 1), np.float32)
@@ -40,6 +43,19 @@ def as_rgb(array: Samples) -> FloatArray:
     """Scale (height, width) grey or (height, width, 3) colours to float32 RGB."""
     unit = to_unit(array)
     return np.stack([unit] * 3, axis=-1) if unit.ndim == 2 else unit
+
+
+def notes_on(array: Samples) -> tuple[str, ...]:
+    """Return what should be said of values of more than 8 bits: some are lost, or all are dark."""
+    least, most = array.min(), array.max()
+    if array.dtype.kind == "f":
+        clipped = f"has values from {least:g} to {most:g}; those outside 0 and 1 were clipped"
+        return () if least >= 0 and most <= 1 else (clipped,)
+    limit = np.iinfo(array.dtype.name).max
+    notes = ["has values below 0, which were read as 0"] if least < 0 else []
+    if most < limit / 256:
+        notes.append(f"is all but black: its values reach {most} of {limit}")
+    return tuple(notes)
 
 
 def one_line(error: Exception) -> str:

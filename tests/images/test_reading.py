@@ -476,3 +476,124 @@ def test_damaged_file_is_read_or_refused(tmp_path, form, data):
             continue
         assert rgb.ndim == 3
         assert rgb.shape[2] == 3
+
+
+# A zoo
+
+
+def by_pillow(form, array=RGB8, **options):
+    buffer = io.BytesIO()
+    (Image.fromarray(array) if isinstance(array, np.ndarray) else array).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("interlace", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_png_of_few_bits(tmp_path, bits, interlace):
+    """The transparent grey is any of those that there are, as is that of a palette."""
+    levels = RANDOM.integers(0, 2**bits, (5, 7))
+    colours = RANDOM.integers(0, 256, (2**bits, 4))
+    path = tmp_path / "a.png"
+    options = {"width": 7, "height": 5, "bitdepth": bits, "interlace": interlace}
+
+    def written(**more):
+        with path.open("wb") as file:
+            png.Writer(**options, **more).write(file, levels.tolist())
+        return images.read(path)
+
+    for key in (None, *np.unique(levels)[:4].tolist()):
+        picture = written(greyscale=True, transparent=key)
+        np.testing.assert_allclose(picture.rgb[..., 1], levels / (2**bits - 1), atol=1e-6)
+        if key is None:
+            assert picture.alpha is None
+        else:
+            np.testing.assert_array_equal(picture.alpha, levels != key)
+            np.testing.assert_array_equal(images.read_map(path)[..., 1], levels != key)
+    for channels in (3, 4):
+        picture = written(palette=[tuple(colour) for colour in colours[:, :channels].tolist()])
+        np.testing.assert_allclose(picture.rgb * 255, colours[levels][..., :3], atol=1e-4)
+        if channels == 4:
+            np.testing.assert_allclose(picture.alpha * 255, colours[levels][..., 3], atol=1e-4)
+
+
+LOSSLESS = {
+    **{
+        form: by_pillow(form) for form in ("BMP", "DIB", "PPM", "TGA", "JPEG2000", "SGI", "PCX", "QOI", "DDS")
+    },
+    "packed TGA": by_pillow("TGA", compression="tga_rle"),
+    "ICO": by_pillow("ICO", sizes=[(7, 5)]),
+    "WebP": by_pillow("WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_files_of_other_kinds(tmp_path, name):
+    (tmp_path / "a").write_bytes(LOSSLESS[name])
+    np.testing.assert_array_equal(images.read(tmp_path / "a").rgb, unit(RGB8))
+
+
+COLOURS = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH[:, ::-1]], axis=-1)
+LOSSY = {
+    "AVIF": by_pillow("AVIF", COLOURS, quality=95, subsampling="4:4:4"),
+    "JPEG 2000": by_pillow("JPEG2000", COLOURS, quality_mode="dB", quality_layers=[45]),
+    "progressive JPEG": by_pillow("JPEG", COLOURS, quality=95, progressive=True),
+    "JPEG with its tables restarted": by_pillow("JPEG", COLOURS, quality=95, restart_marker_blocks=2),
+}
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_lossy_files_of_other_kinds(tmp_path, name):
+    (tmp_path / "a").write_bytes(LOSSY[name])
+    np.testing.assert_allclose(images.read(tmp_path / "a").rgb, unit(COLOURS), atol=0.05)
+
+
+def test_content_counts_and_not_the_name(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(by_pillow("PNG"))
+    np.testing.assert_array_equal(images.read(tmp_path / "a.jpg").rgb, unit(RGB8))
+    (tmp_path / "a.png").write_bytes(by_pillow("JPEG", COLOURS, quality=95))
+    np.testing.assert_allclose(images.read(tmp_path / "a.png").rgb, unit(COLOURS), atol=0.05)
+
+
+def test_cmyk_jpeg_in_both_colour_models(tmp_path):
+    """Pillow writes inverted inks, as Adobe does; with another number in Adobe's segment they are YCCK."""
+    ink = np.dstack([COLOURS, SMOOTH.T.reshape(40, 60) // 4])
+    data = by_pillow("JPEG", Image.fromarray(ink, "CMYK"), quality=98, subsampling=0)
+    (tmp_path / "a.jpg").write_bytes(data)
+    expected = (1 - unit(ink[..., :3])) * (1 - unit(ink[..., 3:]))
+    np.testing.assert_allclose(images.read(tmp_path / "a.jpg").rgb, expected, atol=0.1)
+    at = data.index(b"Adobe") + 11
+    assert data[at] == 0
+    (tmp_path / "a.jpg").write_bytes(data[:at] + b"\2" + data[at + 1 :])
+    stored = Image.open(io.BytesIO(data))
+    planes = 255 - np.asarray(stored)
+    inks = np.asarray(Image.fromarray(planes[..., :3], "YCbCr").convert("RGB")) / 255
+    expected = (1 - inks) * planes[..., 3:] / 255
+    np.testing.assert_allclose(images.read(tmp_path / "a.jpg").rgb, expected, atol=0.02)
+
+
+def test_gif_with_transparency(tmp_path):
+    picture = images.read(save(tmp_path / "a.gif", palette_image(), transparency=1))
+    np.testing.assert_array_equal(picture.alpha, [[1, 0, 1], [1, 0, 1]])
+    np.testing.assert_allclose(picture.rgb[1, 0] * 255, [10, 20, 30], atol=1e-4)
+
+
+def test_orientation_of_avif(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = images.read(save(tmp_path / "a.avif", COLOURS, exif=exif, quality=95, subsampling="4:4:4"))
+    np.testing.assert_allclose(picture.rgb, UPRIGHT[6](unit(COLOURS)), atol=0.05)
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "AVIF", "TIFF"])
+def test_first_frame_is_used_and_the_others_are_told_of(tmp_path, form):
+    flat = [Image.new("RGB", (16, 16), (value, value, value)) for value in (255, 0, 128)]
+    path = save(tmp_path / "a", flat[0], format=form, save_all=True, append_images=flat[1:])
+    picture = images.read(path)
+    np.testing.assert_allclose(picture.rgb, 1, atol=0.02)
+    name = "pages" if form == "TIFF" else "frames"
+    assert picture.notes == (f"{path}: has 3 {name}; the first is used",)
+
+
+def test_whole_files_have_no_notes(tmp_path):
+    for suffix in (".png", ".jpg", ".webp", ".tif", ".gif", ".avif", ".ico"):
+        assert images.read(save(tmp_path / f"a{suffix}", RGB8)).notes == ()
