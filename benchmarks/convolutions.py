@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from nst_jax.cli.terminal import keep_freed
+from nst_jax.cli.process import keep_freed
 from nst_jax.networks import convolution
 
 CHANNELS = (8, 16, 32, 64, 128, 256, 512)

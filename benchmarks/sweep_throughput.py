@@ -23,7 +23,7 @@ CONTENT, STYLE = "sample:coffee", "sample:starry_swirls"
 ONE_PROCESS = """
 import sys
 from nst_jax import config
-from nst_jax.cli.terminal import prepare_process
+from nst_jax.cli.process import prepare_process
 prepare_process()
 from nst_jax.runs import single
 for cell in config.cells(config.load(sys.argv[1])):

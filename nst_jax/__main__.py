@@ -6,7 +6,9 @@ import sys
 def main() -> None:
     """Run the command line and exit with its code."""
     from nst_jax.cli import run
+    from nst_jax.cli.process import open_streams
 
+    open_streams()
     sys.exit(run(sys.argv[1:]))
 
 

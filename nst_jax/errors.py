@@ -41,6 +41,21 @@ class OutputError(NstError):
     """A place where results cannot be written."""
 
 
+def printable(text: str) -> str:
+    """Return a text, such as the name of a file, with escapes for what no terminal shows.
+
+    Control characters, halves of surrogate pairs (bytes of a name that are no UTF-8) and the like.
+    """
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest allowed name, or an empty string if none is near."""
     near = difflib.get_close_matches(given, list(allowed), n=1)

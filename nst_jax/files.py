@@ -1,12 +1,17 @@
-"""Files that appear whole or not at all, and the folder where downloads and compiled programs are kept."""
+"""Files that appear whole or not at all, locks that end with their process, the folder for what is kept."""
 
 import contextlib
+import datetime
 import os
 import secrets
-from collections.abc import Iterator
+import socket
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+import filelock
 import platformdirs
 
 from nst_jax.errors import OutputError
@@ -26,18 +31,20 @@ def write_atomically(path: Path, data: bytes) -> None:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Give a temporary file beside ``path``; afterwards it is synced to disk and renamed over it.
 
-    A failure or a kill at any moment leaves the file that was there before, or the whole new one.
+    A failure or a kill at any moment leaves the file that was there before, or the whole new one. A symbolic
+    link stays, and the file that it points to is replaced.
 
     Raises:
         OutputError: the folder is missing or not writable, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    target = Path(os.path.realpath(path))
+    temporary = _temporary(target)
     try:
         with temporary.open("xb") as file:  # the kernel applies the umask, as to any other file
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except BaseException as error:
         with contextlib.suppress(OSError):  # such as that it was never made
             temporary.unlink()
@@ -46,14 +53,107 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def _temporary(path: Path) -> Path:
+    token = secrets.token_hex(4)
+    name = f".{path.name}.{token}.partial"
+    return path.with_name(name if len(os.fsencode(name)) <= _LONGEST_NAME else f".{token}.partial")
+
+
+_LONGEST_NAME = 255
+"""Bytes of a name, on the file systems in use."""
+
+
+def rescued(data: bytes, suffix: str, beside: Path) -> Path | None:
+    """Write what cannot be written to its place somewhere else, and return where; None if nowhere.
+
+    Tried are the folder of the place, then the one for temporary files.
+    """
+    for folder in (beside.parent, Path(tempfile.gettempdir())):
+        path = folder / f"nst-jax-{secrets.token_hex(4)}{suffix}"
+        with contextlib.suppress(OutputError):
+            write_atomically(path, data)
+            return path
+    return None
+
+
 def check_folder(path: Path) -> None:
-    """Refuse a path whose folder cannot be written to: better before the work than after.
+    """Refuse a path that cannot be written, as far as can be told without writing: better before the work.
 
     Raises:
-        OutputError: its folder is missing, or may not be written to.
+        OutputError: its folder is missing or may not be written to, it is a folder, or the system cannot have
+            a file of that name.
     """
-    if not os.access(path.parent, os.W_OK | os.X_OK) or not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written: {path.parent} is not a folder that can be written to")
+    try:
+        target = Path(os.path.realpath(path))
+        folder = target.parent
+        if not folder.is_dir():
+            raise OutputError(
+                f"{path}: the folder {folder if path.is_symlink() else path.parent} does not exist"
+            )
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{path}: the folder {folder} is not writable")
+        with contextlib.suppress(FileNotFoundError):  # other errors are of names that cannot be
+            if stat.S_ISDIR(target.lstat().st_mode):
+                raise OutputError(f"{path}: is a folder; give the name of a file")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def same_file(path: Path, others: Iterable[Path]) -> Path | None:
+    """Return which of others is the same file as a path, through links of any kind too; None if none is."""
+    with contextlib.suppress(OSError, ValueError):
+        mine = path.stat()
+        for other in others:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(mine, other.stat()):
+                    return other
+    return None
+
+
+class LockedError(OutputError):
+    """Another process works there."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock that ends with the process, however that ends; a file beside it says whose it is.
+
+    Args:
+        path: the file of the lock.
+        busy: what to say if another process holds it; which one and since when is added.
+        wait: seconds to wait for it.
+
+    Raises:
+        LockedError: another process holds it.
+        OutputError: the file cannot be made.
+    """
+    lock, owner = filelock.FileLock(path), path.with_name(f"{path.name}.owner")
+    try:
+        lock.acquire(timeout=wait)
+        if not path.exists():  # who held it before removed it after this process had opened it
+            lock.release()
+            lock.acquire(timeout=wait)
+        owner.write_text(_whoever(), encoding="utf-8")
+    except filelock.Timeout:
+        who = ""
+        with contextlib.suppress(OSError, ValueError):
+            who = owner.read_text(encoding="utf-8")
+        raise LockedError(f"{busy}{f': {who}' if who else ''}") from None
+    except OSError as error:
+        lock.release()
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        for file in (owner, path):
+            with contextlib.suppress(OSError):  # Windows removes no file that is open
+                file.unlink()
+        lock.release()
+
+
+def _whoever() -> str:
+    now = datetime.datetime.now().astimezone()
+    return f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}"
 
 
 def cache_folder() -> Path:

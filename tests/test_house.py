@@ -46,7 +46,7 @@ EVERYWHERE = {"jax", "numpy"}
 OWNERS = {
     "PIL": "images/",
     "argparse": "cli/",
-    "filelock": "runs/sweep_folder.py",
+    "filelock": "files.py",
     "flax": "networks/vgg.py",
     "h5py": "pretrained/",
     "jaxopt": "solvers/",
@@ -67,7 +67,6 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_transfer.py",
     "cli/arguments.py": "cli/test_transfer.py",
     "cli/figures.py": "runs/test_figures.py",
-    "cli/terminal.py": "cli/test_transfer.py",
     "cli/weights.py": "pretrained/test_normalisation.py",
     "config/text.py": "config/test_loading.py",
     "config/values.py": "config/test_loading.py",

@@ -1,14 +1,16 @@
 """The command line: arguments, progress, exit codes.
 
-Exit codes: 0 all is done, 1 a picture stopped on a loss that is not finite, 2 a mistake in what was given,
-130 interrupted. Everything slow is imported late, so that help and mistakes come at once.
+Exit codes: 0 all is done, 1 a picture stopped on a loss that is not finite, 2 a mistake in what was given, or
+a place that cannot be written; 128 and the number of the signal that ended the work. Everything slow is
+imported late, so that help and mistakes come at once.
 """
 
-import sys
+import signal
 from collections.abc import Sequence
 
 from nst_jax.cli import figures, sweep, transfer, weights
-from nst_jax.errors import NstError
+from nst_jax.cli.terminal import hand_over, say
+from nst_jax.errors import ConfigError, NstError
 
 __all__ = ["run"]
 
@@ -23,16 +25,31 @@ def run(arguments: Sequence[str]) -> int:
         if arguments == ["samples"]:
             from nst_jax import samples
 
-            print(samples.describe())
+            hand_over(samples.describe())
             return 0
         return transfer.run(arguments)
     except NstError as error:
-        for line in str(error).splitlines():
-            print(f"nst-jax: {line}", file=sys.stderr)
+        for line in str(error).splitlines() if isinstance(error, ConfigError) else [str(error)]:
+            say(line)
         return 2
-    except KeyboardInterrupt:
-        print("nst-jax: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `nst-jax --print-config | head`
-        sys.stdout = None
-        return 0
+    except KeyboardInterrupt as stopped:
+        say("interrupted")
+        return 128 + int(getattr(stopped, "number", signal.SIGINT))
+    except RuntimeError as error:
+        if "Unable to initialize backend" not in str(error):
+            raise
+        say(_no_platform(str(error)))
+        return 2
+
+
+def _no_platform(problem: str) -> str:
+    import os
+
+    import jax
+
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    jax.config.update("jax_platforms", None)  # type: ignore[no-untyped-call]
+    there = ", ".join(sorted({device.platform for device in jax.devices()}))
+    return (
+        f"JAX_PLATFORMS={asked}: JAX has no such device here ({problem.splitlines()[0]}); there is: {there}"
+    )

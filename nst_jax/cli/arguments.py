@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import Field
 
+from nst_jax.cli.terminal import hand_over
 from nst_jax.errors import ConfigError
 from nst_jax.settings import Number, Settings, checks, every_setting
 from nst_jax.typing import Json
@@ -31,6 +32,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Json:
         """Raise a ConfigError."""
         raise ConfigError(f"{message}; '{self.prog} --help' lists what there is")
+
+    def _print_message(self, message: str, file: Json = None) -> None:
+        """Print help or version."""
+        if message:
+            hand_over(message)
 
 
 def parser_for(program: str, flags: Flags, **options: Json) -> Parser:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nst_jax.cli.arguments import RUN, Parser, add_flags, pairs, settings_of
-from nst_jax.cli.terminal import Download, grid_progress, interruptible, prepare_process, say
+from nst_jax.cli.process import interruptible, prepare_process
+from nst_jax.cli.terminal import Download, grid_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     from nst_jax.runs import figures
 
     if options["list"]:
-        print(figures.described())
+        hand_over(figures.described())
         return 0
     flags = settings_of(options, _FLAGS)
     flags |= {key: (f"--set {key}", value) for key, value in pairs("--set", options["set"])}
@@ -57,13 +58,14 @@ def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Json]
     with interruptible("what is done") as interrupted, grid_progress() as show:
 
         def watch(name: str, progress: Json) -> bool:
+            interrupted.has_begun = True
             show(progress, f"{name}  ")
             return bool(interrupted)
 
         prepare_process()
         outcome = figures.run(names, folder, flags=flags, callback=watch, say=say, download=Download())
-    print(f"{outcome.page}: {outcome.done} of {outcome.figures} figures, {outcome.seconds:.1f} s")
+    tell(f"{outcome.page}: {outcome.done} of {outcome.figures} figures, {outcome.seconds:.1f} s")
     if outcome.interrupted:
         say("the same command goes on from here")
-        return 130
+        return interrupted.code
     return 0

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nst_jax.cli.arguments import SWEEP, pairs, parser_for, settings_of
-from nst_jax.cli.terminal import Download, grid_progress, interruptible, prepare_process, say
+from nst_jax.cli.process import interruptible, prepare_process
+from nst_jax.cli.terminal import Download, grid_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -55,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         flags["sweep.axes"] = ("--axis", [{key: values} for key, values in pairs("--axis", options["axis"])])
     config = configs.load(options["config"], flags=flags, assignments=options["set"])
     if options["print_config"]:
-        print(configs.to_yaml(config), end="")
+        hand_over(configs.to_yaml(config))
         return 0
     if options["slurm_option"] and options["slurm"] is None:
         raise ConfigError("--slurm-option is of the jobs that --slurm N submits; give --slurm too")
@@ -63,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         from nst_jax.runs import sweep as sweeps
 
         prepare_process()
-        print(sweeps.plan(config, say=say, download=Download()))
+        hand_over(sweeps.plan(config, say=say, download=Download()))
         return 0
     if options["slurm"] is not None:
         return _submit(config, options)
@@ -77,6 +78,7 @@ def _paint(config: Json, shard: str | None) -> int:
     with interruptible("what is done") as interrupted, grid_progress() as show:
 
         def watch(progress: Json) -> bool:
+            interrupted.has_begun = True
             show(progress)
             return bool(interrupted)
 
@@ -84,9 +86,9 @@ def _paint(config: Json, shard: str | None) -> int:
         outcome = sweeps.run(config, shard=part, callback=watch, say=say, download=Download())
     if outcome.interrupted:
         say(f"{outcome.done} of {outcome.cells} cells are done; the same command goes on from here")
-        return 130
+        return interrupted.code
     if outcome.collection is None:
-        print(f"{outcome.folder}: {outcome.done} of {outcome.cells} cells done, {outcome.seconds:.1f} s")
+        tell(f"{outcome.folder}: {outcome.done} of {outcome.cells} cells done, {outcome.seconds:.1f} s")
         say(f"when the others are done too: nst-jax sweep --collect {outcome.folder}")
         return 0
     return _told(outcome.collection, f", {outcome.seconds:.1f} s")
@@ -106,7 +108,7 @@ def _collect(options: dict[str, Json]) -> int:
 def _told(found: Json, seconds: str) -> int:
     best = f"; lowest: {found.best}" if found.best else ""
     done = found.cells - len(found.missing)
-    print(f"{found.folder}/index.html, sheet.png: {done} of {found.cells} cells{seconds}{best}")
+    tell(f"{found.folder}/index.html, sheet.png: {done} of {found.cells} cells{seconds}{best}")
     if found.missing:
         say(f"not done yet: cells {_listed(found.missing)}")
     if found.not_finite:
@@ -130,6 +132,6 @@ def _submit(config: Json, options: dict[str, Json]) -> int:
     prepare_process()
     jobs = slurm.submit(config, int(options["slurm"]), dict(pairs("--slurm-option", options["slurm_option"])))
     folder = config.sweep.folder
-    print(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")
+    tell(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")
     say(f"the last to end writes {folder}/index.html; before that: nst-jax sweep --collect {folder}")
     return 0

@@ -1,34 +1,77 @@
-"""What is shown on the terminal while work is done, and what Ctrl-C does."""
+"""All that is shown on the terminal. What it cannot show never costs a result, or the exit code 0.
+
+A stream may be missing (``2>&-``), closed early (``| head``), full (``>/dev/full``) or too narrow for a name
+(an encoding without its letters): what is said for information is then dropped, or written with escapes.
+"""
 
 import contextlib
-import ctypes
-import signal
+import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TextIO
+
+from nst_jax.errors import OutputError, printable
 
 
 def say(line: str) -> None:
     """Tell the user something that is not the result."""
-    print(f"nst-jax: {line}", file=sys.stderr)
+    _show(f"nst-jax: {printable(line)}\n", sys.stderr)
 
 
-@contextlib.contextmanager
-def interruptible(saving: str) -> Iterator[list[int]]:
-    """Give a list that is empty until Ctrl-C is pressed; a second Ctrl-C stops at once."""
-    pressed: list[int] = []
+def tell(line: str) -> None:
+    """Tell the user in a line what has been done: the result itself is in files."""
+    _show(f"{printable(line)}\n", sys.stdout)
 
-    def note(number: int, frame: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(number)
-        say(f"stopping after this step and saving {saving}; press Ctrl-C again to stop at once")
 
-    before = signal.signal(signal.SIGINT, note)
+def hand_over(text: str) -> None:
+    """Write a text that is the result of a command, line by line.
+
+    Raises:
+        OutputError: it cannot be written, but for a reader that has enough (``| head``).
+    """
     try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
+        _write(text if text.endswith("\n") else f"{text}\n", sys.stdout)
+    except BrokenPipeError:
+        _silence(sys.stdout)
+    except (OSError, ValueError) as error:
+        _silence(sys.stdout)
+        raise OutputError(
+            f"standard output: cannot be written: {getattr(error, 'strerror', error)}"
+        ) from None
+
+
+def _show(text: str, stream: TextIO | None) -> None:
+    try:
+        _write(text, stream)
+    except (OSError, ValueError):  # ValueError: it is closed
+        _silence(stream)
+
+
+def _write(text: str, stream: TextIO | None) -> None:
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def _silence(stream: TextIO | None) -> None:
+    """Let what is left of a stream go nowhere, or the interpreter would complain of it at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+        os.close(nowhere)
+
+
+def is_terminal() -> bool:
+    """Tell whether what is said is read as it comes."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
 @contextlib.contextmanager
@@ -74,7 +117,7 @@ def photos_progress(text: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def _bar(budget: int | None, *, waiting: str, remaining: bool = True) -> Iterator[Callable[..., None]]:
-    if not sys.stderr.isatty():
+    if not is_terminal():
         yield lambda *state: None
         return
     from rich.console import Console
@@ -111,56 +154,7 @@ class Download:
 
     def __call__(self, done: int, total: int) -> None:
         """Show how many of how many bytes are there."""
-        if not sys.stderr.isatty():
+        if not is_terminal():
             return
         end = "\n" if total and done >= total else "\r"
-        print(
-            f"VGG-19 weights: {done / 1e6:.0f} of {total / 1e6:.0f} MB", end=end, file=sys.stderr, flush=True
-        )
-
-
-def prepare_process() -> None:
-    """Set up the process: compiled programs are kept on disk, freed memory for the next use."""
-    import os
-
-    from nst_jax.files import cache_folder
-
-    # JAX reads these when it is imported, which it is not yet.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "programs"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    keep_freed()
-
-
-_KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}
-"""glibc's M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD: one heap for all, which never shrinks."""
-
-
-FEW_CORES = 4
-"""With more, one heap for all costs more than it saves: on 16 cores three times the time to compile."""
-
-
-def accelerated() -> bool:
-    """Tell whether JAX will look for a GPU or TPU, without importing it."""
-    import os
-    from importlib.util import find_spec
-
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    return platforms != "cpu" and any(find_spec(plugin) for plugin in ("jax_plugins", "libtpu"))
-
-
-def keep_freed() -> None:
-    """Have the C library keep the memory that is freed for the next use, instead of giving it back.
-
-    A step on a CPU takes some hundred megabytes, and page by page the kernel would clear them again for every
-    step: a tenth of the time. It works best before JAX starts its threads, which else have own heaps,
-    and with glibc only; elsewhere nothing is done. One heap for all makes threads wait for each other while
-    they compile, so it is done on few cores only, and not with a GPU, whose compiler would take minutes.
-    """
-    import os
-
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        if len(os.sched_getaffinity(0)) > FEW_CORES or accelerated():
-            return
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in _KEEP.items():
-            mallopt(option, value)
+        _show(f"VGG-19 weights: {done / 1e6:.0f} of {total / 1e6:.0f} MB{end}", sys.stderr)

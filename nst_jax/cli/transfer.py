@@ -1,10 +1,12 @@
 """nst-jax: one picture."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from nst_jax.cli.arguments import RUN, Parser, parser_for, settings_of
-from nst_jax.cli.terminal import Download, interruptible, prepare_process, run_progress, say
+from nst_jax.cli.process import Interruption, interruptible, prepare_process
+from nst_jax.cli.terminal import Download, hand_over, run_progress, say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -30,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     if options["print_config"]:
         from nst_jax.config import to_yaml
 
-        print(to_yaml(config), end="")
+        hand_over(to_yaml(config))
         return 0
     if not arguments:
         raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
@@ -41,17 +43,21 @@ def run(arguments: Sequence[str]) -> int:
 
     if options["dry_run"]:
         prepare_process()
-        print(runs.plan(config, say=say, download=Download()))
+        hand_over(runs.plan(config, say=say, download=Download()))
         return 0
     with interruptible("the picture") as interrupted, run_progress(config.solver.evaluations) as show:
 
         def watch(progress: Json) -> bool:
+            interrupted.has_begun = True
             show(progress)
             return bool(interrupted)
 
         prepare_process()
-        outcome = runs.run(config, callback=watch, say=say, earlier=record, download=Download())
-    return _report(outcome)
+        config = _freely_named(config, options)
+        outcome = runs.run(
+            config, callback=watch, say=say, earlier=record, download=Download(), reads=_read_already(options)
+        )
+    return _report(outcome, interrupted)
 
 
 def _settings(options: dict[str, Json]) -> tuple[Json, dict[str, Json]]:
@@ -89,13 +95,35 @@ def _parser() -> Parser:
     return parser
 
 
-def _report(outcome: Json) -> int:
+def _freely_named(config: Json, options: dict[str, Json]) -> Json:
+    """Return settings whose picture no other run is painting, if the user has not said how it is called."""
+    from nst_jax.runs.run_folder import free_name
+    from nst_jax.settings import Settings
+
+    name = config.output.image
+    if options["output"] is not None or name != Settings().output.image:
+        return config
+    if (free := str(free_name(Path(name)))) != name:
+        say(f"note: {name} is being painted by another run, so this picture is {free}")
+    return config.with_values({"output.image": free})
+
+
+def _read_already(options: dict[str, Json]) -> list[Path]:
+    """Return the files that the settings are from."""
+    from nst_jax import config as configs
+
+    found = [Path(options["replay"])] if options["replay"] else []
+    return [*found, configs.find(options["config"])] if options["config"] else found
+
+
+def _report(outcome: Json, interrupted: Interruption) -> int:
     """Say what has become of a run, and return the exit code."""
     share = f", {outcome.loss / outcome.initial_loss:.1%} of the first" if outcome.initial_loss else ""
-    print(f"{outcome.output}: {outcome.sentence}, {outcome.seconds:.1f} s, loss {outcome.loss:.4g}{share}")
+    tell(f"{outcome.output}: {outcome.sentence}, {outcome.seconds:.1f} s, loss {outcome.loss:.4g}{share}")
     if outcome.status == "interrupted":
         picture = outcome.output
         more = picture.with_name(f"{picture.stem}_more{picture.suffix}")
-        say(f"to go on from here: nst-jax --replay {picture} --init {picture} --output {more}")
-        return 130
+        words = ["nst-jax", "--replay", picture, "--init", picture, "--output", more]
+        say(f"to go on from here: {shlex.join(map(str, words))}")
+        return interrupted.code
     return 1 if outcome.status == "not finite" else 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nst_jax.cli.arguments import Parser
-from nst_jax.cli.terminal import Download, photos_progress, say
+from nst_jax.cli.terminal import Download, hand_over, photos_progress, say, tell
 from nst_jax.errors import ConfigError
 
 _DEFAULTS = {"pool": "avg", "padding": "zero", "size": 512, "weights": "vgg19"}
@@ -45,10 +45,10 @@ def run(arguments: Sequence[str]) -> int:
 
     if options.command == "fetch":
         path = downloads.fetch(options.source, progress=Download())
-        print(f"{path}\n{files.describe(path)}")
+        hand_over(f"{path}\n{files.describe(path)}")
         return 0
     path = downloads.find(options.file, download=False)
-    print(files.describe(path) if options.command == "show" else downloads.verify(path))
+    hand_over(files.describe(path) if options.command == "show" else downloads.verify(path))
     return 0
 
 
@@ -115,10 +115,10 @@ def _normalise(options: argparse.Namespace) -> int:
     if options.means:
         command = _command(options)
         normalisation.write_means(target, params, means, photos, command=command, found=found, **measured)
-        print(f"{target}: means for {options.pool} pooling over {len(photos.photos)} photographs")
+        tell(f"{target}: means for {options.pool} pooling over {len(photos.photos)} photographs")
         return 0
     normalisation.write(target, params, means, photos, found=found, **measured)
-    print(f"{target}\n{files.describe(target)}")
+    hand_over(f"{target}\n{files.describe(target)}")
     return 0
 
 

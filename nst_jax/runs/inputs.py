@@ -1,6 +1,7 @@
 """What settings name, read: pictures, semantic maps, the network."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nst_jax import images, samples
+from nst_jax.architecture import ARCHITECTURES
 from nst_jax.errors import ConfigError
 from nst_jax.images import FloatArray, Picture, maps
 from nst_jax.samples import works
@@ -55,6 +57,7 @@ class Reader:
         self._read = lru_cache(maxsize=2)(read_picture)
         self._known: dict[object, Any] = {}
         self._digests: dict[str, str] = {}
+        self._notes: dict[str, tuple[str, ...]] = {}
 
     def read(self, settings: Settings) -> Inputs:
         """Read what the settings of one run name."""
@@ -77,7 +80,9 @@ class Reader:
         alpha = self._once(("alpha", content_name, posed.longest), lambda: self._alpha(content_name, posed))
         digests = {use: self._digests[name] for use, name in names.items() if name in self._digests}
         pictures = replace(there, content=content, style=painting, init=first)
-        return Inputs(pictures, alpha, digests | map_digests, (*stand_ins(names), *notes))
+        of_files = (note for name in names.values() for note in self._notes.get(name, ()))
+        said = dict.fromkeys((*stand_ins(names), *of_files, *notes))
+        return Inputs(pictures, alpha, digests | map_digests, tuple(said))
 
     def _once(self, key: object, make: Callable[[], Any]) -> Any:
         if key not in self._known:
@@ -86,6 +91,7 @@ class Reader:
 
     def _picture(self, name: str, settings: Settings) -> Picture:
         picture, self._digests[name] = self._read(name, settings.max_pixels)
+        self._notes[name] = picture.notes
         return picture
 
     def _style(self, name: str, settings: Settings) -> FloatArray:
@@ -169,6 +175,14 @@ def names_of(settings: Settings) -> dict[str, str]:
     if isinstance(settings.init, str) and settings.init not in INIT_SOURCES:
         names["init"] = settings.init
     return names
+
+
+def files_of(settings: Settings) -> list[Path]:
+    """Return every file that settings name: of pictures, maps, the first image and the network."""
+    found = [Path(name) for name in names_of(settings).values() if sample_of(name) is None]
+    is_file = settings.weights not in ("auto", "compact", *ARCHITECTURES)
+    weights = settings.weights if is_file else os.environ.get("NST_JAX_WEIGHTS")
+    return [*found, Path(weights)] if weights else found
 
 
 def is_doodle(settings: Settings) -> bool:

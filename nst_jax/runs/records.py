@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from nst_jax import images
 from nst_jax.errors import ConfigError
-from nst_jax.files import write_atomically
 from nst_jax.settings import INIT_SOURCES, Settings, as_dict
 from nst_jax.typing import Json
 
@@ -148,22 +147,20 @@ def plain(value: Json) -> Json:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_picture(
-    path: Path,
+def encoded(
+    name: str,
     rgb: NDArray[np.float32],
     *,
     alpha: NDArray[np.float32] | None,
     settings: Settings,
     record: Record,
 ) -> bytes:
-    """Write a picture that carries a record, as settings say; return the bytes."""
-    data = images.encode(
-        path.name,
+    """Return the bytes of a picture that carries a record; of its name only the ending counts."""
+    return images.encode(
+        name,
         rgb,
         alpha=alpha,
         bits=settings.output.bits,
         quality=settings.output.quality,
         text={KEYWORD: json.dumps(plain(record))},
     )
-    write_atomically(path, data)
-    return data

@@ -5,23 +5,18 @@ lines, the loss curve and intermediate pictures, alone and as a strip. While it 
 ``out.run.partial``; an earlier result is replaced, file by file, only once the new one is whole.
 """
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from nst_jax import config as configs
 from nst_jax import images
-from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import write_atomically
+from nst_jax.errors import ConfigError, printable
 from nst_jax.images import FloatArray
-from nst_jax.runs import inputs, records
-from nst_jax.runs.records import carries, plain, to_json
+from nst_jax.runs import inputs, records, run_folder
+from nst_jax.runs.records import to_json
 from nst_jax.runs.report import loss_curve
 from nst_jax.settings import Settings
 from nst_jax.typing import Json
@@ -57,6 +52,7 @@ def run(
     say: inputs.Say = print,
     earlier: Mapping[str, Json] | None = None,
     download: inputs.Download | None = None,
+    reads: Iterable[Path] = (),
 ) -> Outcome:
     """Read the images that settings name, stylise, and write the picture with its record.
 
@@ -66,58 +62,69 @@ def run(
         say: told what the user should know.
         earlier: the record of the run that this one repeats; what is not as it was then is said.
         download: called while weights are downloaded.
+        reads: files that were read to get the settings: like the pictures, they are never written.
 
     Raises:
         NstError: inputs that cannot be used, or a place that cannot be written.
     """
     _refuse_sweep(settings)
     output = Path(settings.output.image)
-    _check_output(output, settings)
-    found, problem = _ready(settings, say, download)
+    images.check_suffix(output, bits=settings.output.bits)
+    needed = 64 * settings.longest**2 * settings.output.bits // 8  # picture, copies and steps: generous
+    run_folder.check(output, reads=[*reads, *inputs.files_of(settings)], nbytes=min(needed, 2**28))
+    with run_folder.claimed(output, say) as workshop:
+        found, problem = _ready(settings, say, download)
+        record = records.record(settings, problem.network.record(), found.digests)
+        for difference in records.differences(record, earlier or {}):
+            say(f"note: this may not repeat the picture exactly: {difference}")
+        workshop.begin()
+        return _painted(problem, settings, found.alpha, record, workshop, callback)
 
+
+def _painted(
+    problem: "Problem",
+    settings: Settings,
+    alpha: FloatArray | None,
+    record: records.Record,
+    workshop: run_folder.Workshop,
+    callback: Callable[["Progress"], object],
+) -> Outcome:
+    """Solve the problem and write what comes of it."""
     from nst_jax.transfer.loop import Batch, Look, solve
     from nst_jax.transfer.stylize import progress_of
 
-    record = records.record(settings, problem.network.record(), found.digests)
-    for difference in records.differences(record, earlier or {}):
-        say(f"note: this may not repeat the picture exactly: {difference}")
-    picture = partial(records.write_picture, alpha=found.alpha, settings=settings)
-    folder = output.with_name(f"{output.stem}.run")
+    output, every = workshop.output, settings.output.save_every
+    picture = partial(records.encoded, output.name, alpha=alpha, settings=settings)
     curve: list[records.Metric] = []
     steps: dict[int, FloatArray] = {}
 
-    with _unfinished(folder) as (workshop, metrics):
+    def watch(look: Look) -> object:
+        progress = progress_of(look)
+        curve.append(_line(progress))
+        workshop.line(curve[-1])
+        if every and progress.evaluations % every == 0:
+            rgb = progress.picture()
+            workshop.keep(f"step_{progress.evaluations:06d}{output.suffix}", picture(rgb, record=record))
+            steps[progress.evaluations] = images.bounded(rgb, STEP)
+        return callback(progress)
 
-        def watch(look: Look) -> object:
-            progress = progress_of(look)
-            curve.append(_line(progress))
-            _write_line(metrics, curve[-1])
-            every = settings.output.save_every
-            if every and progress.evaluations % every == 0:
-                name = f"step_{progress.evaluations:06d}{output.suffix}"
-                rgb = progress.picture()
-                picture(workshop / name, rgb, record=record)
-                steps[progress.evaluations] = images.bounded(rgb, STEP)
-            return callback(progress)
-
-        result = solve(Batch((problem,)), watch, stops=settings.output.save_every)[0]
-        ended = records.ended(result)
-        record |= {"result": ended}
-        data = picture(workshop / f"picture{output.suffix}", result.image, record=record)
-        title = f"{output.name}: {result.sentence}"
+    result = solve(Batch((problem,)), watch, stops=every)[0]
+    ended = records.ended(result)
+    record = record | {"result": ended}
+    data = picture(result.image, record=record)
+    title = printable(f"{output.name}: {result.sentence}")
+    try:
+        workshop.keep(f"picture{output.suffix}", data)
         if steps:
-            write_atomically(workshop / "steps.png", images.encode("steps.png", _strip(steps, title)))
-        write_atomically(workshop / "config.yaml", configs.to_yaml(settings).encode())
-        write_atomically(workshop / "loss.svg", loss_curve(curve, title=title).encode())
+            workshop.keep("steps.png", images.encode("steps.png", _strip(steps, title)))
+        workshop.keep("config.yaml", configs.to_yaml(settings).encode())
+        workshop.keep("loss.svg", loss_curve(curve, title=title).encode())
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
-        write_atomically(workshop / "result.json", to_json(timed))
-    _settle(workshop, folder)
-    if not carries(output):
-        write_atomically(output.with_suffix(".json"), to_json(record))
-    write_atomically(output, data)
-    return Outcome(
-        output, folder, result.status, result.sentence, result.loss, result.initial_loss, result.seconds
-    )
+        workshop.keep("result.json", to_json(timed | {"files": [*workshop.files(), "result.json"]}))
+    finally:
+        workshop.finish(data, to_json(record))
+    seconds, losses = result.seconds, (result.loss, result.initial_loss)
+    return Outcome(output, workshop.folder, result.status, result.sentence, *losses, seconds)
 
 
 def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Download | None = None) -> str:
@@ -151,67 +158,6 @@ def _refuse_sweep(settings: Settings) -> None:
         raise ConfigError("sweep.axes: this config is of a sweep; use nst-jax sweep --config FILE")
 
 
-def _check_output(output: Path, settings: Settings) -> None:
-    """Refuse, before any work, what could not be written or would cost the user a file."""
-    images.check_suffix(output, bits=settings.output.bits)
-    parent = output.parent
-    if not parent.is_dir():
-        raise OutputError(f"{output}: the folder {parent} does not exist")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{output}: the folder {parent} is not writable")
-    if output.is_dir():
-        raise OutputError(f"{output}: is a folder; give the name of a picture")
-    for name in inputs.names_of(settings).values():
-        if output.exists() and Path(name).exists() and os.path.samefile(name, output):
-            raise OutputError(
-                f"{output}: is an input of this run and would be overwritten; give another --output"
-            )
-    folder = output.with_name(f"{output.stem}.run")
-    if folder.exists() and not (folder / "result.json").is_file() and not _is_empty(folder):
-        raise OutputError(f"{folder}: is not the folder of an earlier run; move it or give another --output")
-    if not carries(output) and output.with_suffix(".json").exists():
-        try:
-            known = "encoder" in records.read_record(output)
-        except (OSError, ValueError, TypeError):
-            known = False
-        if not known:  # it would be overwritten with this run's record
-            raise OutputError(
-                f"{output.with_suffix('.json')}: is not of an earlier run; give another --output"
-            )
-    needed = (
-        64 * settings.longest**2 * settings.output.bits // 8
-    )  # picture, copies and steps: rough, and generous
-    free = shutil.disk_usage(parent).free
-    if free < min(needed, 2**28):
-        raise OutputError(
-            f"{output}: no space left: {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} MiB wanted"
-        )
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
-
-
-@contextmanager
-def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[str]]]:
-    """Give a fresh folder to work in, and the open file of metrics there."""
-    workshop = folder.with_name(f"{folder.name}.partial")
-    try:
-        workshop.mkdir(exist_ok=True)
-        for left in workshop.iterdir():  # of a run that was killed
-            left.unlink()
-        metrics = (workshop / "metrics.jsonl").open("w", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{workshop}: cannot be written: {error.strerror}") from None
-    try:
-        with metrics:
-            yield workshop, metrics
-    finally:
-        unused = workshop / "metrics.jsonl"
-        if unused.exists() and not unused.stat().st_size:  # it ended before it began: leave no trace
-            shutil.rmtree(workshop)
-
-
 def _strip(steps: dict[int, FloatArray], title: str) -> FloatArray:
     """Return intermediate pictures side by side: all, or at equal intervals, the last among them."""
     every = -(-len(steps) // MOST_STEPS)
@@ -228,26 +174,3 @@ def _line(progress: "Progress") -> records.Metric:
         "seconds": round(progress.seconds, 3),
     }
     return {**line, "level": progress.level} if progress.levels > 1 else line
-
-
-def _write_line(file: IO[str], line: records.Metric) -> None:
-    try:
-        file.write(json.dumps(plain(line)) + "\n")
-        file.flush()
-    except OSError as error:
-        raise OutputError(f"{file.name}: cannot be written: {error.strerror}") from None
-
-
-def _settle(workshop: Path, folder: Path) -> None:
-    """Move the files of a whole run to their place; steps of an earlier, longer run go."""
-    try:
-        folder.mkdir(exist_ok=True)
-        new = {file.name for file in workshop.iterdir()}
-        for name in new:
-            os.replace(workshop / name, folder / name)
-        for stale in (*folder.glob("step_*.*"), *folder.glob("steps.png"), *folder.glob("picture.*")):
-            if stale.name not in new:
-                stale.unlink()
-        workshop.rmdir()
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None

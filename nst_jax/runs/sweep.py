@@ -132,6 +132,8 @@ def check(settings: Settings) -> tuple[list[Cell], list[inputs.Inputs]]:
             raise
         raise OutputError(f"{settings.sweep.folder}: cannot be used: {error}") from None
     cells = configs.cells(settings)
+    reads = {file for cell in cells for file in inputs.files_of(cell.config)}
+    sweep_folder.keep_apart(Path(settings.sweep.folder), reads)
     return cells, _read(cells)
 
 
@@ -217,7 +219,8 @@ def _paint(
         ended = records.ended(result)
         about = records.record(cell.config, record["encoder"], read.digests) | {"result": ended}
         path = gallery.picture_of(folder, cell)
-        records.write_picture(path, result.image, alpha=read.alpha, settings=cell.config, record=about)
+        data = records.encoded(path.name, result.image, alpha=read.alpha, settings=cell.config, record=about)
+        write_atomically(path, data)
         about |= {"result": ended | {"sentence": result.sentence}, "settings": cell.settings, "curve": curve}
         # The picture first: that the record is there says that the cell is done.
         write_atomically(path.with_suffix(".json"), records.to_json(about))

@@ -3,15 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import filelock
-
 from nst_jax import config as configs
 from nst_jax.errors import OutputError
-from nst_jax.files import write_atomically
+from nst_jax.files import locked, same_file, write_atomically
 from nst_jax.runs import gallery, records
 from nst_jax.settings import Settings, as_dict
 
@@ -46,6 +44,18 @@ def check(folder: Path, settings: Settings) -> None:
         raise OutputError(f"{folder}: the folder {parent} is not writable")
 
 
+def keep_apart(folder: Path, reads: Iterable[Path]) -> None:
+    """Refuse a folder in which a sweep would write over what it reads.
+
+    Raises:
+        OutputError: a file that is read is in there, through a link or not.
+    """
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    for path in reads:
+        if there := same_file(path, written):
+            raise OutputError(f"{there}: is an input of this sweep; give another --output")
+
+
 def _is_only_begun(folder: Path) -> bool:
     """Tell whether a folder has nothing in it but what a sweep that was killed at once leaves."""
     rest = [path.name for path in folder.iterdir() if path.name != ".state"]
@@ -62,31 +72,13 @@ def claimed(folder: Path, record: records.Record, name: str) -> Iterator[tuple[P
         (states / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
-    with _locked(states / "sweep.lock", wait=60.0):
+    with locked(states / "sweep.lock", f"{folder}: another process is at it", wait=60.0):
         known = _settled(folder, record)
         (folder / "cells").mkdir(exist_ok=True)
-    with _locked(states / f"{name}.lock"):
+    with locked(states / f"{name}.lock", f"{folder}: shard {name} is being painted by another process"):
         yield states / name, known
     with suppress(OSError):  # another shard is still at work
         states.rmdir()
-
-
-@contextmanager
-def _locked(path: Path, wait: float = 0.0) -> Iterator[None]:
-    """Hold a lock that ends with the process, however that ends."""
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=wait)
-    except filelock.Timeout:
-        raise OutputError(
-            f"{path.parent.parent}: shard {path.stem} is being painted by another process"
-        ) from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows removes no file that is open
-            path.unlink()
-        lock.release()
 
 
 def _settled(folder: Path, record: records.Record) -> records.Record:
@@ -106,8 +98,9 @@ def _settled(folder: Path, record: records.Record) -> records.Record:
     current = known | {"config": record["config"]}
     if not path.exists() or current != known:
         write_atomically(path, records.to_json(current))
-    text = configs.to_yaml(configs.load(base=record["config"]))
-    write_atomically(folder / "config.yaml", text.encode())
+    text, file = configs.to_yaml(configs.load(base=record["config"])).encode(), folder / "config.yaml"
+    if not file.is_file() or file.read_bytes() != text:  # it may be the config of this very command
+        write_atomically(file, text)
     return known
 
 

@@ -1,11 +1,13 @@
 import ctypes
 import os
+import signal
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
 
-from nst_jax.cli import terminal
+from nst_jax.cli import process
 
 
 @pytest.mark.parametrize(
@@ -26,5 +28,44 @@ def test_freed_memory_is_kept_on_few_cores_only(cores, plugin, platforms, kept, 
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     if plugin:
         (tmp_path / "libtpu.py").touch()
-    terminal.keep_freed()
+    process.keep_freed()
     assert bool(asked) == kept
+
+
+def test_a_second_signal_ends_the_work_at_once(capsys):
+    with process.interruptible("the picture") as interruption:
+        interruption.has_begun = True
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption
+        assert interruption.code == 143
+        with pytest.raises(process.StoppedError) as stopped:
+            signal.raise_signal(signal.SIGHUP)
+    assert stopped.value.number == signal.SIGHUP
+    assert "saving the picture; a second signal is to stop at once" in capsys.readouterr().err
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """As under nohup, or for Ctrl-C in a job in the background."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with process.interruptible("") as interruption:
+            interruption.has_begun = True
+            signal.raise_signal(signal.SIGHUP)
+            assert not interruption
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("cache", ["/dev/null", "file", "missing/deep"])
+def test_a_cache_that_cannot_be_is_said_once(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("NST_JAX_CACHE", cache)
+    monkeypatch.setattr(process, "keep_freed", lambda: None)
+    with warnings.catch_warnings():
+        process.prepare_process()
+    said = capsys.readouterr().err
+    possible = cache == "missing/deep"
+    assert ("JAX_COMPILATION_CACHE_DIR" in os.environ) == possible
+    assert said.count("\n") == (0 if possible else 1)

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import signal
@@ -69,9 +70,10 @@ def test_a_cell_that_is_not_finite_shows_in_the_exit_code(capsys):
 def test_ctrl_c_and_going_on(capsys, monkeypatch):
     real = command.grid_progress
 
+    @contextlib.contextmanager
     def impatient():
-        os.kill(os.getpid(), signal.SIGINT)
-        return real()
+        presses = iter([signal.SIGINT])
+        yield lambda *state: [os.kill(os.getpid(), number) for number in presses]
 
     monkeypatch.setattr(command, "grid_progress", impatient)
     assert cli.run([*ARGUMENTS, *AXES, "--evaluations", "30"]) == 130

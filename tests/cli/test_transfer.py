@@ -1,5 +1,7 @@
+import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -53,22 +55,39 @@ def test_replay_repeats_and_does_not_overwrite(world, capsys):
     assert "more.png: finished after 6" in capsys.readouterr().out
 
 
-def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch, number):
     real = transfer.run_progress
 
+    @contextlib.contextmanager
     def impatient(budget):
-        os.kill(os.getpid(), signal.SIGINT)
-        return real(budget)
+        yield lambda progress: os.kill(os.getpid(), number)
 
     monkeypatch.setattr(transfer, "run_progress", impatient)
-    assert cli.run([*ARGUMENTS, "--evaluations", "5000"]) == 130
+    assert cli.run([*ARGUMENTS, "--evaluations", "5000", "--output", "my cat's.png"]) == 128 + number
     out, err = capsys.readouterr()
-    assert "out.png: interrupted after" in out
+    assert "my cat's.png: interrupted after" in out
     command = re.search(r"to go on from here: nst-jax (.*)", err).group(1)
-    assert (world / "out.png").exists()
+    assert (world / "my cat's.png").exists()
     monkeypatch.setattr(transfer, "run_progress", real)
-    assert cli.run([*command.split(), "--evaluations", "3"]) == 0
-    assert (world / "out_more.png").exists()
+    assert cli.run([*shlex.split(command), "--evaluations", "3"]) == 0
+    assert (world / "my cat's_more.png").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_anything_was_computed_ends_the_run_and_leaves_all_as_it_was(
+    world, capsys, monkeypatch, number
+):
+    (world / "out.png").write_bytes(b"mine")
+
+    def impatient(budget):
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(transfer, "run_progress", impatient)
+    assert cli.run(ARGUMENTS) == 128 + number
+    assert capsys.readouterr().err == "nst-jax: interrupted\n"
+    assert (world / "out.png").read_bytes() == b"mine"
+    assert not list(world.glob("*.run*"))
 
 
 def test_stdout_is_for_results_and_the_terminal_for_progress(world, monkeypatch, capsys):
@@ -189,8 +208,8 @@ import functools, sys
 sys.path.insert(0, sys.argv[1])
 from makers import NARROW
 from nst_jax import cli
-from nst_jax.cli import terminal
-terminal.prepare_process()  # before JAX is imported, as the command does
+from nst_jax.cli import process
+process.prepare_process()  # before JAX is imported, as the command does
 from nst_jax.pretrained import files
 files.read = functools.partial(files.read, blocks=NARROW)
 sys.exit(cli.run(sys.argv[2:]))

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -258,7 +259,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(world, mistake):
 
 
 def test_folder_not_writable(world, monkeypatch):
-    monkeypatch.setattr(run.os, "access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(OutputError, match="is not writable"):
         paint()
 

@@ -1,0 +1,129 @@
+"""The process of a command: signals that end the work, its streams, and what JAX is told before its start."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from nst_jax.cli.terminal import say
+from nst_jax.files import cache_folder
+
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that end the work: Ctrl-C, schedulers and ``timeout``, a terminal that is closed."""
+
+
+class StoppedError(KeyboardInterrupt):
+    """A signal ended the work at once."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__()
+
+
+class Interruption:
+    """Whether a signal has asked for the end of the work."""
+
+    def __init__(self, saving: str) -> None:
+        self.saving = saving
+        self.number = 0
+        """Of the signal; 0: none has come."""
+        self.has_begun = False
+        """Whether there is something to save."""
+
+    def __bool__(self) -> bool:
+        return self.number > 0
+
+    @property
+    def code(self) -> int:
+        """The exit code of a process that such a signal ends."""
+        return 128 + self.number
+
+    def note(self, number: int, frame: Any) -> None:
+        """Take note of a signal; a second one, or one before anything was computed, ends the work at once."""
+        if self or not self.has_begun:
+            raise StoppedError(number)
+        self.number = number
+        again = "press Ctrl-C again" if number == signal.SIGINT else "a second signal is"
+        say(f"stopping after this step and saving {self.saving}; {again} to stop at once")
+
+
+@contextlib.contextmanager
+def interruptible(saving: str) -> Iterator[Interruption]:
+    """Give an `Interruption` that knows of the signals `ENDING`; those that are ignored (nohup) stay so."""
+    found = Interruption(saving)
+    before = {}
+    for name in ENDING:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+            before[number] = signal.signal(number, found.note)
+    try:
+        yield found
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def open_streams() -> None:
+    """Open what the caller has closed of the standard streams, for files would take their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+
+
+def prepare_process() -> None:
+    """Set up the process: compiled programs are kept on disk, freed memory for the next use."""
+    # JAX reads these when it is imported, which it is not yet.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = cache_folder() / "programs"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+        except OSError:
+            say(
+                f"note: {folder} cannot be written to, so nothing is kept there; $NST_JAX_CACHE names another"
+            )
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+    keep_freed()
+
+
+_KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}
+"""glibc's M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD: one heap for all, which never shrinks."""
+
+
+FEW_CORES = 4
+"""With more, one heap for all costs more than it saves: on 16 cores three times the time to compile."""
+
+
+def accelerated() -> bool:
+    """Tell whether JAX will look for a GPU or TPU, without importing it."""
+    import os
+    from importlib.util import find_spec
+
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    return platforms != "cpu" and any(find_spec(plugin) for plugin in ("jax_plugins", "libtpu"))
+
+
+def keep_freed() -> None:
+    """Have the C library keep the memory that is freed for the next use, instead of giving it back.
+
+    A step on a CPU takes some hundred megabytes, and page by page the kernel would clear them again for every
+    step: a tenth of the time. It works best before JAX starts its threads, which else have own heaps,
+    and with glibc only; elsewhere nothing is done. One heap for all makes threads wait for each other while
+    they compile, so it is done on few cores only, and not with a GPU, whose compiler would take minutes.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        if len(os.sched_getaffinity(0)) > FEW_CORES or accelerated():
+            return
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _KEEP.items():
+            mallopt(option, value)

@@ -1,0 +1,250 @@
+"""The folder of a run: who works in it, what may be replaced there, and how results get to their place.
+
+Beside ``out.png`` is ``out.run``; while the run works, its files are in ``out.run.partial``, locked. Nothing
+that the run reads is written or removed, and of what is there only what an earlier run of the same output
+wrote. Once there is a picture, no trouble with other files costs it.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from nst_jax.errors import OutputError
+from nst_jax.files import LockedError, check_folder, locked, rescued, same_file, write_atomically
+from nst_jax.runs import records
+
+_OURS = re.compile(r"(step_\d+|picture)\.\w+|steps\.png|config\.yaml|loss\.svg|metrics\.jsonl|result\.json")
+"""Names of the files that a run writes in its folder."""
+
+_LOCK = "lock"
+
+
+def folder_of(output: Path) -> Path:
+    """Return the folder of the run whose picture is ``output``."""
+    return output.with_name(f"{output.stem}.run")
+
+
+def _workshop_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.partial")
+
+
+def check(output: Path, *, reads: Iterable[Path], nbytes: int) -> None:
+    """Refuse, before any work, what could not be written or would cost the user a file.
+
+    Args:
+        output: where the picture goes.
+        reads: every file that the run reads.
+        nbytes: about what it will write.
+
+    Raises:
+        OutputError: the first reason found.
+    """
+    check_folder(output)
+    folder = folder_of(output)
+    written = [output, *_own_files(folder), *_own_files(_workshop_of(folder))]
+    if not records.carries(output):
+        written.append(output.with_suffix(".json"))
+    for path in reads:
+        if there := same_file(path, written):
+            raise OutputError(
+                f"{there}: is an input of this run and would be overwritten; give another --output"
+            )
+    if folder.exists() and not (folder / "result.json").is_file() and not _is_empty(folder):
+        raise OutputError(f"{folder}: is not the folder of an earlier run; move it or give another --output")
+    if not records.carries(output) and output.with_suffix(".json").exists() and not _is_record(output):
+        raise OutputError(f"{output.with_suffix('.json')}: is not of an earlier run; give another --output")
+    free = shutil.disk_usage(output.parent).free
+    if free < nbytes:
+        raise OutputError(
+            f"{output}: no space left: {free / 2**20:.0f} MiB free, {nbytes / 2**20:.0f} MiB wanted"
+        )
+
+
+def _own_files(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
+    return []
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _is_record(output: Path) -> bool:
+    try:
+        return "encoder" in records.read_record(output)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def free_name(output: Path) -> Path:
+    """Return a name near ``output`` to which no other run writes at this moment."""
+    names = (output.with_name(f"{output.stem}-{number}{output.suffix}") for number in range(2, 10_000))
+    for name in (output, *names):
+        workshop = _workshop_of(folder_of(name))
+        try:
+            if workshop.is_dir():
+                with locked(workshop / _LOCK, ""):
+                    pass
+        except LockedError:
+            continue
+        return name
+    return output
+
+
+class Workshop:
+    """The folder in which a run works. Files that cannot be written are noted, and the run goes on."""
+
+    def __init__(self, output: Path, say: Callable[[str], None]) -> None:
+        self.output = output
+        self.folder = folder_of(output)
+        self.path = _workshop_of(self.folder)
+        self.trouble: list[str] = []
+        """What could not be written."""
+        self._say = say
+        self._metrics: IO[str] | None = None
+
+    def begin(self) -> None:
+        """Make place for the files of this run, and open that of the metrics.
+
+        Raises:
+            OutputError: it cannot be written to.
+        """
+        left = _own_files(self.path)  # of a run that was killed
+        try:
+            for path in left:
+                path.unlink()
+            self._metrics = (self.path / "metrics.jsonl").open("w", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from None
+        if left:
+            self._say(f"removed from {self.path} what a run that did not end had left: {_listed(left)}")
+
+    def line(self, metric: records.Metric) -> None:
+        """Add a line to the metrics."""
+        if self._metrics is None:
+            return
+        try:
+            self._metrics.write(json.dumps(records.plain(dict(metric))) + "\n")
+            self._metrics.flush()
+        except OSError as error:
+            self._note(OutputError(f"{self._metrics.name}: cannot be written: {error.strerror}"))
+            self._close()
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Write a file of the folder."""
+        try:
+            write_atomically(self.path / name, data)
+        except OutputError as error:
+            self._note(error)
+
+    def files(self) -> list[str]:
+        """Return the names of the files that are there by now."""
+        return sorted(path.name for path in _own_files(self.path))
+
+    def finish(self, picture: bytes, record: bytes) -> Path:
+        """Move everything to its place, and write the picture last; return where it is.
+
+        Args:
+            picture: the bytes of the picture.
+            record: those of its record, for pictures that do not carry it.
+
+        Raises:
+            OutputError: something could not be written to its place; it says where the picture is.
+        """
+        self._close()
+        try:
+            self._settle()
+        except OSError as error:
+            self._note(OutputError(f"{self.folder}: cannot be written: {error.strerror}"))
+        place: Path | None = self.output
+        try:
+            if not records.carries(self.output):
+                write_atomically(self.output.with_suffix(".json"), record)
+            write_atomically(self.output, picture)
+        except OutputError as error:
+            self._note(error)
+            place = rescued(picture, self.output.suffix, beside=self.output)
+        if self.trouble:
+            where = f"the picture is in {place}" if place else "nor could the picture anywhere else"
+            raise OutputError(f"{self.trouble[0]}; {where}")
+        return self.output
+
+    def _settle(self) -> None:
+        """Move the files of a whole run to their place; those of an earlier run of the same output go."""
+        self.folder.mkdir(exist_ok=True)
+        earlier = _listed_files(self.folder, self.output.name)
+        new = _own_files(self.path)
+        for path in new:
+            path.replace(self.folder / path.name)
+        stale = [self.folder / name for name in earlier - {path.name for path in new}]
+        stale = sorted(path for path in stale if path.is_file())
+        for path in stale:
+            path.unlink()
+        if stale:
+            self._say(f"removed from {self.folder} what the run before had left: {_listed(stale)}")
+
+    def _note(self, error: OutputError) -> None:
+        if not self.trouble:
+            self._say(f"note: {error}; the picture will be written all the same")
+        self.trouble.append(str(error))
+
+    def _close(self) -> None:
+        if self._metrics is not None:
+            with suppress(OSError):
+                self._metrics.close()
+            self._metrics = None
+
+    def leave(self) -> None:
+        """Remove what is of no use any more: all, if the run ended before its first evaluation."""
+        self._close()
+        metrics = self.path / "metrics.jsonl"
+        with suppress(OSError):
+            if metrics.exists() and not metrics.stat().st_size:
+                for path in _own_files(self.path):
+                    path.unlink()
+
+
+@contextmanager
+def claimed(output: Path, say: Callable[[str], None]) -> Iterator[Workshop]:
+    """Give the workshop of a run, to which no other run writes meanwhile.
+
+    Raises:
+        LockedError: another run works there.
+        OutputError: it cannot be written to.
+    """
+    workshop = Workshop(output, say)
+    try:
+        workshop.path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{workshop.path}: cannot be written: {error.strerror}") from None
+    try:
+        busy = f"{output}: is being painted by another run; give another --output"
+        with locked(workshop.path / _LOCK, busy):
+            try:
+                yield workshop
+            finally:
+                workshop.leave()
+    finally:
+        with suppress(OSError):  # it is another's, or has files of the user
+            workshop.path.rmdir()
+
+
+def _listed_files(folder: Path, output: str) -> set[str]:
+    """Return the names that a folder's record lists, if it is of a run with the same output."""
+    try:
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if Path(record["config"]["output"]["image"]).name != output:
+            return set()
+        return {name for name in record["files"] if _OURS.fullmatch(name)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    names = [path.name for path in paths]
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
