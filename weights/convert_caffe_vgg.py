@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _convert(source: Path, target: Path, *, force: bool) -> str:
+    weights.check_other(source, target)
     if target.exists() and not force:
         raise OutputError(f"{target}: exists already; --force replaces it")
     converted = weights.convert(source, target)

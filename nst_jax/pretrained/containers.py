@@ -1,48 +1,63 @@
 """The containers of weights files, told apart by what is in them rather than by their names.
 
-* HDF5 in the layout of Keras, found by its ``layer_names`` and ``weight_names`` attributes; the files that
-  `files` writes are of that layout too;
+* HDF5 of Keras, and of `files` (see `hdf5`);
+* ``.keras``, the archive of Keras 3, with such a file in it;
 * safetensors or npz with the state of a torch module that was converted from Caffe (``features.0.weight`` or
-  ``conv1_1.weight``);
+  ``conv1_1.weight``), or with Keras' variables by their paths (``block1_conv1/kernel``);
 * the original ``.caffemodel``.
 
-Nothing is checked here but that a file is whole and readable; `files` knows what should be in it.
+Nothing is checked here but that a file can be read; `files` knows what should be in it. Nothing is unpickled.
 """
 
+import contextlib
+import io
+import math
 import re
+import warnings
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, NamedTuple
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 from safetensors import safe_open
 
 from nst_jax.errors import NstError, WeightsError
-from nst_jax.pretrained.caffe import Arrays, read_caffemodel
+from nst_jax.pretrained import hdf5
+from nst_jax.pretrained.caffe import read_caffemodel
+from nst_jax.pretrained.stored import Layers, Stored, is_dense, layer_name, stored
 
 Kind = Literal["nst_jax", "keras", "torch", "caffe"]
 
-FORMAT = "nst_jax VGG parameters, version 1"
-"""Attribute of the HDF5 files that `files` writes; `NOTES`, and where it applies `NORMALISED`, are others."""
-NOTES = ("source", "source_sha256", "licence", "digest")
-NORMALISED = ("normalised_pool", "normalised_padding", "photos", "photos_size", "photos_sha256")
-_DENSE = ("classifier.", "fc", "predictions")
 _ZIP = b"PK\x03\x04"
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _CAFFE = (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")  # the tags of name, layers, input and layer
+_KERAS_WEIGHTS = "model.weights.h5"
+_STRETCH = 2**20
 
 
-def open_any(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
-    """Return the layers of a file, unchecked and by the names they have there; its container; its notes.
+class Found(NamedTuple):
+    """What a file holds: its layers, by the names they have there; its container; its notes."""
+
+    layers: Layers
+    kind: Kind
+    notes: dict[str, str]
+
+
+@contextlib.contextmanager
+def open_any(path: Path) -> Iterator[Found]:
+    """Open a weights file and give what it holds; arrays can be read until it is left.
 
     Raises:
-        WeightsError: the file cannot be read, is no weights file, or is damaged.
+        WeightsError: the file cannot be read, is no weights file, or is damaged; while arrays are read, too.
     """
     try:
-        return _read_any(path)
+        with warnings.catch_warnings(), contextlib.ExitStack() as files:
+            warnings.simplefilter("ignore")  # such as NumPy's, on the text in a damaged header
+            yield _open(path, files)
     except NstError:
         raise
     except Exception as error:  # the container libraries raise a dozen kinds of error on damaged files
@@ -55,24 +70,24 @@ def damaged(path: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{path}: a damaged or unfamiliar weights file: {reason}")
 
 
-def _read_any(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
+def _open(path: Path, files: contextlib.ExitStack) -> Found:
     head = _head(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _read_hdf5(path)
-    if head.startswith(_PICKLES) or (head.startswith(_ZIP) and _is_torch_archive(path)):
-        raise WeightsError(
-            f"{path}: a torch pickle, which can run any program when read; convert it where torch is: "
-            "numpy.savez('vgg.npz', **{k: v.numpy() for k, v in torch.load('FILE.pth').items()})"
-        )
+        hdf5.check_heaps(path)
+        # Files are replaced whole, never changed, so locks would only fail on read-only network drives.
+        return _of_hdf5(files.enter_context(h5py.File(path, "r", locking=False)))
     if head.startswith(_ZIP):
-        with np.load(path, allow_pickle=False) as file:
-            return _torch_layers(file.files, file.__getitem__), "torch", {}
+        return _of_zip(path, files)
+    if head.startswith(_PICKLES):
+        raise _pickle(path)
     if head[8:9] == b"{":
-        with safe_open(path, "np") as file:
-            return _torch_layers(file.keys(), file.get_tensor), "torch", {}
+        return _of_safetensors(path, files)
     if head.startswith(_CAFFE) or path.suffix == ".caffemodel":
-        return read_caffemodel(path), "caffe", {}
-    raise WeightsError(f"{path}: no weights file; known are HDF5, safetensors, npz and .caffemodel")
+        layers = read_caffemodel(path)
+        return Found(
+            {name: {p: _known(a) for p, a in layer.items()} for name, layer in layers.items()}, "caffe", {}
+        )
+    raise WeightsError(f"{path}: no weights file; known are HDF5, .keras, safetensors, npz and .caffemodel")
 
 
 def _head(path: Path) -> bytes:
@@ -90,61 +105,130 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _is_torch_archive(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".pkl") for name in archive.namelist())
+def _pickle(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path}: a torch pickle, which can run any program when read; convert it where torch is: "
+        "safetensors.torch.save_file(torch.load('FILE.pth', weights_only=True), 'vgg.safetensors')"
+    )
 
 
-def _read_hdf5(path: Path) -> tuple[Arrays, Kind, dict[str, str]]:
-    # Files are replaced whole, never changed, so locks would only fail on read-only network drives.
-    with h5py.File(path, "r", locking=False) as file:
-        root = file.get("model_weights", file)
-        if "layer_names" not in root.attrs:
-            raise WeightsError(f"{path}: HDF5, but not in the layout of Keras: it has no 'layer_names'")
-        names = [_text(name) for name in root.attrs["layer_names"]]
-        found = {_layer_name(name): _hdf5_layer(root[name]) for name in names if not name.startswith(_DENSE)}
-        layers = {name: layer for name, layer in found.items() if layer}
-        if root.attrs.get("format") != FORMAT:
-            return layers, "keras", {}
-        names = [*NOTES, *(name for name in NORMALISED if name in root.attrs)]
-        return layers, "nst_jax", {name: _text(root.attrs[name]) for name in names}
+def _known(array: NDArray[np.float32]) -> Stored:
+    return Stored(array.shape, lambda: array)
 
 
-def _hdf5_layer(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
-    names = [_text(name) for name in group.attrs["weight_names"]]
-    return {part: float32(group[name][()]) for part, name in zip(_parts(names), names, strict=True)}
+def _of_hdf5(file: h5py.File) -> Found:
+    layers, notes = hdf5.layers_of(file)
+    return Found(layers, "keras" if notes is None else "nst_jax", notes or {})
 
 
-def _parts(names: list[str]) -> list[str]:
-    return ["kernel", "bias", *names[2:]][: len(names)]  # the order that Keras writes them in
+# Archives
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _of_zip(path: Path, files: contextlib.ExitStack) -> Found:
+    archive = files.enter_context(zipfile.ZipFile(path))
+    names = archive.namelist()
+    if any(name.endswith(".pkl") for name in names):
+        raise _pickle(path)
+    if _KERAS_WEIGHTS in names:
+        part = _Part(files.enter_context(path.open("rb")), *_place(path, archive, _KERAS_WEIGHTS))
+        return _of_hdf5(files.enter_context(h5py.File(part, "r")))
+    return _of_named(names, lambda name, torch: _npy(archive, name, torch))
 
 
-def _torch_layers(names: Iterable[str], get: Callable[[str], ArrayLike]) -> Arrays:
-    layers: Arrays = {}
+def _npy(archive: zipfile.ZipFile, name: str, torch: bool) -> Stored:
+    with archive.open(name) as file:
+        version = npy.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"an array in NumPy's format {version[0]}.{version[1]}")
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if file.tell() + math.prod(shape) * dtype.itemsize != archive.getinfo(name).file_size:
+            raise ValueError(f"an array of shape {shape} is cut short, or something follows it")
+
+    def read() -> NDArray[np.generic]:
+        with archive.open(name) as file:
+            array: NDArray[np.generic] = npy.read_array(file, allow_pickle=False)
+            file.read()  # to the end, where the checksum is looked at
+        return array
+
+    return stored(shape, dtype, read, torch=torch)
+
+
+def _place(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
+    """Return where in an archive a file begins, and its size; it must be whole and not compressed."""
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise WeightsError(f"{path}: {name} in it is compressed; unpack the archive and give that file")
+    with archive.open(info) as file:
+        while file.read(_STRETCH):  # at the end it looks at the checksum, which HDF5 has not
+            pass
+    with path.open("rb") as raw:
+        raw.seek(info.header_offset + 26)
+        name_and_extra = raw.read(4)
+    lengths = int.from_bytes(name_and_extra[:2], "little") + int.from_bytes(name_and_extra[2:], "little")
+    return info.header_offset + 30 + lengths, info.file_size
+
+
+class _Part(io.RawIOBase):
+    """A stretch of a file as a file: 550 MB of fully connected layers are not to be copied."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        self._file.seek(self._start + self._at)
+        data = self._file.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+# Arrays by names
+
+
+def _of_safetensors(path: Path, files: contextlib.ExitStack) -> Found:
+    file = files.enter_context(safe_open(path, "np"))
+
+    def tensor(name: str, torch: bool) -> Stored:
+        found = file.get_slice(name)
+        kind = found.get_dtype()
+        if kind not in _SAFETENSORS:
+            raise ValueError(f"it holds {kind} values where there should be floating-point ones")
+        return stored(
+            tuple(found.get_shape()), _SAFETENSORS[kind], lambda: file.get_tensor(name), torch=torch
+        )
+
+    return _of_named(file.keys(), tensor)
+
+
+_SAFETENSORS = {"F16": np.dtype("f2"), "BF16": np.dtype("V2"), "F32": np.dtype("f4"), "F64": np.dtype("f8")}
+
+
+def _of_named(names: Iterable[str], get: Callable[[str, bool], Stored]) -> Found:
+    """Return the convolutions among named arrays; ``get`` takes a name and whether it is torch's."""
+    layers: Layers = {}
+    kind: Kind = "keras"
     for name in names:
-        stem, _, part = name.rpartition(".")
-        if stem.startswith(_DENSE):
+        path, _, part = name.removesuffix(".npy").removesuffix(":0").replace("/", ".").rpartition(".")
+        if is_dense(path):
             continue
-        array = float32(get(name))
-        if part == "weight":
-            part, array = "kernel", array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-        layers.setdefault(stem, {})[part] = np.ascontiguousarray(array)
-    return layers
-
-
-def _layer_name(name: str) -> str:
-    found = re.fullmatch(r"block(\d+)_conv(\d+)", name)
-    return f"conv{found[1]}_{found[2]}" if found else name
-
-
-def float32(array: ArrayLike) -> NDArray[np.float32]:
-    """Return a floating-point array in single precision; of any other kind a ValueError."""
-    array = np.asarray(array)
-    if array.dtype.kind != "f":
-        raise ValueError(f"it holds {array.dtype} values where there should be floating-point ones")
-    with np.errstate(all="ignore"):  # a double out of range becomes infinite, which is refused later
-        return array.astype(np.float32, copy=False)
+        if torch := part == "weight":
+            kind, part = "torch", "kernel"
+        layer = layers.setdefault(layer_name(path), {})
+        if part in layer:
+            raise ValueError(f"layer {path[:40]!r} has two arrays {part[:40]!r}")
+        layer[part] = get(name, torch)
+    return Found(layers, kind, {})

@@ -20,7 +20,7 @@ from typing import cast, get_args
 import h5py
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nst_jax.architecture import (
     ARCHITECTURES,
@@ -31,11 +31,14 @@ from nst_jax.architecture import (
     layer_names,
     of_blocks,
 )
-from nst_jax.errors import WeightsError
-from nst_jax.files import write_atomically
+from nst_jax.errors import OutputError, WeightsError
+from nst_jax.files import same_file, write_atomically
 from nst_jax.networks import vgg
+from nst_jax.pretrained import hdf5
 from nst_jax.pretrained.caffe import Arrays
-from nst_jax.pretrained.containers import FORMAT, NORMALISED, Kind, damaged, float32, open_any
+from nst_jax.pretrained.containers import Kind, damaged, open_any
+from nst_jax.pretrained.hdf5 import FORMAT, NORMALISED
+from nst_jax.pretrained.stored import Layers, Stored, float32
 
 LICENCE = "CC BY 4.0, Visual Geometry Group, University of Oxford"
 
@@ -53,6 +56,8 @@ _TORCHVISION = (
     (1.5314e-02, 4.5068e-02, 2.1444e-03),
     (3.6226e-02, 1.9999e-02, 1.9864e-02),
 )
+_ROUNDED = 2**-8
+"""Relative, of a number in bfloat16."""
 _UNSTATED = "not stated in the file"
 
 
@@ -85,7 +90,8 @@ class Provenance:
 
     Attributes:
         path: the file they were read from.
-        kind: its container: ``nst_jax`` or ``keras`` (HDF5), ``torch`` (safetensors, npz) or ``caffe``.
+        kind: who wrote it, or one like it: ``nst_jax`` (HDF5), ``keras`` (HDF5, .keras), ``torch``
+            (safetensors, npz) or ``caffe``; of safetensors and npz the names in it tell.
         digest: SHA-256 over the float32 values in layer order; the same numbers in another container have
             the same digest.
         source: name of the file they were converted from, if that is recorded, else of the file itself.
@@ -112,7 +118,7 @@ def read(path: str | Path, *, blocks: Blocks | None = None) -> tuple[vgg.Params,
     """Read and check the parameters of a VGG network.
 
     Args:
-        path: a file in one of the four containers.
+        path: a file in one of the containers that `containers` knows.
         blocks: the layer table that it must have; None: that of any of `ARCHITECTURES`.
 
     Returns:
@@ -136,19 +142,20 @@ def identify(path: Path) -> Architecture | None:
     Raises:
         WeightsError: the file cannot be read, is no weights file, or is damaged.
     """
-    layers, _, _ = open_any(path)
-    nearest, names = _nearest(layers, ARCHITECTURES.values())
+    with open_any(path) as found:
+        nearest, names = _nearest(found.layers, ARCHITECTURES.values())
     return nearest if set(names) == set(nearest.layers) else None
 
 
 def _load(path: Path, blocks: Blocks | None) -> tuple[Arrays, Provenance]:
-    layers, kind, notes = open_any(path)
     known = ARCHITECTURES.values() if blocks is None else [of_blocks(blocks)]
-    architecture, names = _nearest(layers, known)
-    layers = dict(zip(names, layers.values(), strict=True))
-    _refuse_torchvision(path, layers)
-    _check(path, layers, architecture)
-    layers = {name: layers[name] for name in architecture.layers}
+    with open_any(path) as (stored, kind, notes):
+        architecture, names = _nearest(stored, known)
+        stored = dict(zip(names, stored.values(), strict=True))
+        _refuse_torchvision(path, stored)
+        _check(path, stored, architecture)
+        layers = {n: {part: array.read() for part, array in stored[n].items()} for n in architecture.layers}
+    _check_finite(path, layers)
     total = digest(layers)
     if notes.get("digest", total) != total:
         raise WeightsError(f"{path}: damaged: its values do not have the digest recorded with them")
@@ -165,12 +172,12 @@ def _load(path: Path, blocks: Blocks | None) -> tuple[Arrays, Provenance]:
     return layers, provenance
 
 
-def _nearest(layers: Arrays, known: Iterable[Architecture]) -> tuple[Architecture, list[str]]:
+def _nearest(layers: Layers, known: Iterable[Architecture]) -> tuple[Architecture, list[str]]:
     """Return the architecture with the most layers of a file, and what it calls those of the file."""
     candidates = []
     for architecture in known:
-        indices = _torch_indices(architecture.blocks)
-        candidates.append((architecture, [indices.get(name, name) for name in layers]))
+        aliases = _torch_indices(architecture.blocks) | _keras_counts(architecture.blocks)
+        candidates.append((architecture, [aliases.get(name, name) for name in layers]))
     return min(candidates, key=lambda each: len(set(each[0].layers) ^ set(each[1])))
 
 
@@ -197,10 +204,15 @@ def _torch_indices(blocks: Blocks) -> dict[str, str]:
     return indices
 
 
+def _keras_counts(blocks: Blocks) -> dict[str, str]:
+    """Return the layers by the names that Keras 3 gives their groups: conv2d, conv2d_1, ..."""
+    return {f"conv2d_{i}" if i else "conv2d": name for i, name in enumerate(layer_names(blocks))}
+
+
 # Checking
 
 
-def _check(path: Path, layers: Arrays, architecture: Architecture) -> None:
+def _check(path: Path, layers: Layers, architecture: Architecture) -> None:
     kernels = kernel_shapes(architecture.blocks)
     missing = [f"-{name} {shape}" for name, shape in kernels.items() if name not in layers]
     unexpected = [f"+{_plain(name)}" for name in layers if name not in kernels]
@@ -215,13 +227,16 @@ def _check(path: Path, layers: Arrays, architecture: Architecture) -> None:
         raise WeightsError(
             f"{path}: not the layers of {architecture.title} (- missing, + unexpected): {problems}"
         )
-    for name in kernels:
-        if not all(np.isfinite(array).all() for array in layers[name].values()):
+
+
+def _check_finite(path: Path, layers: Arrays) -> None:
+    for name, layer in layers.items():
+        if not all(np.isfinite(array).all() for array in layer.values()):
             raise WeightsError(f"{path}: layer {name} holds values that are not finite")
 
 
 def _wrong_parts(
-    layer: str, found: Mapping[str, NDArray[np.float32]], expected: Mapping[str, tuple[int, ...]]
+    layer: str, found: Mapping[str, Stored], expected: Mapping[str, tuple[int, ...]]
 ) -> list[str]:
     missing = [f"-{layer} {part} {shape}" for part, shape in expected.items() if part not in found]
     unexpected = [f"+{layer} {_plain(part)}" for part in found if part not in expected]
@@ -241,10 +256,12 @@ def _abbreviated(items: list[str], *, limit: int = 4) -> list[str]:
     return items if len(items) <= limit + 1 else [*items[:limit], f"and {len(items) - limit} more"]
 
 
-def _refuse_torchvision(path: Path, layers: Arrays) -> None:
+def _refuse_torchvision(path: Path, layers: Layers) -> None:
     # Same layers and shapes, so that only the numbers tell: no other training arrives at the same nine.
-    kernel = layers.get("conv1_1", {}).get("kernel", np.empty(0))
-    if kernel.shape == (3, 3, 3, 64) and np.allclose(kernel[:, :, 0, 0], _TORCHVISION, rtol=1e-3, atol=0):
+    kernel = layers.get("conv1_1", {}).get("kernel")
+    if kernel is None or kernel.shape != (3, 3, 3, 64):
+        return
+    if np.allclose(kernel.read()[:, :, 0, 0], _TORCHVISION, rtol=_ROUNDED, atol=0):
         raise WeightsError(
             f"{path}: torchvision's own VGG-19, trained for RGB in [0, 1]; expected the weights of Simonyan "
             "and Zisserman (for torch: vgg19-d01eb7cb)"
@@ -295,10 +312,11 @@ def write(
         notes |= dict(zip(NORMALISED, map(str, astuple(normalised)), strict=True))
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.attrs.update(notes, format=FORMAT, input=architecture.input, layer_names=list(layers))
+        file.attrs.update(hdf5.notes(notes | {"format": FORMAT, "input": architecture.input}))
+        file.attrs["layer_names"] = np.array(list(layers), "S")  # as Keras has it
         for name, layer in layers.items():
             group = file.create_group(name)
-            group.attrs.update(weight_names=["kernel", "bias"], shape=layer["kernel"].shape)
+            group.attrs.update(weight_names=np.array(["kernel", "bias"], "S"), shape=layer["kernel"].shape)
             for part in ("kernel", "bias"):
                 group.create_dataset(part, data=layer[part])
     write_atomically(path, buffer.getvalue())
@@ -309,12 +327,23 @@ def convert(path: Path, target: Path, *, licence: str = LICENCE, blocks: Blocks 
 
     Raises:
         WeightsError: the file cannot be used (see `read`).
-        OutputError: the target cannot be written.
+        OutputError: the target is the file itself, or cannot be written.
     """
+    check_other(path, target)
     layers, provenance = _load(path, blocks)
     sha256 = file_digest(path, "sha256")
     write(target, layers, source=path.name, sha256=sha256, licence=licence, normalised=provenance.normalised)
     return replace(provenance, source_sha256=sha256, licence=licence)
+
+
+def check_other(path: Path, target: Path) -> None:
+    """Refuse a target that is the file to be read, by whatever name: the original would be lost.
+
+    Raises:
+        OutputError: it is.
+    """
+    if same_file(target, [path]):
+        raise OutputError(f"{target}: is the file that is read, {path}, so it is kept; name another file")
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -146,6 +146,8 @@ def _means(
     """Return the mean activations shipped for a network; of others, those over the sample photographs."""
     if (shipped := normalisation.shipped_means(params, pool)) is not None:
         return shipped
+    # Said each time, for another network paints another picture, and this may be a damaged VGG-19.
+    notes.append(_why_measured(found))
     cache = cache_folder() / "normalised" / f"{found.digest[:16]}-{pool}-{padding}.npz"
     with contextlib.suppress(Exception):  # absent, or damaged: measure
         stored = np.load(io.BytesIO(cache.read_bytes()), allow_pickle=False)
@@ -155,7 +157,6 @@ def _means(
     # The papers do not say which images they used.
     inputs = (vgg.to_input(photo, found.architecture) for photo in photographs(_SIDE))
     means = vgg.mean_activations(params, inputs, pool=pool, padding=padding)
-    notes.append(f"measured mean activations of {found.source} over {len(PHOTOS)} sample photographs")
     measured = {name: mean.astype(np.float32) for name, mean in means.items()}
     data = io.BytesIO()
     np.savez(data, **measured)  # type: ignore[arg-type]  # its stub is too narrow
@@ -163,6 +164,13 @@ def _means(
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache, data.getvalue())
     return measured
+
+
+def _why_measured(found: weights.Provenance) -> str:
+    over = f"measured over {len(PHOTOS)} sample photographs"
+    if normalisation.has_means(found.architecture):
+        return f"{found.path}: is no network known here; its mean activations were {over}"
+    return f"{found.path}: no mean activations of {found.architecture.title} come along; they were {over}"
 
 
 def photographs(side: int) -> list[images.FloatArray]:

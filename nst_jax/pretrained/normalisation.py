@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import images
-from nst_jax.architecture import ARCHITECTURES
+from nst_jax.architecture import ARCHITECTURES, Architecture
 from nst_jax.errors import ImageError, OutputError, WeightsError
 from nst_jax.files import check_folder, write_atomically
 from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
+from nst_jax.pretrained import fingerprint
 from nst_jax.pretrained.files import Normalisation, Provenance
 
 Means = Mapping[str, NDArray[np.float64]]
@@ -47,7 +48,7 @@ class Entry(TypedDict):
     photos_size: int
     photos_sha256: str
     digest: str
-    biases_sha256: str
+    fingerprint: dict[str, dict[str, list[float]]]
     means: dict[str, list[float]]
 
 
@@ -227,8 +228,9 @@ def write(
         padding: the padding they were measured with.
 
     Raises:
-        OutputError: the path holds another file, or cannot be written.
+        OutputError: the path holds another file, or the network itself, or cannot be written.
     """
+    weights.check_other(found.path, path)
     check_target(path)
     weights.write(
         path,
@@ -310,9 +312,10 @@ def write_means(
         "photos_size": photos.size,
         "photos_sha256": photos.sha256,
         "digest": found.digest,
-        "biases_sha256": biases_digest(params),
+        "fingerprint": fingerprint.of({name: params[name] for name in means}),
         "means": {name: [float(f"{m:.{_DIGITS}g}") for m in mean] for name, mean in means.items()},
     }
+    weights.check_other(found.path, path)
     entries = read_means(path)
     entries.setdefault(found.architecture.name, {})[pool] = entry
     text = _lines({name: dict(sorted(pools.items())) for name, pools in sorted(entries.items())})
@@ -331,10 +334,10 @@ def _lines(value: object, indent: str = "") -> str:
 def shipped_means(params: vgg.Params, pool: vgg.Pool) -> dict[str, NDArray[np.float32]] | None:
     """Return the means that come with the package for a network (VGG-19); None for any other.
 
-    A network is known by its architecture and its biases rather than by the digest of all of it: biases are
-    the same numbers in every copy, even where kernels were rounded to save space. Rounding those of VGG-19's
-    blocks 4 and 5 to 256 levels moves the means by 2% (the median), other photographs by tens. Whatever the
-    means, what the network computes stays the same.
+    A network is known by what it computes (see `fingerprint`), not by a digest: a copy in half precision, or
+    with kernels rounded to 256 levels, is the same network. Rounding those of VGG-19's blocks 4 and 5 to 256
+    levels moves the means by 2% (the median), other photographs by tens. Whatever the means, what the network
+    computes stays the same.
 
     They were measured with zero padding, and serve for replicated borders too, which differ in a few rows.
     """
@@ -342,19 +345,16 @@ def shipped_means(params: vgg.Params, pool: vgg.Pool) -> dict[str, NDArray[np.fl
     if ARCHITECTURES.get(architecture.name) != architecture:
         return None
     entry = _shipped().get(architecture.name, {}).get(pool)
-    if entry is None or entry["biases_sha256"] != biases_digest(params):
+    if entry is None or not fingerprint.matches(entry["fingerprint"], params):
         return None
     return {name: np.asarray(mean, np.float32) for name, mean in entry["means"].items()}
+
+
+def has_means(architecture: Architecture) -> bool:
+    """Tell whether means of some network of an architecture's name come with the package."""
+    return architecture.name in _shipped()
 
 
 @cache
 def _shipped() -> Entries:
     return cast(Entries, json.loads(files(__package__).joinpath(_SHIPPED).read_text(encoding="utf-8")))
-
-
-def biases_digest(params: vgg.Params) -> str:
-    """Return the SHA-256 over the float32 biases in layer order."""
-    total = hashlib.sha256()
-    for name in vgg.architecture_of(params).layers:
-        total.update(np.ascontiguousarray(params[name]["bias"], "<f4").data)
-    return total.hexdigest()

@@ -1,9 +1,11 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from makers import NARROW
+from safetensors.numpy import save
 
 from nst_jax.errors import ConfigError, WeightsError
 from nst_jax.networks import vgg
@@ -40,14 +42,15 @@ def test_a_file_as_it_is(small, narrow):
 
 def test_normalised_on_photographs_and_remembered(small, monkeypatch):
     first = load_network(str(small))
-    assert first.note == "measured mean activations of test over 4 sample photographs"
+    note = f"{small}: is no network known here; its mean activations were measured over 4 sample photographs"
+    assert first.note == note
     means = vgg.mean_activations(first.params, map(vgg.to_input, photographs(256)))
     middle = np.median(np.concatenate([means[name] for name in means]))
     assert middle == pytest.approx(1.0, rel=0.01)
     monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured again"))
     again = load_network(str(small))
     jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
-    assert again.note == ""
+    assert again.note == note
 
 
 def test_a_damaged_cache_is_measured_again(small, tmp_path):
@@ -108,6 +111,22 @@ def test_the_real_network_takes_the_shipped_means(real_weights, random, monkeypa
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5 * float(before.max()))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_a_copy_in_half_precision_is_normalised_alike(real_weights, tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured"))
+    plain, whole = weights.read(real_weights)[0], load_network(real_weights)
+    state = {
+        f"{n}/{part}": np.asarray(a).astype(dtype) for n, layer in plain.items() for part, a in layer.items()
+    }
+    (tmp_path / "half.safetensors").write_bytes(save(state))
+    half = load_network(str(tmp_path / "half.safetensors"))
+    assert half.note == ""
+    for name, layer in whole.params.items():
+        for part, array in layer.items():
+            found = half.params[name][part]
+            np.testing.assert_allclose(found, array, rtol=2**-8, atol=2**-8 * float(abs(array).max()))
+
+
 def test_auto_takes_the_variable_first(small, monkeypatch):
     monkeypatch.setenv("NST_JAX_WEIGHTS", str(small))
     assert load_network("auto", normalised=False).name == "vgg19"
@@ -137,6 +156,7 @@ def test_vgg16_is_a_network_of_its_own(small, monkeypatch, tmp_path):
     monkeypatch.setenv("NST_JAX_WEIGHTS", str(file))
     found = load_network("vgg16")
     assert (found.name, found.architecture.title, len(found.params)) == ("vgg16", "VGG-16", 13)
+    assert "sixteen.h5: no mean activations of VGG-16 come along; they were measured over 4" in found.note
     offline(monkeypatch)
     with pytest.raises(WeightsError, match="no VGG-19 weights"):
         load_network("vgg19")

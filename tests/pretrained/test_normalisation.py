@@ -6,6 +6,8 @@ import json
 import shutil
 from importlib.resources import files
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
@@ -16,7 +18,7 @@ from nst_jax import cli
 from nst_jax.architecture import VGG19, kernel_shapes
 from nst_jax.errors import ImageError, OutputError
 from nst_jax.pretrained import files as weights
-from nst_jax.pretrained import normalisation
+from nst_jax.pretrained import fingerprint, normalisation
 
 SIZES = ((33, 50), (20, 20), (64, 37), (33, 50))
 
@@ -154,10 +156,10 @@ def test_progress_is_for_the_terminal(world, capsys, monkeypatch):
         ),
         (["--photos", "photos", "--output", "photos/a.png"], "a.png: exists and is not a normalised network"),
         (["--photos", "photos", "--output", "photos"], "photos: exists and is not a normalised network"),
-        (["--photos", "photos", "--output", "no/x.h5"], "no/x.h5: cannot be written"),
+        (["--photos", "photos", "--output", "no/x.h5"], "no/x.h5: the folder no does not exist"),
         (["--photos", "photos", "--means", "photos/a.png"], "a.png: exists and is not a file of means"),
         (["--photos", "photos", "--means", "other.json"], "other.json: exists and is not a file of means"),
-        (["--photos", "photos", "--means", "no/x.json"], "no/x.json: cannot be written"),
+        (["--photos", "photos", "--means", "no/x.json"], "no/x.json: the folder no does not exist"),
         (["--photos", "photos", "--means", "x.json", "--output", "x.h5"], "not allowed with argument"),
     ],
 )
@@ -210,6 +212,22 @@ def test_a_target_that_appears_meanwhile_is_kept(world, narrow):
     assert target.read_text() == "mine"
 
 
+def test_the_network_itself_is_no_target(world, narrow):
+    photos = normalisation.find_photos(world / "photos", size=512)
+    params, found = normalisation.read_original(world / "narrow.h5")
+    means = normalisation.measure(params, photos)
+    before = (world / "narrow.h5").read_bytes()
+    (world / "link.h5").symlink_to("narrow.h5")
+    options = {"found": found, "pool": "avg", "padding": "zero"}
+    for target in (world / "narrow.h5", world / "link.h5", world / "photos" / ".." / "narrow.h5"):
+        with pytest.raises(OutputError, match="is the file that is read"):
+            normalisation.write(target, params, means, photos, **options)
+        with pytest.raises(OutputError, match="is the file that is read"):
+            normalisation.write_means(target, params, means, photos, command="", **options)
+    assert (world / "narrow.h5").read_bytes() == before
+    assert (world / "link.h5").is_symlink()
+
+
 # Means in a data file
 
 
@@ -228,6 +246,7 @@ def test_means_are_added_for_each_pooling(world, narrow, pictures, capsys):
             np.testing.assert_allclose(entry["means"][name], mean, rtol=1e-5, atol=1e-6 * mean.max())
             assert all(m == float(f"{m:.6g}") for m in entry["means"][name])
         assert entry["digest"] == weights.digest(narrow)
+        assert fingerprint.matches(entry["fingerprint"], narrow)
         assert entry["photos"] == 4
         assert entry["photos_sha256"] == normalisation.find_photos(world / "photos", size=512).sha256
     assert entries["avg"]["command"] == "nst-jax weights normalise --photos photos --means means.json"
@@ -240,6 +259,19 @@ def test_the_recorded_command_names_no_folder_of_this_machine(world):
     entry = json.loads((world / "means.json").read_text())["vgg19"]["avg"]
     wanted = "nst-jax weights normalise --photos photos --size 40 --weights narrow.h5 --means means.json"
     assert entry["command"] == wanted
+
+
+def eight_bits(array):
+    step = np.abs(array).max() / 127
+    return np.rint(array / step) * step
+
+
+ROUNDED = {
+    "float16": lambda array: array.astype(np.float16),
+    "bfloat16": lambda array: array.astype(jnp.bfloat16),
+    "8 bits for each layer": eight_bits,
+    "kernels of 8 bits": lambda array: eight_bits(array) if array.ndim == 4 else array,
+}
 
 
 @pytest.fixture(scope="module")
@@ -263,20 +295,36 @@ def test_shipped_means_are_for_vgg19(shipped, pool):
 def test_shipped_means_were_measured_on_the_real_network(real_weights, shipped):
     params, found = weights.read(real_weights)
     for pool, entry in shipped.items():
-        assert entry["biases_sha256"] == normalisation.biases_digest(params)
+        assert entry["fingerprint"] == fingerprint.of(params)
         known = normalisation.shipped_means(params, pool)
         np.testing.assert_array_equal(known["conv4_2"], np.float32(entry["means"]["conv4_2"]))
     if found.digest != entry["digest"]:
         pytest.skip("another copy of VGG-19 than the one measured")
 
 
-def test_shipped_means_serve_a_copy_with_rounded_kernels(real_weights):
+@pytest.mark.parametrize("pool", ["avg", "max"])
+@pytest.mark.parametrize("rounded", ROUNDED)
+def test_shipped_means_serve_copies_of_less_precision(real_weights, shipped, rounded, pool):
     params, _ = weights.read(real_weights)
-    kernel = params["conv5_1"]["kernel"]
-    rounded = params | {"conv5_1": params["conv5_1"] | {"kernel": kernel.round(3)}}
-    assert normalisation.shipped_means(rounded, "avg") is not None
-    moved = params | {"conv5_1": params["conv5_1"] | {"bias": params["conv5_1"]["bias"] + 1e-3}}
-    assert normalisation.shipped_means(moved, "avg") is None
+    copy = jax.tree.map(lambda array: np.float32(ROUNDED[rounded](np.asarray(array))), params)
+    means = normalisation.shipped_means(copy, pool)
+    for name, mean in shipped[pool]["means"].items():
+        np.testing.assert_array_equal(means[name], np.float32(mean))
+
+
+def test_shipped_means_are_for_no_network_with_another_layer(real_weights):
+    params, _ = weights.read(real_weights)
+    layer = params["conv5_1"]
+    order = np.random.default_rng(0).permutation(512)
+    for changed in (
+        {"bias": layer["bias"] + 0.05},
+        {"kernel": layer["kernel"] * 1.1},
+        {"kernel": layer["kernel"][::-1, ::-1]},
+        {"kernel": layer["kernel"][..., order], "bias": layer["bias"][order]},
+    ):
+        assert normalisation.shipped_means(params | {"conv5_1": layer | changed}, "avg") is None
+    colours = params["conv1_1"] | {"kernel": params["conv1_1"]["kernel"][:, :, ::-1]}
+    assert normalisation.shipped_means(params | {"conv1_1": colours}, "avg") is None
 
 
 def test_shipped_means_are_for_no_other_network(narrow):
