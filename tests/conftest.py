@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from makers import NARROW
 from nst_jax import images
 from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
+from nst_jax.transfer import memory
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -48,6 +50,22 @@ def real_weights():
     if not path or not os.path.exists(path):
         pytest.skip("needs real VGG-19 weights in $NST_JAX_WEIGHTS")
     return path
+
+
+EXPLODING = 666.0
+
+
+@pytest.fixture
+def exploding(monkeypatch):
+    """A style weight with which the loss is no finite number; settings refuse those that are."""
+    real = memory.as_float32
+
+    def broken(weights):
+        found = real(weights)
+        return dataclasses.replace(found, style=np.float32(np.inf)) if found.style == EXPLODING else found
+
+    monkeypatch.setattr(memory, "as_float32", broken)
+    return EXPLODING
 
 
 @pytest.fixture

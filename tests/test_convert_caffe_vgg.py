@@ -66,6 +66,20 @@ def test_an_existing_file_is_kept_unless_forced(model, script, tmp_path, capsys)
     assert target.stat().st_size > 80_000_000
 
 
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("link", [False, True])
+def test_the_model_itself_is_no_target(script, tmp_path, capsys, force, link):
+    source = target = tmp_path / "in.caffemodel"
+    source.write_bytes(model_bytes(random_layers(SMALL)))
+    if link:
+        (target := tmp_path / "out.h5").symlink_to(source)
+    before = source.read_bytes()
+    assert script.main([str(source), str(target), *force]) == 2
+    assert f"error: {target}: is the file that is read" in capsys.readouterr().err
+    assert source.read_bytes() == before
+    assert target.is_symlink() == link
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

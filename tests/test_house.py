@@ -77,7 +77,6 @@ TESTED_ELSEWHERE = {
     "images/lettering.py": "images/test_sheet.py",
     "images/pictures.py": "images/test_reading.py",
     "images/profiles.py": "images/test_reading.py",
-    "pretrained/containers.py": "pretrained/test_files.py",
     "runs/sweep_folder.py": "runs/test_sweep.py",
     "settings/checks.py": "settings/test_settings.py",
     "settings/section.py": "settings/test_settings.py",

@@ -58,6 +58,8 @@ def _allowed(check: object) -> str:
         return ", ".join(f"`{_written(value)}`" for value in check.allowed)
     if not isinstance(check, Number):
         return ""
+    if check.tiny is not None:
+        return f"0, or {check.tiny:g} to {check.most:g}"
     words = {"above": check.above, "at least": check.least, "at most": check.most}
     limits = " and ".join(f"{word} {limit:.10g}" for word, limit in words.items() if limit is not None)
     return f"a whole number, {limits}" if check.is_whole else limits

@@ -35,21 +35,3 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt as stopped:
         say("interrupted")
         return 128 + int(getattr(stopped, "number", signal.SIGINT))
-    except RuntimeError as error:
-        if "Unable to initialize backend" not in str(error):
-            raise
-        say(_no_platform(str(error)))
-        return 2
-
-
-def _no_platform(problem: str) -> str:
-    import os
-
-    import jax
-
-    asked = os.environ.get("JAX_PLATFORMS", "")
-    jax.config.update("jax_platforms", None)  # type: ignore[no-untyped-call]
-    there = ", ".join(sorted({device.platform for device in jax.devices()}))
-    return (
-        f"JAX_PLATFORMS={asked}: JAX has no such device here ({problem.splitlines()[0]}); there is: {there}"
-    )

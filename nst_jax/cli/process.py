@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nst_jax.cli.terminal import say
+from nst_jax.errors import ConfigError
 from nst_jax.files import cache_folder
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -94,6 +95,25 @@ def prepare_process() -> None:
     # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     keep_freed()
+    if asked := os.environ.get("JAX_PLATFORMS"):
+        _check_platforms(asked)
+
+
+def _check_platforms(asked: str) -> None:
+    """Refuse kinds of device that JAX does not have here, of which it would say so in many lines, and late.
+
+    Raises:
+        ConfigError: the first of them.
+    """
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):  # the latter, of JAX 0.10, has no words
+        jax.config.update("jax_platforms", None)  # type: ignore[no-untyped-call]
+        there = ", ".join(sorted({device.platform for device in jax.devices()}))
+        what = f"JAX_PLATFORMS={asked}: JAX has no such device here"
+        raise ConfigError(f"{what}; allowed: {there}, or to leave it out") from None
 
 
 _KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}

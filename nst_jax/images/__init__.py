@@ -5,6 +5,7 @@ in [0, 1]. Transparency, where there is any, is a second array of shape (height,
 """
 
 from nst_jax.images.decoding import MAX_PIXELS
+from nst_jax.images.filling import filled
 from nst_jax.images.labels import read_map
 from nst_jax.images.pictures import FloatArray, Picture
 from nst_jax.images.reading import read, read_text
@@ -23,6 +24,7 @@ __all__ = [
     "contact_sheet",
     "crop",
     "encode",
+    "filled",
     "fit",
     "middle_square",
     "read",

@@ -54,6 +54,15 @@ def resize_map(map: ArrayLike, size: tuple[int, int]) -> FloatArray:
     return _resized(map, size, Image.Resampling.BOX, "map")
 
 
+def resize_smoothly(image: ArrayLike, size: tuple[int, int]) -> FloatArray:
+    """Resample to ``size`` = (height, width) linearly between pixels: nothing over- or undershoots.
+
+    Raises:
+        ImageError: a size is less than 1.
+    """
+    return _resized(image, size, Image.Resampling.BILINEAR, "picture")
+
+
 def turned(image: ArrayLike, degrees: float, scale: float) -> FloatArray:
     """Return the largest rectangle of an image turned about its middle, then scaled.
 

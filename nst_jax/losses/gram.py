@@ -21,6 +21,10 @@ class Gram(AdditiveTerm):
         """Return `gram_matrix`."""
         return gram_matrix(F)
 
+    def weighted(self, F: Array, share: Array) -> Array:
+        """Return sum_k w_k F_ik F_jk / sum_k w_k for shares w."""
+        return gram_matrix(F * jnp.sqrt(share / jnp.mean(share)).astype(F.dtype))
+
     def compare(self, statistics: Array, target: Array) -> Array:
         """Return `style_loss`."""
         return style_loss(statistics, target)

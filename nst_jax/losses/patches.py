@@ -37,6 +37,8 @@ class Source:
     features: Array
     map: Array
     """As in `PatchStyle`."""
+    visible: Array | None = None
+    """How much of each position can be seen, ``(height, width)``; None: all."""
 
 
 @jax.tree_util.register_dataclass
@@ -102,8 +104,12 @@ class Patches(StyleTerm):
     def targets(self, features: Sequence[Array], guides: Guides) -> PatchStyle:
         """Return the style's features with their maps, each map balanced against the features."""
         factor = balance(features[0], guides.style[0])
-        pairs = zip(features, guides.style, strict=True)
-        sources = tuple(Source(F, guides.weight * (factor * map_)) for F, map_ in pairs)
+        all_seen: list[Array | None] = [None] * len(features)
+        seen = [each[:, :, 0] for each in guides.visible] or all_seen
+        sources = tuple(
+            Source(F, guides.weight * (factor * map_), visible)
+            for F, map_, visible in zip(features, guides.style, seen, strict=True)
+        )
         style = PatchStyle(sources, guides.weight * (factor * guides.content))
         if self.rematch == 1:
             return style
@@ -153,7 +159,9 @@ def nearest(
 
     That is the patch of the largest normalised cross-correlation, NN(i) = arg max_j <s_i, s_j> / (|s_i|
     |s_j|), with s from `joined`; the first of several equal ones. The paper prints "arg min", which would be
-    the least alike; its code takes the maximum. No gradient flows through the choice.
+    the least alike; its code takes the maximum. No gradient flows through the choice. Of a style that is
+    partly transparent, patches are chosen whose least visible position is at least half as visible as the
+    best patch's.
 
     With variety v > 0, what has been chosen often counts less, against repetition: `AT_ONCE` rows of patches
     choose at a time, and each correlation is multiplied by 1 - v n_j / (n_j + n), where n_j is how often
@@ -175,7 +183,7 @@ def nearest(
         tuple(joined(*pair) for pair in ((F, style.map), (source.features, source.map)))
         for source in style.sources
     ]
-    lengths = [_lengths(s, size) for _, s in pairs]
+    lengths = [_lengths(s, size, source.visible) for (_, s), source in zip(pairs, style.sources, strict=True)]
     shapes = [s.shape[:2] for _, s in pairs]
     height, width = (n - size + 1 for n in F.shape[:2])
     widest = max(columns for _, columns in shapes)
@@ -228,10 +236,16 @@ def _search(
     return begins, apart
 
 
-def _lengths(s: Array, size: int) -> Array:
-    """Return |s_j| of each patch; 1 for one of nothing."""
+def _lengths(s: Array, size: int, visible: Array | None = None) -> Array:
+    """Return |s_j| of each patch; 1 for one of nothing, infinity for one that is hidden."""
     energy = _windowed(jnp.sum(jnp.square(s.astype(jnp.float32)), -1), size)
-    return jnp.sqrt(jnp.where(energy > 0, energy, 1.0))
+    lengths = jnp.sqrt(jnp.where(energy > 0, energy, 1.0))
+    if visible is None:
+        return lengths
+    height, width = lengths.shape
+    windows = [visible[i : i + height, j : j + width] for i in range(size) for j in range(size)]
+    least = jnp.min(jnp.stack(windows), 0)
+    return jnp.where(least >= 0.5 * jnp.max(least), lengths, jnp.inf)
 
 
 def _nearest_in(x: Array, s: Array, length: Array, size: int, memory: int) -> tuple[Array, Array]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import ClassVar, Literal, NamedTuple, Self
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.settings import STYLE_KINDS, Settings
@@ -27,6 +29,9 @@ class Guides(NamedTuple):
     """Of the picture to be made."""
     weight: Array | float
     """Gamma of Champandard (2016): how much maps count."""
+    visible: tuple[Array, ...] = ()
+    """How much of each position of the style, and of each copy of it, can be seen and counts, ``(height,
+    width, 1)`` in [0, 1]; none: all."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +106,30 @@ class AdditiveTerm(StyleTerm):
         """Return averages over the positions of features."""
         raise NotImplementedError
 
+    def weighted(self, F: Array, share: Array) -> Tree:
+        """Return what `statistics` does where positions count by their shares, ``(height, width, 1)``.
+
+        That is sum_k w_k s_k / sum_k w_k for shares w and the statistics s of single positions: right for
+        any term of averages, though slow. It is for styles that are partly transparent.
+        """
+        flat, w = F.reshape(-1, 1, 1, F.shape[-1]), share.reshape(-1) / jnp.sum(share)
+
+        def add(total: Tree, position: tuple[Array, Array]) -> tuple[Tree, None]:
+            f, weight = position
+            return jax.tree.map(lambda s, one: s + weight * one, total, self.statistics(f)), None
+
+        none = jax.tree.map(jnp.zeros_like, jax.eval_shape(self.statistics, flat[0]))
+        total, _ = jax.lax.scan(add, none, (flat, w))
+        return total
+
     def compare(self, statistics: Tree, target: Tree) -> Array:
         """Return how far statistics are from those of the style: a scalar."""
         raise NotImplementedError
 
     def targets(self, features: Sequence[Array], guides: Guides) -> Tree:
         """Return the statistics of the style."""
-        return self.statistics(features[0])
+        F = features[0]
+        return self.weighted(F, guides.visible[0]) if guides.visible else self.statistics(F)
 
     def loss(self, F: Array, target: Tree) -> Array:
         """Compare the statistics of features."""

@@ -76,7 +76,7 @@ class Reader:
             key = ("style", style_name, *looks, content.shape, texture, names.get("style_map"))
             painting = self._once(key, lambda: style_at(there, style(), content, posed))
         init = names.get("init")
-        first = self._once(("init", init), lambda: self._picture(init, posed).rgb) if init else None
+        first = self._once(("init", init), lambda: _with_alpha(self._picture(init, posed))) if init else None
         alpha = self._once(("alpha", content_name, posed.longest), lambda: self._alpha(content_name, posed))
         digests = {use: self._digests[name] for use, name in names.items() if name in self._digests}
         pictures = replace(there, content=content, style=painting, init=first)
@@ -95,11 +95,11 @@ class Reader:
         return picture
 
     def _style(self, name: str, settings: Settings) -> FloatArray:
-        return cropped(self._picture(name, settings).rgb, settings)
+        return cropped(_with_alpha(self._picture(name, settings)), settings)
 
     def _content(self, there: Pictures, style: FloatArray | None, settings: Settings) -> FloatArray:
-        rgb = self._picture(str(there.content), settings).rgb if there.content else None
-        return content_at(replace(there, content=rgb), style, settings)
+        content = _with_alpha(self._picture(str(there.content), settings)) if there.content else None
+        return content_at(replace(there, content=content), style, settings)
 
     def _alpha(self, name: str | None, settings: Settings) -> FloatArray | None:
         alpha = self._picture(name, settings).alpha if name else None
@@ -128,7 +128,12 @@ def read_picture(name: str, max_pixels: int) -> tuple[Picture, str]:
     """Return a picture, of a file, ``sample:NAME`` or ``work:NAME``, and the SHA-256 of its pixels."""
     sample = sample_of(name)
     picture = Picture(samples.load(sample)) if sample else images.read(name, max_pixels=max_pixels)
-    return picture, _digest(picture.rgb)
+    return picture, _digest(_with_alpha(picture))
+
+
+def _with_alpha(picture: Picture) -> FloatArray:
+    """Return a picture's colours, and its alpha if it has any, as channels of one array."""
+    return picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
 
 
 def sample_of(name: str) -> str | None:

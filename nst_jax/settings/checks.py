@@ -22,6 +22,8 @@ class Number:
     above: float | None = None
     most: float | None = None
     is_whole: bool = False
+    tiny: float | None = None
+    """The least but for 0, if 0 is allowed."""
 
     def __call__(self, value: object) -> float:
         """Return the value as a float, or as an int."""
@@ -31,6 +33,9 @@ class Number:
         wrong |= self.least is not None and number < self.least
         wrong |= self.above is not None and number <= self.above
         wrong |= self.most is not None and number > self.most
+        wrong |= self.tiny is not None and 0 < number < self.tiny
+        if wrong and self.tiny is not None:
+            raise ValueError(f"should be 0, or from {self.tiny:g} to {self.most:g}, got {value!r}")
         if wrong:
             limits = {"of at least": self.least, "above": self.above, "of at most": self.most}
             words = " and ".join(
@@ -45,7 +50,10 @@ def whole(least: int, most: int | None = None) -> Number:
     return Number(least=least, most=most, is_whole=True)
 
 
-WEIGHT = Number(least=0)
+MOST_WEIGHT = 1e15
+"""Beyond, squares of the gradient would leave what float32 can hold."""
+
+WEIGHT = Number(least=0, most=MOST_WEIGHT, tiny=1e-15)
 
 
 @dataclass(frozen=True)
@@ -109,8 +117,10 @@ def layers(value: object) -> Layers:
     """Check for names of layers, or names with weights."""
     if isinstance(value, Mapping):
         for weight in value.values():
-            if not is_number(weight) or weight < 0:
-                raise ValueError(f"a layer's weight should be a number of at least 0, got {weight!r}")
+            try:
+                WEIGHT(weight)
+            except ValueError as error:
+                raise ValueError(f"a layer's weight {error}") from None
         return dict(zip(_distinct(map(str, value)), map(float, value.values()), strict=True))
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         raise ValueError(

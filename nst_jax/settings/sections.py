@@ -126,7 +126,7 @@ class Semantic(Section):
 
     weight: float = setting(
         GAMMA,
-        WEIGHT,
+        Number(least=0, most=1e6),
         "gamma: at 50, maps count as much as features in the choice of patches; 0: not at all",
     )
     map: Literal["channels", "colours"] = setting(

@@ -287,7 +287,8 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
         maps = (problem.content_map, problem.style_map)
         guides = (*map(digest, maps), problem.settings.semantic.weight, problem.content.shape)
         more = () if isinstance(problem.term, AdditiveTerm) else guides
-        return "style", common, tuple(weights.style_layers), digest(problem.style), problem.term, more
+        picture = digest(problem.style), digest(problem.style_alpha)
+        return "style", common, tuple(weights.style_layers), picture, problem.term, more
 
     return Targets(
         remember(lambda: problems.content_targets(problem, params), content),

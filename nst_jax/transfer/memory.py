@@ -134,10 +134,13 @@ def _refusal(problem: Problem, found: Estimate) -> str:
     share = (found.usable - found.network) / (least - found.network)
     size = int(0.97 * max(height, width) * share**0.5) if share > 0 else 0
     advice = f"use size {size}" if size >= 64 else "free some memory"
-    advice += ", or a larger memory_limit" if problem.settings.memory_limit else ""
+    needs = f"a picture of {width} x {height} needs about {gib(least)} ({gib(found.network)} for the network)"
+    limit, held = problem.settings.memory_limit, machine.held(jax.local_devices()[0])
+    if limit is None or found.usable < limit - held:  # it is not the limit that bounds it
+        return f"{needs}, and {gib(found.usable)} can be used: {advice}"
     return (
-        f"a picture of {width} x {height} needs about {gib(least)} ({gib(found.network)} for the network), "
-        f"and {gib(found.usable)} can be used: {advice}"
+        f"{needs} besides the {gib(held)} that Python and JAX hold already, and the memory limit is "
+        f"{gib(limit)}: {advice}, or a memory limit of at least {gib(held + least)}"
     )
 
 

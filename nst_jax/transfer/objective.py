@@ -147,6 +147,7 @@ def style_targets(
     style_maps: Sequence[Array],
     content_map: Array,
     gamma: Weight,
+    visible: Sequence[Array] = (),
 ) -> dict[str, Tree]:
     """Return what a term compares with, by layer.
 
@@ -156,11 +157,14 @@ def style_targets(
         style_maps: of these, each of its image's height and width; without labels where there are none.
         content_map: of the picture to be made, of its height and width.
         gamma: how much maps count.
+        visible: how much of each position of the style, and of copies of it, counts; none: all.
     """
     found = {}
     for name in features[0]:
         *style, content = (averaged(each, name) for each in (*style_maps, content_map))
-        found[name] = term.targets([each[name] for each in features], Guides(tuple(style), content, gamma))
+        seen_there = tuple(averaged(each, name) for each in visible)
+        guides = Guides(tuple(style), content, gamma, seen_there)
+        found[name] = term.targets([each[name] for each in features], guides)
     return found
 
 

@@ -1,6 +1,8 @@
 """The pictures of a run, and what follows from those that it lacks. There is no JAX here.
 
-Pictures are RGB, shape ``(height, width, 3)``: float in [0, 1], or uint8 for 0 to 255.
+Pictures are RGB, shape ``(height, width, 3)``: float in [0, 1], or uint8 for 0 to 255. A fourth channel is
+their alpha, not multiplied in: what is hidden takes the colours around it (`images.filled`), and parts of a
+style count as much as they can be seen.
 """
 
 from collections.abc import Mapping
@@ -55,8 +57,8 @@ def sized(pictures: Pictures, settings: Settings) -> tuple[Image, Image]:
 
 
 def cropped(style: ArrayLike, settings: Settings) -> Image:
-    """Return the part of a style that is looked at."""
-    return images.crop(as_image(style, "style"), settings.style.crop)
+    """Return the part of a style that is looked at, with its alpha if anything shows through it."""
+    return as_image(images.crop(_numbers(style, "style"), settings.style.crop), "style")
 
 
 def content_at(pictures: Pictures, style: Image | None, settings: Settings) -> Image:
@@ -89,7 +91,7 @@ def _content(pictures: Pictures, style: Image | None, settings: Settings) -> Ima
                 f"{size[0]}x{size[1]} is for a picture without content; with one, give the bound of "
                 "the longer side",
             )
-        content = as_image(pictures.content, "content")
+        content = as_image(pictures.content, "content")[:, :, :3]
         return content if size is None else images.bounded(content, size)
     if isinstance(size, tuple):
         return images.canvas(size[1], size[0])
@@ -117,14 +119,24 @@ def style_size(style: tuple[int, ...], content: Size, scale: float = 1.0, fit: s
 
 
 def as_image(image: ArrayLike, name: str) -> Image:
-    """Return an image as float32 RGB in [0, 1]; uint8 is divided by 255.
+    """Return an image as float32 RGB in [0, 1], or RGBA if it is not opaque; uint8 is divided by 255.
 
     Raises:
-        ImageError: another shape, or values that are not finite or far outside [0, 1].
+        ImageError: another shape, values that are not finite or far outside [0, 1], or nothing to be seen.
     """
+    numbers = _numbers(image, name)
+    rgb, alpha = numbers[:, :, :3], numbers[:, :, 3:]
+    if np.all(alpha == 1):
+        return rgb
+    return np.concatenate([images.filled(rgb, alpha[:, :, 0], name), alpha], -1)
+
+
+def _numbers(image: ArrayLike, name: str) -> Image:
     array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise ImageError(f"the {name} image has shape {array.shape}; it should be (height, width, 3), RGB")
+    if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
+        raise ImageError(
+            f"the {name} image has shape {array.shape}; it should be (height, width, 3), RGB, or 4 with alpha"
+        )
     array = array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)
     low, high = float(np.min(array)), float(np.max(array))
     if not np.isfinite(array).all() or low < -0.5 or high > 1.5:

@@ -80,7 +80,8 @@ def align(problems: Sequence[Problem]) -> list[Problem]:
 def _group_of(problem: Problem) -> object:
     """Return what problems must have in common to be in one batch, besides layers and network."""
     labels = 0 if problem.style_map is None else problem.style_map.shape[-1]
-    searched = () if isinstance(problem.term, AdditiveTerm) else (problem.style.shape, labels)
+    looked_at = problem.style.shape, labels, problem.style_alpha is None
+    searched = () if isinstance(problem.term, AdditiveTerm) else looked_at
     convention, factor = problem.weights.convention, problem.settings.pyramid.factor
     sizes = problem.content.shape, problem.evaluations, problem.levels, factor
     return problem.program, problem.term, convention, sizes, searched

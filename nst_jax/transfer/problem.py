@@ -25,6 +25,7 @@ from nst_jax.losses.terms import AdditiveTerm, StyleTerm, style_term
 from nst_jax.networks import vgg
 from nst_jax.pretrained.network import Network
 from nst_jax.settings import INIT_SOURCES, Memory, Settings
+from nst_jax.settings.checks import MOST_WEIGHT
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
 from nst_jax.transfer import objective
 from nst_jax.transfer.pictures import Image, Init, Pictures, as_image, sized
@@ -35,6 +36,9 @@ HISTORY = 100
 HISTORY_BYTES = 2**29
 FEW = 20
 """Pairs that L-BFGS remembers unless told otherwise, what memory bounds them, and how few it may leave."""
+
+_LEAST = 1e-25
+"""A smaller weight of a layer counts for nothing in float32."""
 
 NOISE = 1.0
 """Standard deviation of the noise of an initial image, in grey levels, as in the authors' own code."""
@@ -53,6 +57,8 @@ class Problem:
     """At the size of the result."""
     style: Image
     """At the size that it is looked at."""
+    style_alpha: Image | None
+    """How much of each of its positions counts, ``(height, width, 1)``; None: all of each."""
     content_map: Image | None
     style_map: Image | None
     """Semantic maps, of their images' sizes."""
@@ -126,7 +132,8 @@ def posed(
             settings=settings,
             network=network,
             content=content,
-            style=style,
+            style=np.ascontiguousarray(style[:, :, :3]),
+            style_alpha=np.ascontiguousarray(style[:, :, 3:]) if style.shape[2] == 4 else None,
             content_map=_guide(pictures.content_map, "content", content, None),
             style_map=_guide(pictures.style_map, "style", style, settings.style.crop),
             init=settings.init if pictures.init is None else pictures.init,
@@ -212,7 +219,7 @@ def first_image(init: Init, content: Image, style: Image, *, seed: int | Array =
             what = f"is {init!r}; allowed: {', '.join(INIT_SOURCES)}, an image, or a blend of these"
             raise SettingError.at("init", what)
         init = content if init == "content" else style
-    x: Array = _to_input(images.resize(as_image(init, "initial"), size))
+    x: Array = _to_input(images.resize(as_image(init, "initial")[:, :, :3], size))
     return x
 
 
@@ -242,6 +249,15 @@ def _check_weights(weights: objective.LossWeights) -> None:
     if not (content or style or weights.total_variation):
         what = "all are zero: give content.weight or style.weight, and layers, above zero"
         raise SettingError.at("weights", what)
+    for name, weight, layers in (
+        ("content", weights.content, weights.content_layers),
+        ("style", weights.style, weights.style_layers),
+    ):
+        for layer, share in layers.items():
+            if weight and share and not _LEAST <= weight * share <= MOST_WEIGHT:
+                limits = f"from {_LEAST:g} to {MOST_WEIGHT:g}"
+                what = f"times that of {layer} should be {limits}, is {weight * share:g}"
+                raise SettingError.at(f"{name}.weight", what)
 
 
 def _check_maps(problem: Problem) -> None:
@@ -314,19 +330,21 @@ def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
 def style_targets(problem: Problem, params: vgg.Params) -> dict[str, Tree]:
     """Return what a problem's style is compared by."""
     layers = tuple(problem.weights.style_layers)
-    if isinstance(problem.term, AdditiveTerm):
+    if isinstance(problem.term, AdditiveTerm) and problem.style_alpha is None:
         return _seen(problem, params, problem.style, term=problem.term, term_layers=layers)[1]
     blank = [np.zeros((*image.shape[:2], 0), np.float32) for image in (problem.style, problem.content)]
     style_map = blank[0] if problem.style_map is None else problem.style_map
     content_map = blank[1] if problem.content_map is None else problem.content_map
     turns = [(0.0, 1.0), *problem.term.copies]
-    pictures, style_maps = (
-        [image if turn == turns[0] else images.turned(image, *turn) for turn in turns]
-        for image in (problem.style, style_map)
+    pictures, style_maps, visible = (
+        [image if turn == turns[0] else images.turned(image, *turn) for turn in turns if image is not None]
+        for image in (problem.style, style_map, problem.style_alpha)
     )
     features = [_seen(problem, params, picture, layers=layers)[0] for picture in pictures]
     gamma = np.float32(problem.settings.semantic.weight)
-    found: dict[str, Tree] = objective.style_targets(problem.term, features, style_maps, content_map, gamma)
+    found: dict[str, Tree] = objective.style_targets(
+        problem.term, features, style_maps, content_map, gamma, visible
+    )
     return found
 
 

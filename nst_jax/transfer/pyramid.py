@@ -61,6 +61,7 @@ def _at(problem: Problem, share: float) -> Problem:
         problem,
         content=content,
         style=style,
+        style_alpha=guide(problem.style_alpha, style),
         content_map=guide(problem.content_map, content),
         style_map=guide(problem.style_map, style),
         program=program,

@@ -1,6 +1,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import warnings
 from types import SimpleNamespace
@@ -69,3 +70,12 @@ def test_a_cache_that_cannot_be_is_said_once(cache, tmp_path, monkeypatch, capsy
     possible = cache == "missing/deep"
     assert ("JAX_COMPILATION_CACHE_DIR" in os.environ) == possible
     assert said.count("\n") == (0 if possible else 1)
+
+
+def test_a_kind_of_device_that_is_not_here_is_one_line(world):
+    command = [sys.executable, "-m", "nst_jax", "--content", "photo.png", "--style", "art.png"]
+    environment = os.environ | {"JAX_PLATFORMS": "tpu"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("nst-jax: JAX_PLATFORMS=tpu: JAX has no such device here; allowed: cpu")
+    assert done.stderr.count("\n") == 1

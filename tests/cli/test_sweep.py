@@ -62,8 +62,8 @@ def test_a_config_with_flags_over_it(world, capsys):
     assert (found.sweep.folder, found.sweep.max_parallel, len(config.cells(found))) == ("b", 3, 3)
 
 
-def test_a_cell_that_is_not_finite_shows_in_the_exit_code(capsys):
-    assert cli.run([*ARGUMENTS, "--axis", "style.weight=[1, 3e38]"]) == 1
+def test_a_cell_that_is_not_finite_shows_in_the_exit_code(capsys, exploding):
+    assert cli.run([*ARGUMENTS, "--axis", f"style.weight=[1, {exploding}]"]) == 1
     assert "no finite number: cells 1" in capsys.readouterr().err
 
 

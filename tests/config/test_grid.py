@@ -88,8 +88,8 @@ def test_computed_values_are_the_numbers_that_one_would_write():
 
 
 def test_numbers_are_told_in_few_letters():
-    assert texts({"style.weight": [1000, 1e6, 2.5e20, 1.0, 0.25, 1e-10]}) == [
-        *(("1000",), ("1e6",), ("2.5e20",), ("1",), ("0.25",), ("1e-10",))
+    assert texts({"style.weight": [1000, 1e6, 2.5e10, 1.0, 0.25, 1e-10]}) == [
+        *(("1000",), ("1e6",), ("2.5e10",), ("1",), ("0.25",), ("1e-10",))
     ]
 
 
@@ -241,9 +241,9 @@ VALUES = {
     "sweep.max_cells: [1, 2]": "cannot be swept",
     "output.quality: [3]": "cannot be swept",
     "max_pixels: [4]": "cannot be swept",
-    "style.weight: [1, -2]": "should be a finite number of at least 0, got -2",
-    "style.weight: [true]": "should be a finite number of at least 0, got True",
-    "style.weight: [1, heavy]": "should be a finite number of at least 0, got 'heavy'",
+    "style.weight: [1, -2]": r"should be 0, or from 1e-15 to 1e\+15, got -2",
+    "style.weight: [true]": r"should be 0, or from 1e-15 to 1e\+15, got True",
+    "style.weight: [1, heavy]": r"should be 0, or from 1e-15 to 1e\+15, got 'heavy'",
     "seed: [1.5]": r"should be a whole number .*, got 1\.5",
     "seed: [[1]]": r"should be a whole number .*, got \[1\]",
     "content: [3]": "should be text, got 3",
@@ -251,7 +251,7 @@ VALUES = {
     "style.layers: [[conv1_1], [conv9_1]]": r"unknown layer 'conv9_1' \(did you mean",
     "style.layers: [[conv1_1, relu1_1]]": "names a layer twice",
     "style.layers.conv9_1: [0]": r"unknown layer 'conv9_1' \(did you mean",
-    "style.layers.conv1_1: [-1]": "a layer's weight should be a number of at least 0, got -1",
+    "style.layers.conv1_1: [-1]": r"a layer's weight should be 0, or from 1e-15 to 1e\+15, got -1",
     "init: [{content: 0}]": "shares of a blend should add up to more than 0",
     "init: [{content: 1, photo: 1}]": "a blend is of content, style, noise, got 'photo'",
     "init.photo: [1]": "a blend is of content, style, noise, got 'photo'",
@@ -429,7 +429,7 @@ def test_numbers_too_large_for_floats_are_a_mistake(kind):
 
 
 def test_a_wide_logspace():
-    np.testing.assert_allclose(values({"style.weight": {"logspace": [1e-300, 1e300, 3]}}), [1e-300, 1, 1e300])
+    np.testing.assert_allclose(values({"style.weight": {"logspace": [1e-15, 1e15, 3]}}), [1e-15, 1, 1e15])
 
 
 def test_all_that_is_no_axis_is_reported_at_once(tmp_path):

@@ -73,3 +73,16 @@ def test_the_matrix_of_narrow_features_is_summed_in_float32(random):
     found = gram_matrix(F)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, reference.gram(np.float64(F)) / 4096, rtol=1e-5)
+
+
+def test_positions_count_by_their_shares(maps, random):
+    F, share = np.float32(maps[0]), np.float32(random.uniform(size=(5, 7, 1)))
+    wanted = np.einsum("hwi,hwj,hw->ij", F, F, share[:, :, 0]) / share.sum()
+    np.testing.assert_allclose(Gram().weighted(F, share), wanted, rtol=1e-5)
+    by_positions = super(Gram, Gram()).weighted(jnp.asarray(F), jnp.asarray(share))
+    np.testing.assert_allclose(by_positions, wanted, rtol=1e-4)
+    np.testing.assert_allclose(
+        Gram().weighted(F, np.float32(np.arange(5) < 2)[:, None, None] * np.ones((5, 7, 1), np.float32)),
+        gram_matrix(F[:2]),
+        rtol=1e-5,
+    )

@@ -58,3 +58,12 @@ def test_the_gradient_is_finite_where_a_region_is_nowhere(features):
     F, A = features
     target = TERM.targets([A], Guides((halves(),), halves(), 1.0))
     assert np.isfinite(jax.grad(TERM.loss)(F, target)).all()
+
+
+def test_what_is_transparent_counts_for_nothing_in_a_region(features):
+    _, A = features
+    visible = np.ones((6, 5, 1), np.float32)
+    visible[1], visible[3:] = 0, 0
+    found = TERM.targets([A], Guides((halves(),), halves(), 1.0, (visible,))).grams
+    np.testing.assert_allclose(found[0], gram_matrix(A[:1]), rtol=1e-5)
+    np.testing.assert_allclose(found[1], gram_matrix(A[2:3]), rtol=1e-5)

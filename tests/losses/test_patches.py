@@ -183,3 +183,15 @@ def test_the_term_is_what_settings_say():
     assert term.copies == ((0, 0.9), (-10, 1), (-10, 0.9), (10, 1), (10, 0.9))
     assert (term.extent, term.room, term.renew_every) == (5, 10, 4)
     assert (term.variety, term.memory) == (0.1, 1024)
+
+
+def test_no_patch_with_a_transparent_position_is_chosen(random):
+    F, m, Fs, ms, _ = setting(random, labels=0)
+    height, width = Fs.shape[:2]
+    visible = np.ones((height, width, 1), np.float32)
+    visible[:, width // 2 :] = 0
+    target = Patches().targets([Fs], Guides((ms,), m, 1.0, (visible,)))
+    begins, _ = patches.nearest(F, target)
+    assert (np.asarray(begins) % width <= width // 2 - 3).all()
+    half = Patches().targets([Fs[:, : width // 2]], Guides((ms[:, : width // 2],), m, 1.0))
+    np.testing.assert_allclose(Patches().loss(F, target), Patches().loss(F, half), rtol=1e-5)

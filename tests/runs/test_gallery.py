@@ -62,8 +62,8 @@ def test_collecting_needs_the_folder_only(world):
     assert (world / "grid" / "sheet.png").read_bytes() == before["sheet.png"]
 
 
-def test_missing_damaged_and_failed_cells(world):
-    paint_sweep(sweep_settings(axes={"style.weight": [1.0, 3e38, 2.0, 3.0]}))
+def test_missing_damaged_and_failed_cells(world, exploding):
+    paint_sweep(sweep_settings(axes={"style.weight": [1.0, exploding, 2.0, 3.0]}))
     (world / "grid" / "cells" / "0002.png").write_bytes(b"no picture")
     (world / "grid" / "cells" / "0003.json").unlink()
     found = gallery.collect(world / "grid")

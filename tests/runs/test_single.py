@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from makers import paint, run_settings
+from PIL import Image
 
 from nst_jax import config, images
 from nst_jax import files as nst_files
@@ -108,6 +109,71 @@ def test_alpha_is_put_back(world, random):
     images.write(world / "photo.png", np.float32(random.uniform(size=(30, 40, 3))), alpha=alpha)
     paint(size=40)
     np.testing.assert_array_equal(images.read("out.png").alpha, alpha)
+
+
+STYLES = {
+    "gram": {"layers": ["conv1_1", "conv2_1"]},
+    "patch": {"kind": "patch", "layers": ["conv2_1"]},
+    "guided": {"kind": "guided_gram", "layers": ["conv1_1"]},
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("role", ["content", "style", "init"])
+def test_colours_that_are_hidden_are_not_painted(world, random, style, role):
+    """A lime cut-out gave a green sky."""
+    more = {}
+    if style == "guided":
+        drawn("photo_sem.png", 30, 40)
+        drawn("art_sem.png", 25, 25)
+    if style == "patch":
+        more = {"loss": {"convention": "champandard2016"}, "patch": {"rotations": [90]}}
+    alpha = np.ones((40, 40), np.float32)
+    alpha[:, 20:], alpha[:10] = 0, 0.5
+    colours = np.float32(random.uniform(size=(40, 40, 3)))
+    found = []
+    for hidden in ((0.2, 1, 0), (0, 0, 0)):
+        images.write("cut.png", np.where(alpha[:, :, None] > 0, colours, np.float32(hidden)), alpha=alpha)
+        if style == "guided":
+            drawn("cut_sem.png", 40, 40)
+        image = {"image": "cut.png"} if role == "style" else {"image": "art.png"}
+        paint(style=STYLES[style] | image, **({} if role == "style" else {role: "cut.png"}), **more)
+        found.append(images.read("out.png"))
+    np.testing.assert_array_equal(found[0].rgb, found[1].rgb)
+    assert (found[0].alpha is not None) == (role == "content")
+    assert not np.array_equal(found[0].rgb, colours)
+
+
+def test_a_style_counts_where_it_can_be_seen(world, random):
+    """Half a style behind nothing is the other half alone, but for what layers see across the edge."""
+    colours = np.float32(random.uniform(size=(96, 192, 3)))
+    colours[:, 96:] = (0.2, 1, 0)
+    alpha = np.ones((96, 192), np.float32)
+    images.write("whole.png", colours)
+    images.write("half.png", colours[:, :96])
+    alpha[:, 96:] = 0
+    images.write("cut.png", colours, alpha=alpha)
+    losses = {}
+    for name in ("half.png", "cut.png", "whole.png"):
+        style = {"image": name, "layers": ["conv1_1", "conv2_1"], "fit": "own"}
+        losses[name] = paint(style=style, solver={"evaluations": 1}).initial_loss
+    assert losses["cut.png"] == pytest.approx(losses["half.png"], rel=0.1)
+    assert losses["whole.png"] != pytest.approx(losses["half.png"], rel=0.3)
+
+
+def test_a_picture_that_is_transparent_everywhere_is_refused(world):
+    images.write("glass.png", np.zeros((30, 30, 3)), alpha=np.zeros((30, 30)))
+    for role in ("content", "style"):
+        with pytest.raises(ImageError, match=f"the {role} image is transparent everywhere"):
+            paint(**{role: "glass.png"})
+
+
+def test_what_of_a_file_is_not_used_is_said_once(world):
+    frames = [Image.new("RGB", (30, 30), colour) for colour in ("red", "blue")]
+    frames[0].save("film.gif", save_all=True, append_images=frames[1:])
+    said = []
+    run.run(run_settings(content="film.gif", init="film.gif"), say=said.append)
+    assert said == ["film.gif: has 2 frames; the first is used"]
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])

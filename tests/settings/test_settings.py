@@ -12,6 +12,7 @@ from nst_jax.errors import ConfigError, SettingError
 from nst_jax.settings import (
     SHORT,
     Content,
+    Loss,
     Output,
     Patch,
     Settings,
@@ -90,9 +91,12 @@ def test_all_mistakes_of_a_section_at_once():
 @pytest.mark.parametrize(
     ("section", "values", "sentence"),
     [
-        (Style, {"weight": -1}, "should be a finite number of at least 0, got -1"),
-        (Style, {"weight": float("nan")}, "should be a finite number of at least 0, got nan"),
-        (Style, {"weight": True}, "should be a finite number of at least 0, got True"),
+        (Style, {"weight": -1}, "should be 0, or from 1e-15 to 1e+15, got -1"),
+        (Style, {"weight": float("nan")}, "should be 0, or from 1e-15 to 1e+15, got nan"),
+        (Style, {"weight": True}, "should be 0, or from 1e-15 to 1e+15, got True"),
+        (Style, {"weight": 1e22}, "should be 0, or from 1e-15 to 1e+15, got 1e+22"),
+        (Loss, {"total_variation": 1e-38}, "should be 0, or from 1e-15 to 1e+15, got 1e-38"),
+        (Style, {"layers": {"conv1_1": 1e-20}}, "a layer's weight should be 0, or from 1e-15 to 1e+15"),
         (Style, {"scale": 17}, "should be a finite number above 0 and of at most 16, got 17"),
         (Style, {"kind": "gramm"}, "should be 'gram', 'patch' or 'guided_gram', got 'gramm'"),
         (
@@ -143,7 +147,7 @@ def test_mistakes_in_dotted_keys_come_all_at_once():
     assert list(found) == ["stile.weight", "style.wieght", "seed.x", "style.weight"]
     assert "did you mean 'style'" in found["stile.weight"]
     assert "did you mean 'weight'" in found["style.wieght"]
-    assert found["style.weight"] == "should be a finite number of at least 0, got -1"
+    assert found["style.weight"] == "should be 0, or from 1e-15 to 1e+15, got -1"
 
 
 @pytest.mark.parametrize("settings", [Settings(), ODD], ids=["defaults", "odd"])

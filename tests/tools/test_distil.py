@@ -43,7 +43,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     for arguments, message in (
         ([tmp_path / "no.h5", folder], "no.h5"),
         ([tmp_path / "no.h5", tmp_path / "nowhere"], "should be a folder of pictures"),
-        ([tmp_path / "no.h5", folder, "--out", tmp_path / "gone" / "c.npz"], "gone is not a folder"),
+        ([tmp_path / "no.h5", folder, "--out", tmp_path / "gone" / "c.npz"], "gone does not exist"),
     ):
         monkeypatch.setattr("sys.argv", ["distil.py", *map(str, arguments)])
         assert distil.main() == 2

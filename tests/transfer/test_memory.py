@@ -100,7 +100,7 @@ def test_a_refusal_has_the_numbers_and_a_size_that_would_fit(posed, whole, limit
 
 
 def test_a_limit_bounds_a_run(pair, network):
-    with pytest.raises(NstError, match="larger memory_limit"):
+    with pytest.raises(NstError, match="a memory limit of at least"):
         solve(problem(pair, network, {"memory_limit": 2**20}))
     found = solve(problem(pair, network, {"memory_limit": 2**40, "solver.evaluations": 2}))
     assert found.evaluations == 2

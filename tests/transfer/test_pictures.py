@@ -37,7 +37,7 @@ def test_style_sizes(fit, scale, wanted):
 def test_images_given_as_bytes_or_floats(random):
     pixels = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     np.testing.assert_allclose(as_image(pixels, "content"), pixels / 255, rtol=1e-6)
-    for wrong in (np.zeros((4, 5)), np.zeros((4, 5, 4)), np.zeros((0, 5, 3))):
+    for wrong in (np.zeros((4, 5)), np.zeros((4, 5, 5)), np.zeros((0, 5, 3))):
         with pytest.raises(ImageError, match="content image has shape"):
             as_image(wrong, "content")
     for wrong in (np.full((4, 5, 3), 128.0), np.full((4, 5, 3), np.nan)):
