@@ -16,6 +16,20 @@ AXES = [{"style.weight": [10.0, 1000.0]}, {"content.weight": [0.1, 1.0, 10.0]}]
 """Six cells."""
 
 
+NARROW_PROCESS = """
+import functools, sys
+sys.path.insert(0, sys.argv[1])
+from makers import NARROW
+from nst_jax import cli
+from nst_jax.cli import process
+process.prepare_process()  # before JAX is imported, as the command does
+from nst_jax.pretrained import files
+files.read = functools.partial(files.read, blocks=NARROW)
+sys.exit(cli.run(sys.argv[2:]))
+"""
+"""A command in a process, on narrow networks; arguments: the folder of the tests, and the command's own."""
+
+
 def load_text(tmp_path, text, **options):
     file = tmp_path / "my.yaml"
     file.write_text(text)

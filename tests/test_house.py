@@ -91,6 +91,7 @@ TESTS_OF_THE_WHOLE = {
     "test_convert_caffe_vgg.py",
     "test_docs.py",
     "test_examples.py",
+    "test_robustness.py",
 }
 
 

@@ -82,7 +82,7 @@ def _is_text(each: Field[Json], text: str) -> bool:
     """Tell whether a flag's text is the value: not where it is a number, or a blend of first images."""
     if isinstance(each.default, str):
         return each.name != "init" or not text.lstrip().startswith("{")
-    return each.metadata["check"] in (checks.any_text, checks.text)
+    return each.metadata["check"] is checks.text
 
 
 def value(flag: str, text: str, *, is_text: bool = False) -> Json:

@@ -91,7 +91,7 @@ def _with_axes(data: Mapping[str, Json]) -> Mapping[str, Json]:
 def find(path: str | Path) -> Path:
     """Return a config file: as given, or among the configs that come with the program, by name."""
     given = Path(path)
-    if given.is_file():
+    if os.path.isfile(given):  # unlike Path.is_file, it takes names that no file can have
         return given
     names = packaged()
     plain = given.with_suffix("") if given.suffix == ".yaml" else given

@@ -1,6 +1,7 @@
 """What every reader of image files needs: bytes, limits, errors in our words, the right way up."""
 
 import logging
+import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ def file_bytes(path: str | Path) -> bytes:
         ImageError: there is no such file, or it is empty or cannot be read.
     """
     try:
+        kind = Path(path).stat().st_mode
+        if stat.S_ISCHR(kind) or stat.S_ISBLK(kind):  # /dev/zero has no end
+            raise ImageError(f"{path}: is a device, not an image")
         data = Path(path).read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None

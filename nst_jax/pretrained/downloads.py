@@ -144,7 +144,7 @@ def _existing(given: str, label: str) -> Path:
 
 def _is_ready(source: Source, folder: Path) -> bool:
     path = folder / source.target
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     try:
         if source.target == source.file:

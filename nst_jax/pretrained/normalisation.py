@@ -10,6 +10,7 @@ Photographs are float32 RGB in [0, 1], shape ``(height, width, 3)``.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -194,7 +195,7 @@ def check_target(path: Path) -> None:
     Raises:
         OutputError: the path holds anything but a normalised network, or its folder is missing.
     """
-    if path.exists() and not _is_normalised(path):
+    if os.path.exists(path) and not _is_normalised(path):
         raise OutputError(f"{path}: exists and is not a normalised network, so it is kept; name another file")
     check_folder(path)
 

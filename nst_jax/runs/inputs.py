@@ -254,7 +254,7 @@ def _beside(image: str | None, given: str | None) -> str | None:
         if image.startswith(prefix):
             return f"{image}_sem" if f"{image.removeprefix(prefix)}_sem" in known else None
     map_ = Path(image).with_name(f"{Path(image).stem}_sem.png")
-    return str(map_) if map_.is_file() else None
+    return str(map_) if os.path.isfile(map_) else None
 
 
 def _digest(array: FloatArray) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -107,7 +108,7 @@ def read_record(picture: Path) -> Json:
     if carries(picture):
         return json.loads(images.read_text(picture).get(KEYWORD, ""))
     beside = picture.with_suffix(".json")
-    return json.loads(beside.read_text(encoding="utf-8") if beside.is_file() else "")
+    return json.loads(beside.read_text(encoding="utf-8") if os.path.isfile(beside) else "")
 
 
 def differences(record: Record, earlier: Mapping[str, Json]) -> list[str]:
@@ -130,7 +131,8 @@ def differences(record: Record, earlier: Mapping[str, Json]) -> list[str]:
 
 def _found(name: str, beside: Path) -> str:
     near = beside / name
-    return str(near) if not name.startswith("sample:") and not Path(name).exists() and near.exists() else name
+    is_near = not name.startswith("sample:") and not os.path.exists(name) and os.path.exists(near)
+    return str(near) if is_near else name
 
 
 def to_json(record: Record) -> bytes:

@@ -5,6 +5,7 @@ that the run reads is written or removed, and of what is there only what an earl
 wrote. Once there is a picture, no trouble with other files costs it.
 """
 
+import glob
 import json
 import re
 import shutil
@@ -19,6 +20,9 @@ from nst_jax.runs import records
 
 _OURS = re.compile(r"(step_\d+|picture)\.\w+|steps\.png|config\.yaml|loss\.svg|metrics\.jsonl|result\.json")
 """Names of the files that a run writes in its folder."""
+
+_HALF = re.compile(r"\.(.+\.)?[0-9a-f]{8}\.partial")
+"""Names of files that were being written when a run was killed."""
 
 _LOCK = "lock"
 
@@ -115,8 +119,10 @@ class Workshop:
             OutputError: it cannot be written to.
         """
         left = _own_files(self.path)  # of a run that was killed
+        half = [path for path in self.path.iterdir() if _HALF.fullmatch(path.name)]
+        half += self.output.parent.glob(f".{glob.escape(self.output.name)}.????????.partial")
         try:
-            for path in left:
+            for path in (*left, *half):
                 path.unlink()
             self._metrics = (self.path / "metrics.jsonl").open("w", encoding="utf-8")
         except OSError as error:

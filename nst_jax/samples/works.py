@@ -4,6 +4,7 @@ The program comes with none of them. A config names one as ``work:NAME``; it is 
 user gives, under any of the file names listed here. If the folder lacks it, a sample stands in for it.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,7 @@ def note(value: str) -> str:
 
 def _files(folder: str | Path) -> dict[str, str]:
     place = Path(folder)
-    if not place.is_dir():
+    if not os.path.isdir(place):
         raise ConfigError(f"images: {folder}: is not a folder")
     by_name = {
         file.stem.casefold(): str(file)

@@ -82,11 +82,6 @@ def text(value: object) -> str:
     return value
 
 
-def any_text(value: object) -> str:
-    """Check for text, which may be empty."""
-    return text(value) if value != "" else ""
-
-
 def is_number(value: object) -> bool:
     """Tell whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")

@@ -13,7 +13,6 @@ from nst_jax.settings.checks import (
     Choice,
     Layers,
     Number,
-    any_text,
     axes,
     box,
     choice,
@@ -63,7 +62,7 @@ class Content(Section):
     SHORT: ClassVar[str] = "image"
     image: str | None = setting(
         None,
-        any_text,
+        text,
         "the photograph: a file, or sample:NAME (nst-jax samples lists them); null with weight 0: a texture",
         flag="content",
     )
@@ -87,7 +86,7 @@ class Style(Section):
     SHORT: ClassVar[str] = "image"
     image: str | None = setting(
         None,
-        any_text,
+        text,
         "the painting: a file, or sample:NAME; null with weight 0: a reconstruction of the content",
         flag="style",
     )
@@ -233,9 +232,7 @@ class Output(Section):
     """What is written. Beside out.png, the folder out.run holds config, metrics and loss plot too."""
 
     SHORT: ClassVar[str] = "image"
-    image: str = setting(
-        "out.png", any_text, "the picture to write: .png, .jpg, .webp or .tif", flag="output"
-    )
+    image: str = setting("out.png", text, "the picture to write: .png, .jpg, .webp or .tif", flag="output")
     bits: int = setting(8, Choice((8, 16)), "per channel; 16 for .png and .tif")
     quality: int = setting(95, whole(1, 100), "of .jpg and .webp")
     save_every: int = setting(

@@ -120,12 +120,12 @@ def stylize(
     """
     given = {
         "size": size,
-        "solver.evaluations": evaluations,
-        "content.weight": content_weight,
-        "style.weight": style_weight,
+        "evaluations": evaluations,
+        "content_weight": content_weight,
+        "style_weight": style_weight,
         "init": init if isinstance(init, str) else None,
     }
-    settings = settings.with_values({key: value for key, value in given.items() if value is not None})
+    settings = _changed(settings, {name: value for name, value in given.items() if value is not None})
     pictures = _pictures(content, style, maps, init)
     problem = _problem(pictures, settings, _network(settings, network), seed)
     watch = callback or (lambda progress: None)
@@ -173,9 +173,9 @@ def stylize_grid(
     points = list(itertools.product(*axes.values()))
     problems = []
     for point in points:
-        values = dict(zip(keys, point, strict=True))
+        values = dict(zip(axes, point, strict=True))
         first = values.pop("init", None)
-        here = settings.with_values(values if not isinstance(first, str) else values | {"init": first})
+        here = _changed(settings, values if not isinstance(first, str) else values | {"init": first})
         problems.append(_problem(_pictures(content, style, maps, first), here, found, None))
     results: dict[int, Result] = {}
     batch.run(
@@ -185,6 +185,17 @@ def stylize_grid(
         watch=callback,
     )
     return {_hashable(points[index]): results[index] for index in sorted(results)}
+
+
+def _changed(settings: Settings, values: Mapping[str, object]) -> Settings:
+    """Return settings with other values, by their names or `EVERYDAY`'s; mistakes have the names given."""
+    keys = {EVERYDAY.get(name, name): name for name in values}
+    try:
+        return settings.with_values({key: values[name] for key, name in keys.items()})
+    except SettingError as error:
+        raise SettingError(
+            [((keys[".".join(map(str, key))],), text) for key, text in error.problems]
+        ) from None
 
 
 def _pictures(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from makers import nst
+from makers import NARROW_PROCESS, nst
 
 from nst_jax import cli, config, images
 from nst_jax.__main__ import main
@@ -201,19 +201,6 @@ def test_weights_show_and_verify(world, capsys, monkeypatch):
     assert capsys.readouterr().out == f"describe {world}/narrow.h5\n"
     assert cli.run(["weights", "verify", "narrow.h5"]) == 0
     assert capsys.readouterr().out == "verify narrow.h5\n"
-
-
-NARROW_PROCESS = """
-import functools, sys
-sys.path.insert(0, sys.argv[1])
-from makers import NARROW
-from nst_jax import cli
-from nst_jax.cli import process
-process.prepare_process()  # before JAX is imported, as the command does
-from nst_jax.pretrained import files
-files.read = functools.partial(files.read, blocks=NARROW)
-sys.exit(cli.run(sys.argv[2:]))
-"""
 
 
 def test_a_second_process_does_not_compile_again(world):

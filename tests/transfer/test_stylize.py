@@ -6,7 +6,7 @@ import pytest
 from problems import QUICK, Moments, settings
 from scipy import ndimage
 
-from nst_jax.errors import ImageError, NstError
+from nst_jax.errors import ImageError, NstError, SettingError
 from nst_jax.losses.gram import gram_matrix
 from nst_jax.networks import vgg
 from nst_jax.settings import Settings, Style
@@ -286,3 +286,16 @@ def test_what_a_grid_cannot_be_of(pair, network, axes, message):
 def test_l_bfgs_b_is_for_single_runs(pair, network):
     with pytest.raises(NstError, match="lbfgsb is for single runs"):
         stylize_grid(*pair, {"seed": [1, 2]}, settings({"solver.kind": "lbfgsb"}), network=network)
+
+
+def test_mistakes_have_the_names_that_were_given(pair, network):
+    given = {"style_weight": -1, "evaluations": 0}
+    with pytest.raises(SettingError) as caught:
+        stylize(*pair, network=network, **given)
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "evaluations",
+        "style_weight",
+    ]
+    for name in ("style_weight", "style.weight"):
+        with pytest.raises(SettingError, match=f"^{name}: should be 0, or from"):
+            stylize_grid(*pair, {name: [-1]}, network=network)
