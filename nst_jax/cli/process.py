@@ -4,8 +4,10 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nst_jax.cli.terminal import say
@@ -44,9 +46,9 @@ class Interruption:
 
     def note(self, number: int, frame: Any) -> None:
         """Take note of a signal; a second one, or one before anything was computed, ends the work at once."""
-        if self or not self.has_begun:
+        at_once, self.number = bool(self) or not self.has_begun, number
+        if at_once:
             raise StoppedError(number)
-        self.number = number
         again = "press Ctrl-C again" if number == signal.SIGINT else "a second signal is"
         say(f"stopping after this step and saving {self.saving}; {again} to stop at once")
 
@@ -60,11 +62,22 @@ def interruptible(saving: str) -> Iterator[Interruption]:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
             before[number] = signal.signal(number, found.note)
+    ignored = sys.unraisablehook
+    sys.unraisablehook = lambda lost: _once_more(lost, ignored)
     try:
         yield found
     finally:
+        sys.unraisablehook = ignored
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _once_more(lost: "sys.UnraisableHookArgs", otherwise: Callable[..., object]) -> None:
+    """Let a signal come once more that came where Python drops exceptions, as while it collects garbage."""
+    if isinstance(lost.exc_value, StoppedError):
+        threading.Timer(0.05, os.kill, [os.getpid(), lost.exc_value.number]).start()
+    else:
+        otherwise(lost)
 
 
 def open_streams() -> None:

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from types import SimpleNamespace
 
@@ -79,3 +80,17 @@ def test_a_kind_of_device_that_is_not_here_is_one_line(world):
     assert done.returncode == 2
     assert done.stderr.startswith("nst-jax: JAX_PLATFORMS=tpu: JAX has no such device here; allowed: cpu")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(capsys):
+    class Garbage:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    begun = time.monotonic()
+    with process.interruptible(""):
+        Garbage()
+        with pytest.raises(process.StoppedError):
+            time.sleep(30)
+    assert time.monotonic() - begun < 20
+    assert capsys.readouterr().err == ""
