@@ -354,6 +354,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         check_folder(options.out)  # before half an hour's work
+        weights.check_other(options.weights, options.out)
         compact.write(options.out, distilled(options.weights, options.pictures, steps=options.steps))
     except NstError as error:
         print(f"error: {error}", file=sys.stderr)
