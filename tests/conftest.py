@@ -27,6 +27,11 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
 
 
+# LLVM's optimisations take a third of that time, and are not what is tested here. With XLA_FLAGS given, even
+# empty, they are made.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path_factory, monkeypatch):
     """No test reads or writes the user's cache, or downloads."""

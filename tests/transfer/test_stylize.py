@@ -62,7 +62,7 @@ def test_values_that_may_not_be_are_value_errors(key, value, message):
 
 
 def test_values_of_keywords_and_of_a_grid_are_checked_too(pair, network):
-    with pytest.raises(ValueError, match=r"solver\.evaluations: should be .* got 0"):
+    with pytest.raises(ValueError, match=r"evaluations: should be .* got 0"):
         stylize(*pair, evaluations=0, network=network)
     with pytest.raises(ValueError, match=r"memory: should be .* got 'lo'"):
         stylize_grid(*pair, {"memory": ["low", "lo"]}, network=network)
