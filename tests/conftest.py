@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import os
+import signal
 from pathlib import Path
 
 import jax
@@ -34,7 +35,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path_factory, monkeypatch):
-    """No test reads or writes the user's cache, or downloads."""
+    """No test reads or writes the user's cache, or downloads; signals are heard, under nohup too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path_factory.getbasetemp().parent / "nst_jax_cache"))
     monkeypatch.setattr("nst_jax.pretrained.downloads.PATIENCE", 1.0)
 

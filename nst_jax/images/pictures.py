@@ -47,7 +47,7 @@ def as_rgb(array: Samples) -> FloatArray:
 
 def notes_on(array: Samples) -> tuple[str, ...]:
     """Return what should be said of values of more than 8 bits: some are lost, or all are dark."""
-    least, most = array.min(), array.max()
+    least, most = np.min(array), np.max(array)
     if array.dtype.kind == "f":
         clipped = f"has values from {least:g} to {most:g}; those outside 0 and 1 were clipped"
         return () if least >= 0 and most <= 1 else (clipped,)
