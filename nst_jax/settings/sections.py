@@ -35,6 +35,7 @@ Precision = Literal["auto", "f32", "tf32", "bf16"]
 
 STYLE_KINDS = {
     "gram": "nst_jax.losses.gram:Gram",
+    "moments": "nst_jax.losses.moments:Moments",
     "patch": "nst_jax.losses.patches:Patches",
     "guided_gram": "nst_jax.losses.guided:GuidedGram",
 }
@@ -93,8 +94,8 @@ class Style(Section):
     kind: Json = setting(
         "gram",
         term_named(STYLE_KINDS),
-        "gram (Gatys et al.), patch (Li & Wand; with maps Champandard), or guided_gram: a Gram matrix for "
-        "each colour of the maps",
+        "gram (Gatys et al.), moments: with means and deviations besides, patch (Li & Wand; with maps "
+        "Champandard), or guided_gram: a Gram matrix for each colour of the maps",
     )
     weight: float | None = setting(
         None, WEIGHT, "beta of equation 7; null: the convention's own", flag="style-weight"

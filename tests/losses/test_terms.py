@@ -7,6 +7,7 @@ import pytest
 
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.guided import GuidedGram
+from nst_jax.losses.moments import Moments
 from nst_jax.losses.patches import Patches
 from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm, style_term
 from nst_jax.settings import STYLE_KINDS, Settings, Style
@@ -29,7 +30,7 @@ class Mean(AdditiveTerm):
 
 def test_every_kind_has_its_term():
     kinds = {kind: type(style_term(Settings(style=Style(kind=kind)))) for kind in STYLE_KINDS}
-    assert kinds == {"gram": Gram, "patch": Patches, "guided_gram": GuidedGram}
+    assert kinds == {"gram": Gram, "moments": Moments, "patch": Patches, "guided_gram": GuidedGram}
 
 
 def test_a_term_that_is_given_is_taken_as_it_is():

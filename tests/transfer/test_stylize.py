@@ -50,7 +50,7 @@ def test_the_seed_may_be_a_key(pair, network):
         ("solver.kind", "bfgs", "should be 'lbfgs', 'adam' or 'lbfgsb', got 'bfgs'"),
         ("memory", "lo", "should be 'auto', 'fast' or 'low', got 'lo'"),
         ("style.fit", "cover", "should be 'content', 'aspect' or 'own', got 'cover'"),
-        ("style.kind", "grams", "should be 'gram', 'patch' or 'guided_gram', got 'grams'"),
+        ("style.kind", "grams", "should be 'gram', 'moments', 'patch' or 'guided_gram', got 'grams'"),
         ("loss.convention", "gatys", "should be 'gatys2016', .*, got 'gatys'"),
         ("solver.evaluations", 0, "should be a whole number of at least 1, got 0"),
     ],
