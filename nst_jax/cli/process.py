@@ -105,6 +105,7 @@ def prepare_process() -> None:
                 f"note: {folder} cannot be written to, so nothing is kept there; $NST_JAX_CACHE names another"
             )
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's errors, not how it times kernels on a GPU
     # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     keep_freed()
