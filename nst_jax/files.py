@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import os
 import secrets
 import socket
@@ -110,6 +111,9 @@ def same_file(path: Path, others: Iterable[Path]) -> Path | None:
     return None
 
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
 class LockedError(OutputError):
     """Another process works there."""
 
@@ -122,6 +126,8 @@ def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
         path: the file of the lock.
         busy: what to say if another process holds it; which one and since when is added.
         wait: seconds to wait for it.
+
+    On a file system without locks, as some network drives are, nothing is held.
 
     Raises:
         LockedError: another process holds it.
@@ -139,9 +145,10 @@ def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
         with contextlib.suppress(OSError, ValueError):
             who = owner.read_text(encoding="utf-8")
         raise LockedError(f"{busy}{f': {who}' if who else ''}") from None
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:
         lock.release()
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+        if not isinstance(error, NotImplementedError) and error.errno not in _NO_LOCKS:
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
     try:
         yield
     finally:

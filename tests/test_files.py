@@ -1,8 +1,10 @@
+import errno
 import os
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import filelock
 import pytest
 
 from nst_jax import files
@@ -133,3 +135,26 @@ def test_cache_folder_can_be_set(monkeypatch, tmp_path):
     assert files.cache_folder() == tmp_path
     monkeypatch.delenv("NST_JAX_CACHE")
     assert files.cache_folder().name == "nst_jax"
+
+
+NO_LOCKS = [NotImplementedError("no flock"), OSError(errno.ENOLCK, "No locks available")]
+
+
+@pytest.mark.parametrize("problem", NO_LOCKS)
+def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch, problem):
+    def acquire(self, timeout):
+        raise problem
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with files.locked(tmp_path / "lock", "busy"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_says_whose_it_is_and_ends_with_its_block(tmp_path):
+    path, whose = tmp_path / "lock", f"^here: process {os.getpid()} on"
+    with files.locked(path, "here"):
+        with pytest.raises(files.LockedError, match=whose), files.locked(path, "here"):
+            pass
+        assert path.exists()
+    assert list(tmp_path.iterdir()) == []
