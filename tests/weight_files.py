@@ -6,7 +6,11 @@ import io
 
 import h5py
 import numpy as np
+import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from nst_jax.errors import WeightsError
+from nst_jax.pretrained import files as weights
 
 Field = descriptor_pb2.FieldDescriptorProto
 
@@ -151,3 +155,13 @@ def assert_params(params):
         for part, array in layer.items():
             np.testing.assert_array_equal(params[name][part], array)
             assert params[name][part].dtype == np.float32
+
+
+def refusal(path, *, blocks=BLOCKS):
+    """Return the one line with which a file is refused."""
+    with pytest.raises(WeightsError) as caught:
+        weights.read(path, blocks=blocks)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert len(message.splitlines()) == 1
+    return message

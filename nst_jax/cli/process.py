@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nst_jax.cli.terminal import say
-from nst_jax.errors import ConfigError
-from nst_jax.files import cache_folder
+from nst_jax.errors import ConfigError, OutputError
+from nst_jax.files import cache_folder, check_folder
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that end the work: Ctrl-C, schedulers and ``timeout``, a terminal that is closed."""
@@ -97,10 +97,9 @@ def prepare_process() -> None:
         folder = cache_folder() / "programs"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError
+            check_folder(folder / "program")
             os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-        except OSError:
+        except (OSError, OutputError):
             say(
                 f"note: {folder} cannot be written to, so nothing is kept there; $NST_JAX_CACHE names another"
             )
@@ -133,14 +132,12 @@ def _check_platforms(asked: str) -> None:
 _KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}
 """glibc's M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD: one heap for all, which never shrinks."""
 
-
 FEW_CORES = 4
 """With more, one heap for all costs more than it saves: on 16 cores three times the time to compile."""
 
 
 def accelerated() -> bool:
     """Tell whether JAX will look for a GPU or TPU, without importing it."""
-    import os
     from importlib.util import find_spec
 
     platforms = os.environ.get("JAX_PLATFORMS", "")
@@ -153,7 +150,7 @@ def keep_freed() -> None:
     A step on a CPU takes some hundred megabytes, and page by page the kernel would clear them again for every
     step: a tenth of the time. It works best before JAX starts its threads, which else have own heaps,
     and with glibc only; elsewhere nothing is done. One heap for all makes threads wait for each other while
-    they compile, so it is done on few cores only, and not with a GPU, whose compiler would take minutes.
+    they compile, so it is done on few cores only, and not with a GPU, whose compiler has many threads.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         if len(os.sched_getaffinity(0)) > FEW_CORES or accelerated():

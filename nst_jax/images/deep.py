@@ -91,7 +91,7 @@ def read_tiff(data: bytes, path: str | Path, max_pixels: int) -> Picture | None:
             extra = [int(each) for each in page.extrasamples]
             samples = np.moveaxis(page.asarray(), 0, -1) if page.axes == "SYX" else page.asarray()
             picture = _tiff_picture(samples, page.photometric, extra)
-            pages = pages_of(data)
+            pages = _pages(tiff)
             notes = [f"has {pages} pages; the first is used"] if pages > 1 else []
             if len(extra) > 1 or extra == [0]:
                 notes.append(f"has {page.samplesperpixel} channels; only colour and transparency are used")
@@ -108,16 +108,19 @@ def pages_of(data: bytes) -> int:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             return _pages(tiff)
-    except Exception:  # a later page is damaged
+    except Exception:  # it is none that tifffile reads
         return 1
 
 
 def _pages(tiff: tifffile.TiffFile) -> int:
     """Count pages that are no smaller copies or masks of others; ImageJ writes one for many."""
-    count = len(tiff.pages)
-    if count <= _FEW_PAGES:
-        count = 1 + sum(not (page.is_reduced or page.is_mask) for page in tiff.pages[1:])
-    return max(count, int((tiff.imagej_metadata or {}).get("images", 1)))
+    try:
+        count = len(tiff.pages)
+        if count <= _FEW_PAGES:
+            count = 1 + sum(not (page.is_reduced or page.is_mask) for page in tiff.pages[1:])
+        return max(count, int((tiff.imagej_metadata or {}).get("images", 1)))
+    except Exception:  # a later page is damaged
+        return 1
 
 
 def _is_ours(page: tifffile.TiffPage) -> bool:

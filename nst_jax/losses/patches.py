@@ -9,9 +9,9 @@ in a window of k x k positions, all of it within the layer. Maps m are ``(height
 layer, with no labels at all where there is no map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Self
 
 import jax
@@ -242,9 +242,7 @@ def _lengths(s: Array, size: int, visible: Array | None = None) -> Array:
     lengths = jnp.sqrt(jnp.where(energy > 0, energy, 1.0))
     if visible is None:
         return lengths
-    height, width = lengths.shape
-    windows = [visible[i : i + height, j : j + width] for i in range(size) for j in range(size)]
-    least = jnp.min(jnp.stack(windows), 0)
+    least = _windowed(visible, size, jnp.minimum)
     return jnp.where(least >= 0.5 * jnp.max(least), lengths, jnp.inf)
 
 
@@ -280,11 +278,11 @@ def _nearest_in(x: Array, s: Array, length: Array, size: int, memory: int) -> tu
     return found
 
 
-def _windowed(x: Array, size: int) -> Array:
-    """Return sums over windows of the first two axes."""
+def _windowed(x: Array, size: int, join: Callable[[Array, Array], Array] = jnp.add) -> Array:
+    """Return what windows of the first two axes hold, joined: their sums."""
     height, width = (n - size + 1 for n in x.shape[:2])
-    x = sum((x[d : d + height] for d in range(size)), jnp.zeros((), x.dtype))
-    return sum((x[:, d : d + width] for d in range(size)), jnp.zeros((), x.dtype))
+    x = reduce(join, (x[d : d + height] for d in range(size)))
+    return reduce(join, (x[:, d : d + width] for d in range(size)))
 
 
 @partial(jax.jit, static_argnames=("size", "memory", "variety"), inline=True)

@@ -107,8 +107,8 @@ class Workshop:
         self.output = output
         self.folder = folder_of(output)
         self.path = _workshop_of(self.folder)
-        self.trouble: list[str] = []
-        """What could not be written."""
+        self._trouble = ""
+        """What could not be written, the first of it."""
         self._say = say
         self._metrics: IO[str] | None = None
 
@@ -119,9 +119,9 @@ class Workshop:
             OutputError: it cannot be written to.
         """
         left = _own_files(self.path)  # of a run that was killed
-        half = [path for path in self.path.iterdir() if _HALF.fullmatch(path.name)]
-        half += self.output.parent.glob(f".{glob.escape(self.output.name)}.????????.partial")
         try:
+            half = [path for path in self.path.iterdir() if _HALF.fullmatch(path.name)]
+            half += self.output.parent.glob(f".{glob.escape(self.output.name)}.????????.partial")
             for path in (*left, *half):
                 path.unlink()
             self._metrics = (self.path / "metrics.jsonl").open("w", encoding="utf-8")
@@ -152,8 +152,8 @@ class Workshop:
         """Return the names of the files that are there by now."""
         return sorted(path.name for path in _own_files(self.path))
 
-    def finish(self, picture: bytes, record: bytes) -> Path:
-        """Move everything to its place, and write the picture last; return where it is.
+    def finish(self, picture: bytes, record: bytes) -> None:
+        """Move everything to its place, and write the picture last.
 
         Args:
             picture: the bytes of the picture.
@@ -175,10 +175,9 @@ class Workshop:
         except OutputError as error:
             self._note(error)
             place = rescued(picture, self.output.suffix, beside=self.output)
-        if self.trouble:
+        if self._trouble:
             where = f"the picture is in {place}" if place else "nor could the picture anywhere else"
-            raise OutputError(f"{self.trouble[0]}; {where}")
-        return self.output
+            raise OutputError(f"{self._trouble}; {where}")
 
     def _settle(self) -> None:
         """Move the files of a whole run to their place; those of an earlier run of the same output go."""
@@ -195,9 +194,9 @@ class Workshop:
             self._say(f"removed from {self.folder} what the run before had left: {_listed(stale)}")
 
     def _note(self, error: OutputError) -> None:
-        if not self.trouble:
+        if not self._trouble:
+            self._trouble = str(error)
             self._say(f"note: {error}; the picture will be written all the same")
-        self.trouble.append(str(error))
 
     def _close(self) -> None:
         if self._metrics is not None:

@@ -58,7 +58,7 @@ def sized(pictures: Pictures, settings: Settings) -> tuple[Image, Image]:
 
 def cropped(style: ArrayLike, settings: Settings) -> Image:
     """Return the part of a style that is looked at, with its alpha if anything shows through it."""
-    return as_image(images.crop(_numbers(style, "style"), settings.style.crop), "style")
+    return _visible(images.crop(_numbers(style, "style"), settings.style.crop), "style")
 
 
 def content_at(pictures: Pictures, style: Image | None, settings: Settings) -> Image:
@@ -124,7 +124,10 @@ def as_image(image: ArrayLike, name: str) -> Image:
     Raises:
         ImageError: another shape, values that are not finite or far outside [0, 1], or nothing to be seen.
     """
-    numbers = _numbers(image, name)
+    return _visible(_numbers(image, name), name)
+
+
+def _visible(numbers: Image, name: str) -> Image:
     rgb, alpha = numbers[:, :, :3], numbers[:, :, 3:]
     if np.all(alpha == 1):
         return rgb

@@ -14,7 +14,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
-from weight_files import BLOCKS, DIGEST, LAYERS, PARAMS, assert_params, keras_bytes, model_bytes
+from weight_files import (
+    BLOCKS,
+    DIGEST,
+    LAYERS,
+    PARAMS,
+    assert_params,
+    keras_bytes,
+    model_bytes,
+    refusal,
+)
 
 from nst_jax.architecture import VGG16, VGG19, kernel_shapes, of_blocks
 from nst_jax.errors import OutputError, WeightsError
@@ -210,15 +219,6 @@ def test_conversion_never_replaces_what_it_reads(tmp_path, link):
 
 
 # Mistakes
-
-
-def refusal(path, *, blocks=BLOCKS):
-    with pytest.raises(WeightsError) as caught:
-        weights.read(path, blocks=blocks)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert len(message.splitlines()) == 1
-    return message
 
 
 def zip_bytes(*names):
