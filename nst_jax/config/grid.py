@@ -200,7 +200,7 @@ def _weights_of(config: Settings, key: str) -> dict[str, float]:
     """Return the weights of layers that are given by name alone."""
     layers = config.content.layers if key == "content.layers" else config.style.layers
     if layers is None:
-        from nst_jax.losses.terms import style_term  # late: it imports JAX
+        from nst_jax.losses.kinds import style_term  # late: it imports JAX
 
         layers = style_term(config).layers
     if isinstance(layers, Mapping):

@@ -1,7 +1,22 @@
-"""The content term: Gatys, Ecker & Bethge (CVPR 2016), equation (1)."""
+"""The content term: Gatys, Ecker & Bethge (CVPR 2016), equation (1), or `self_similarity`."""
 
 import jax.numpy as jnp
 from jax import Array
+
+from nst_jax.losses.self_similarity import self_distances, self_similarity_loss
+from nst_jax.settings import ContentKind
+
+
+def content_target(kind: ContentKind, P: Array) -> Array:
+    """Return what features are compared with, given those of the content image."""
+    return P if kind == "features" else self_distances(P)
+
+
+def content_distance(kind: ContentKind, F: Array, target: Array) -> Array:
+    """Return how far features are from a `content_target`."""
+    if kind == "features":
+        return content_loss(F, target)
+    return self_similarity_loss(self_distances(F), target)
 
 
 def content_loss(F: Array, P: Array) -> Array:

@@ -51,6 +51,11 @@ class Moments(AdditiveTerm):
         """Return the Gram matrix and the means."""
         return Statistics(Gram().statistics(F), jnp.mean(F, (0, 1), jnp.promote_types(F.dtype, jnp.float32)))
 
+    def weighted(self, F: Array, share: Array) -> Statistics:
+        """Return both where positions count by their shares."""
+        means = jnp.sum(F * share, (0, 1), jnp.promote_types(F.dtype, jnp.float32)) / jnp.sum(share)
+        return Statistics(Gram().weighted(F, share), means)
+
     def compare(self, statistics: Statistics, target: Statistics) -> Array:
         """Return `gram.style_loss` + w (mean_i (mu_i - nu_i)^2 + mean_i (sigma_i - tau_i)^2)."""
         means = jnp.mean(jnp.square(statistics.mean - target.mean))

@@ -1,23 +1,29 @@
 """What a style term is.
 
 A term says how the features of a picture, after their ReLU and at one layer, are compared with those of the
-style. It is a frozen dataclass: its fields shape the compiled program. `objective` weighs the layers and adds
-them up; terms know nothing of weights, and the rest of the program knows no term by name.
+style. It is a frozen dataclass: its fields shape the compiled program. Most look at each layer by itself, and
+give `targets` and `loss` of one; those that look at all layers together override `all_targets` and
+`distances`. The rest of the program knows no term by name.
 
 Features F are ``(height, width, channels)``; maps are ``(height, width, labels)`` at the same layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nst_jax.settings import STYLE_KINDS, Settings
+from nst_jax.settings import Settings
 from nst_jax.typing import Tree
+
+INPUT = "input"
+"""The name of the picture itself, in the network's input space, among its features."""
+
+Features = Mapping[str, Array]
+"""By layer."""
 
 
 class Guides(NamedTuple):
@@ -32,20 +38,51 @@ class Guides(NamedTuple):
     visible: tuple[Array, ...] = ()
     """How much of each position of the style, and of each copy of it, can be seen and counts, ``(height,
     width, 1)`` in [0, 1]; none: all."""
+    query: Array | None = None
+    """Features that the picture shall have, for a term with `StyleTerm.likeness`."""
 
 
 @dataclass(frozen=True)
 class StyleTerm:
     """A way to compare styles. Subclasses give `targets` and `loss`, or see `AdditiveTerm`."""
 
-    layers: ClassVar[tuple[str, ...]] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
-    """Those looked at unless told otherwise."""
-    maps: ClassVar[Literal["none", "optional", "required"]] = "none"
-    """Whether semantic maps guide it."""
-    levels: ClassVar[int] = 1
-    """Sizes of a run, from coarse to fine, unless told otherwise."""
-    is_smooth: ClassVar[bool] = True
-    """Whether its gradient is continuous, as line searches need it."""
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Those looked at unless told otherwise."""
+        return ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+
+    @property
+    def maps(self) -> Literal["none", "optional", "required"]:
+        """Whether semantic maps guide it."""
+        return "none"
+
+    @property
+    def levels(self) -> int:
+        """Sizes of a run, from coarse to fine, unless told otherwise."""
+        return 1
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether its gradient is continuous, as line searches need it."""
+        return True
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it looks at all layers together."""
+        return False
+
+    @property
+    def likeness(self) -> float | None:
+        """How much of the content there is in the picture that a term asks for; the rest is the first image.
+
+        None: the term does not ask for any.
+        """
+        return None
+
+    @property
+    def unit(self) -> float:
+        """What its distance is multiplied by, so that a weight means about as much as with Gram matrices."""
+        return 1.0
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -93,6 +130,44 @@ class StyleTerm:
         """Return what conventions that count style per channel divide by, such as N^2 of a Gram matrix."""
         return 1
 
+    def condensed(self, F: Features) -> Features:
+        """Return what of the features of a style is needed for `all_targets`."""
+        return F
+
+    def all_targets(self, features: Sequence[Features], guides: Mapping[str, Guides]) -> Tree:
+        """Return the targets of all layers: a mapping of them by layer, or what has one as ``layers``.
+
+        Args:
+            features: as in `targets`, by layer, and `INPUT`: the pictures themselves.
+            guides: by layer, and `INPUT`.
+        """
+        layers = [name for name in features[0] if name != INPUT]
+        return {name: self.targets([each[name] for each in features], guides[name]) for name in layers}
+
+    def distances(
+        self, F: Features, targets: Tree, weights: Mapping[str, Array | float], *, per_channel: bool = False
+    ) -> dict[str, Array]:
+        """Return how far features are from all targets, weighted: each by layer, or by another name.
+
+        Args:
+            F: features by layer, and `INPUT`; of an `AdditiveTerm` its statistics.
+            targets: from `all_targets`.
+            weights: of the layers.
+            per_channel: whether each layer's is divided by `per_channel`.
+        """
+        found = {}
+        for name, target in targets.items():
+            divisor = self.per_channel(target) if per_channel else 1
+            found[name] = weights[name] * (self.unit / divisor) * self._distance(F[name], target)
+        return found
+
+    def _distance(self, F: Array, target: Tree) -> Array:
+        return self.loss(F, target)
+
+    def all_renewed(self, F: Features, targets: Tree) -> Tree:
+        """Return what `renewed` does, of all layers."""
+        return {name: self.renewed(F[name], target) for name, target in targets.items()}
+
 
 @dataclass(frozen=True)
 class AdditiveTerm(StyleTerm):
@@ -122,24 +197,22 @@ class AdditiveTerm(StyleTerm):
         total, _ = jax.lax.scan(add, none, (flat, w))
         return total
 
+    def target_of(self, statistics: Tree) -> Tree:
+        """Return what to compare with, given the statistics of the style."""
+        return statistics
+
     def compare(self, statistics: Tree, target: Tree) -> Array:
-        """Return how far statistics are from those of the style: a scalar."""
+        """Return how far statistics are from the style's target: a scalar."""
         raise NotImplementedError
 
     def targets(self, features: Sequence[Array], guides: Guides) -> Tree:
-        """Return the statistics of the style."""
+        """Return `target_of` the statistics of the style."""
         F = features[0]
-        return self.weighted(F, guides.visible[0]) if guides.visible else self.statistics(F)
+        return self.target_of(self.weighted(F, guides.visible[0]) if guides.visible else self.statistics(F))
 
     def loss(self, F: Array, target: Tree) -> Array:
         """Compare the statistics of features."""
         return self.compare(self.statistics(F), target)
 
-
-def style_term(settings: Settings) -> StyleTerm:
-    """Return the term of ``style.kind``: a registered one by its name, or the one given."""
-    if isinstance(settings.style.kind, StyleTerm):
-        return settings.style.kind
-    module, _, name = STYLE_KINDS[settings.style.kind].partition(":")
-    term: StyleTerm = getattr(import_module(module), name).of(settings)
-    return term
+    def _distance(self, F: Tree, target: Tree) -> Array:
+        return self.compare(F, target)

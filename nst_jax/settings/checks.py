@@ -108,6 +108,22 @@ def term_named(names: Iterable[str]) -> Check:
     return check
 
 
+def terms_of(names: Iterable[str]) -> Check:
+    """Check for a list of style terms with their weights in a sum."""
+    named = Choice(tuple(names))
+
+    def check(value: object) -> tuple[dict[str, object], ...]:
+        if not isinstance(value, list | tuple) or not all(
+            isinstance(each, Mapping) and set(each) == {"kind", "weight"} for each in value
+        ):
+            raise ValueError(f"should be a list such as [{{kind: gram, weight: 1}}], got {value!r}")
+        if not all(WEIGHT(each["weight"]) for each in value):
+            raise ValueError("a term of weight 0 should be left out")
+        return tuple({"kind": named(each["kind"]), "weight": WEIGHT(each["weight"])} for each in value)
+
+    return check
+
+
 def layers(value: object) -> Layers:
     """Check for names of layers, or names with weights."""
     if isinstance(value, Mapping):

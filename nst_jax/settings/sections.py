@@ -22,12 +22,14 @@ from nst_jax.settings.checks import (
     numbers,
     pixels,
     term_named,
+    terms_of,
     text,
     whole,
 )
 from nst_jax.settings.section import Problem, Section, changed, setting
 from nst_jax.typing import Json
 
+ContentKind = Literal["features", "self_similarity"]
 ConventionName = Literal["gatys2016", "literal", "notebook", "johnson", "champandard2016"]
 Memory = Literal["auto", "fast", "low"]
 Mode = Literal["auto", "vmap", "threads"]
@@ -36,6 +38,11 @@ Precision = Literal["auto", "f32", "tf32", "bf16"]
 STYLE_KINDS = {
     "gram": "nst_jax.losses.gram:Gram",
     "moments": "nst_jax.losses.moments:Moments",
+    "w2": "nst_jax.losses.wasserstein:Wasserstein",
+    "sliced": "nst_jax.losses.sliced:Sliced",
+    "histogram": "nst_jax.losses.histogram:Histogram",
+    "strotss": "nst_jax.losses.strotss:RelaxedTransport",
+    "nnst": "nst_jax.losses.neighbours:Neighbours",
     "patch": "nst_jax.losses.patches:Patches",
     "guided_gram": "nst_jax.losses.guided:GuidedGram",
 }
@@ -70,6 +77,11 @@ class Content(Section):
     weight: float | None = setting(
         None, WEIGHT, "alpha of equation 7; null: the convention's own", flag="content-weight"
     )
+    kind: ContentKind = setting(
+        "features",
+        choice(ContentKind),
+        "features (Gatys et al.), or self_similarity: how parts are like one another (Kolkin et al.)",
+    )
     layers: Layers = setting(("conv4_2",), layers, "a list, or layers with weights: {conv4_2: 1.0}")
     map: str | None = setting(
         None,
@@ -94,8 +106,16 @@ class Style(Section):
     kind: Json = setting(
         "gram",
         term_named(STYLE_KINDS),
-        "gram (Gatys et al.), moments: with means and deviations besides, patch (Li & Wand; with maps "
-        "Champandard), or guided_gram: a Gram matrix for each colour of the maps",
+        "gram (Gatys et al.), moments: with means and deviations besides, histogram: with those besides, w2: "
+        "means and covariances as distributions, sliced: whole distributions, strotss: relaxed transport of "
+        "hypercolumns, nnst: features copied from the style, patch (Li & Wand; with maps Champandard), or "
+        "guided_gram: a Gram matrix for each colour of the maps",
+    )
+    terms: tuple[dict[str, Json], ...] = setting(
+        (),
+        terms_of(STYLE_KINDS),
+        "several kinds as one sum, with their weights in it: [{kind: gram, weight: 1}, {kind: sliced, "
+        "weight: 0.1}]; empty: the one of style.kind",
     )
     weight: float | None = setting(
         None, WEIGHT, "beta of equation 7; null: the convention's own", flag="style-weight"

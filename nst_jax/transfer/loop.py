@@ -281,12 +281,14 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
     weights, common = problem.weights, _seen_by(problem)
 
     def content() -> object:
-        return "content", common, tuple(weights.content_layers), digest(problem.content)
+        kind = problem.settings.content.kind
+        return "content", common, kind, tuple(weights.content_layers), digest(problem.content)
 
     def style() -> object:
         maps = (problem.content_map, problem.style_map)
         guides = (*map(digest, maps), problem.settings.semantic.weight, problem.content.shape)
-        more = () if isinstance(problem.term, AdditiveTerm) else guides
+        query = None if problem.query is None else digest(np.asarray(problem.query))
+        more = () if isinstance(problem.term, AdditiveTerm) else (*guides, query)
         picture = digest(problem.style), digest(problem.style_alpha)
         return "style", common, tuple(weights.style_layers), picture, problem.term, more
 
@@ -294,6 +296,7 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
         remember(lambda: problems.content_targets(problem, params), content),
         remember(lambda: problems.style_targets(problem, params), style),
         problem.term,
+        problem.settings.content.kind,
     )
 
 

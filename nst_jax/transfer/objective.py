@@ -6,8 +6,8 @@ it: the convention of the weights, the term of the targets, the names of layers.
 do not belong together are an error.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
@@ -17,15 +17,15 @@ from jax import Array
 
 from nst_jax.architecture import block_and_index, canonical_layers
 from nst_jax.errors import SettingError
-from nst_jax.losses.content import content_loss
+from nst_jax.losses.content import content_distance, content_target
 from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.losses.gram import Gram
-from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm
+from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm
 from nst_jax.losses.variation import total_variation
 from nst_jax.networks import strips, vgg
 from nst_jax.networks.convolution import Engine, Padding
 from nst_jax.networks.vgg import Params, Pool
-from nst_jax.settings import ConventionName, Layers
+from nst_jax.settings import ContentKind, ConventionName, Layers
 from nst_jax.typing import Tree
 
 _GRAM = Gram()
@@ -74,7 +74,7 @@ def loss_weights(
     style: Weight | None = None,
     total_variation: Weight | None = None,
     content_layers: Layers = ("conv4_2",),
-    style_layers: Layers = StyleTerm.layers,
+    style_layers: Layers = _GRAM.layers,
 ) -> LossWeights:
     """Return weights; what is not given is the convention's own value.
 
@@ -109,11 +109,18 @@ def _layer_weights(layers: Layers, *, share: bool) -> dict[str, Weight]:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Targets:
-    """What the image is compared with, by layer: content features P, and what the style's term made."""
+    """What the image is compared with, by layer: what `content` makes of features P, and the style's term."""
 
     content: dict[str, Array]
-    style: dict[str, Tree]
+    style: Tree
     term: StyleTerm = field(default=_GRAM, metadata={"static": True})
+    content_kind: ContentKind = field(default="features", metadata={"static": True})
+
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        """The layers that the style is compared at."""
+        layers: Mapping[str, Tree] = self.style if isinstance(self.style, Mapping) else self.style.layers
+        return tuple(layers)
 
 
 def make_targets(
@@ -124,6 +131,7 @@ def make_targets(
     content_layers: Sequence[str] = ("conv4_2",),
     style_layers: Sequence[str] | None = None,
     term: StyleTerm = _GRAM,
+    content_kind: ContentKind = "features",
     **seeing: Unpack[Seeing],
 ) -> Targets:
     """Return the targets of a content and a style image, both in the network's input space.
@@ -133,51 +141,57 @@ def make_targets(
     layers = tuple(term.layers if style_layers is None else style_layers)
     content_size, style_size = content.shape[:2], style.shape[:2]
     maps = jnp.zeros((*style_size, 0)), jnp.zeros((*content_size, 0))
+    painting, photograph = (
+        seen(params, x, layers=layers, **seeing)[0] | {INPUT: x} for x in (style, content)
+    )
+    P, _ = seen(params, content, layers=tuple(content_layers), **seeing)
+    kept = term.condensed(photograph) if term.likeness else None
     return Targets(
-        content=seen(params, content, layers=tuple(content_layers), **seeing)[0],
-        style=style_targets(term, [seen(params, style, layers=layers, **seeing)[0]], maps[:1], maps[1], 1.0),
+        content={name: content_target(content_kind, each) for name, each in P.items()},
+        style=style_targets(term, [term.condensed(painting)], maps[:1], maps[1], 1.0, query=kept),
         term=term,
+        content_kind=content_kind,
     )
 
 
 @partial(jax.jit, static_argnames="term")
 def style_targets(
     term: StyleTerm,
-    features: Sequence[Mapping[str, Array]],
+    features: Sequence[Features],
     style_maps: Sequence[Array],
     content_map: Array,
     gamma: Weight,
     visible: Sequence[Array] = (),
-) -> dict[str, Tree]:
-    """Return what a term compares with, by layer.
+    query: Features | None = None,
+) -> Tree:
+    """Return what a term compares with, see `StyleTerm.all_targets`.
 
     Args:
         term: the term.
-        features: of the style, and perhaps of copies of it: by layer.
+        features: of the style, and perhaps of copies of it: by layer, and `terms.INPUT`.
         style_maps: of these, each of its image's height and width; without labels where there are none.
         content_map: of the picture to be made, of its height and width.
         gamma: how much maps count.
         visible: how much of each position of the style, and of copies of it, counts; none: all.
+        query: features of what the picture shall be like, for a term that asks for it.
     """
-    found = {}
+    guides = {}
     for name in features[0]:
         *style, content = (averaged(each, name) for each in (*style_maps, content_map))
         seen_there = tuple(averaged(each, name) for each in visible)
-        guides = Guides(tuple(style), content, gamma, seen_there)
-        found[name] = term.targets([each[name] for each in features], guides)
-    return found
+        guides[name] = Guides(tuple(style), content, gamma, seen_there, query[name] if query else None)
+    return term.all_targets(features, guides)
 
 
 def renewed(x: Array, params: Params, targets: Targets, **seeing: Unpack[Seeing]) -> Targets:
     """Return the targets for the evaluations to come, see `StyleTerm.renewed`."""
-    F, _ = seen(params, x, layers=tuple(targets.style), **seeing)
-    style = {name: targets.term.renewed(F[name], target) for name, target in targets.style.items()}
-    return Targets(targets.content, style, targets.term)
+    F, _ = seen(params, x, layers=targets.style_layers, **seeing)
+    return replace(targets, style=targets.term.all_renewed(F | {INPUT: x}, targets.style))
 
 
 def averaged(map_: Array, layer: str) -> Array:
     """Return a map of an image's size, averaged down to a layer's as by average pooling."""
-    for _ in range(block_and_index(layer)[0] - 1):
+    for _ in range(0 if layer == INPUT else block_and_index(layer)[0] - 1):
         map_ = vgg.pooled(map_, "avg")
     return map_
 
@@ -302,35 +316,33 @@ def loss(
         SettingError: targets and weights are of different layers.
     """
     _check_layers("content", targets.content, weights.content_layers)
-    _check_layers("style", targets.style, weights.style_layers)
+    style_layers = targets.style_layers
+    _check_layers("style", style_layers, weights.style_layers)
     rules, term = CONVENTIONS[weights.convention], targets.term
     additive = isinstance(term, AdditiveTerm)
     F, S = seen(
         params,
         x,
-        layers=tuple(dict.fromkeys((*targets.content, *(() if additive else targets.style)))),
-        term_layers=tuple(targets.style) if additive else (),
+        layers=tuple(dict.fromkeys((*targets.content, *(() if additive else style_layers)))),
+        term_layers=style_layers if additive else (),
         **({"term": term} if isinstance(term, AdditiveTerm) else {}),
         **seeing,
     )
     terms: Terms = {}
     for name, P in targets.content.items():
         factor = rules.content_factor * (P.size if rules.content_sum else 1.0)
-        terms[f"content/{name}"] = (
-            weights.content * weights.content_layers[name] * factor * content_loss(F[name], P)
-        )
-    for name, target in targets.style.items():
-        factor = rules.style_factor / (term.per_channel(target) if rules.style_per_channel else 1.0)
-        distance = (
-            term.compare(S[name], target) if isinstance(term, AdditiveTerm) else term.loss(F[name], target)
-        )
-        terms[f"style/{name}"] = weights.style * weights.style_layers[name] * factor * distance
+        distance = content_distance(targets.content_kind, F[name], P)
+        terms[f"content/{name}"] = weights.content * weights.content_layers[name] * factor * distance
+    looked_at, per_channel = S if additive else F | {INPUT: x}, rules.style_per_channel
+    distances = term.distances(looked_at, targets.style, weights.style_layers, per_channel=per_channel)
+    for name, distance in distances.items():
+        terms[f"style/{name}"] = weights.style * rules.style_factor * distance
     variation = 0.5 if rules.variation_sum else 1.0 / x.size
     terms["total_variation"] = weights.total_variation * variation * total_variation(x)
     return jnp.asarray(sum(terms.values())), terms
 
 
-def _check_layers(name: str, targets: Mapping[str, Tree], weights: Mapping[str, Weight]) -> None:
+def _check_layers(name: str, targets: Collection[str], weights: Mapping[str, Weight]) -> None:
     if set(targets) != set(weights):
         have, want = (", ".join(layers) or "none" for layers in (targets, weights))
         raise SettingError.at(f"{name} layers", f"targets are of {have}, weights of {want}")

@@ -89,7 +89,8 @@ def _group_of(problem: Problem) -> object:
 
 def _common_layers(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
     content = [name for problem in problems for name in problem.weights.content_layers]
-    style = [name for problem in problems for name in problem.weights.style_layers]
+    # Terms that look at all layers together would see the others, whatever their weights.
+    style = [name for p in problems if not p.term.is_joint for name in p.weights.style_layers]
     deepest = max(map(stride, (*content, *style)), default=1)
     smallest = min(min(*problem.content.shape[:2], *problem.style.shape[:2]) for problem in problems)
     return (content, style) if smallest >= deepest else ([], [])

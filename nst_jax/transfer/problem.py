@@ -21,7 +21,9 @@ from nst_jax import images
 from nst_jax.architecture import block_and_index, stride
 from nst_jax.errors import ImageError, SettingError
 from nst_jax.images import maps
-from nst_jax.losses.terms import AdditiveTerm, StyleTerm, style_term
+from nst_jax.losses.content import content_target
+from nst_jax.losses.kinds import style_term
+from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, StyleTerm
 from nst_jax.networks import vgg
 from nst_jax.pretrained.network import Network
 from nst_jax.settings import INIT_SOURCES, Memory, Settings
@@ -86,6 +88,14 @@ class Problem:
     def first_image(self) -> Array:
         """Return the image to start from, in the network's input space."""
         return first_image(self.init, self.content, self.style, seed=self.seed)
+
+    @property
+    def query(self) -> Array | None:
+        """What the picture shall be like, for a term that asks for it: content and first image, mixed."""
+        if self.term.likeness is None:
+            return None
+        share = self.term.likeness if self.weights.content_layers else 0.0
+        return (1 - share) * vgg.to_image(self.first_image()) + share * self.content
 
     def prepared(self) -> vgg.Params:
         """Return the parameters of the layers that are used, ready for the optimisation."""
@@ -235,7 +245,8 @@ def _checked(problem: Problem) -> Problem:
     _check_weights(problem.weights)
     if problem.settings.solver.kind == "lbfgsb" and not problem.term.is_smooth:  # often it stalls at once
         raise SettingError.at(
-            "solver.kind", "lbfgsb: its line search fails where patches change matches: use lbfgs"
+            "solver.kind",
+            "lbfgsb: its line search fails where a style.kind changes what it matches: use lbfgs",
         )
     _check_maps(problem)
     check_layers(problem)
@@ -319,19 +330,22 @@ def _fitting_levels(problem: Problem) -> int:
 
 def targets(problem: Problem, params: vgg.Params) -> objective.Targets:
     """Return what a problem's image is compared with; ``params`` are `Problem.prepared`'s."""
-    return objective.Targets(content_targets(problem, params), style_targets(problem, params), problem.term)
+    content, style = content_targets(problem, params), style_targets(problem, params)
+    return objective.Targets(content, style, problem.term, problem.settings.content.kind)
 
 
 def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
-    """Return the features that a problem's content is compared by."""
-    return _seen(problem, params, problem.content, layers=tuple(problem.weights.content_layers))[0]
+    """Return what a problem's content is compared by."""
+    P, _ = _seen(problem, params, problem.content, layers=tuple(problem.weights.content_layers))
+    return {name: content_target(problem.settings.content.kind, each) for name, each in P.items()}
 
 
-def style_targets(problem: Problem, params: vgg.Params) -> dict[str, Tree]:
+def style_targets(problem: Problem, params: vgg.Params) -> Tree:
     """Return what a problem's style is compared by."""
-    layers = tuple(problem.weights.style_layers)
-    if isinstance(problem.term, AdditiveTerm) and problem.style_alpha is None:
-        return _seen(problem, params, problem.style, term=problem.term, term_layers=layers)[1]
+    layers, term = tuple(problem.weights.style_layers), problem.term
+    if isinstance(term, AdditiveTerm) and problem.style_alpha is None:
+        _, statistics = _seen(problem, params, problem.style, term=term, term_layers=layers)
+        return {name: term.target_of(each) for name, each in statistics.items()}
     blank = [np.zeros((*image.shape[:2], 0), np.float32) for image in (problem.style, problem.content)]
     style_map = blank[0] if problem.style_map is None else problem.style_map
     content_map = blank[1] if problem.content_map is None else problem.content_map
@@ -340,16 +354,18 @@ def style_targets(problem: Problem, params: vgg.Params) -> dict[str, Tree]:
         [image if turn == turns[0] else images.turned(image, *turn) for turn in turns if image is not None]
         for image in (problem.style, style_map, problem.style_alpha)
     )
-    features = [_seen(problem, params, picture, layers=layers)[0] for picture in pictures]
-    gamma = np.float32(problem.settings.semantic.weight)
-    found: dict[str, Tree] = objective.style_targets(
-        problem.term, features, style_maps, content_map, gamma, visible
-    )
-    return found
+
+    def looked_at(picture: Image | Array) -> Features:
+        F, _ = _seen(problem, params, picture, layers=layers)
+        return term.condensed(F | {INPUT: vgg.to_input(picture)})
+
+    query = None if problem.query is None else looked_at(problem.query)
+    features, gamma = [*map(looked_at, pictures)], np.float32(problem.settings.semantic.weight)
+    return objective.style_targets(term, features, style_maps, content_map, gamma, visible, query)
 
 
 def _seen(
-    problem: Problem, params: vgg.Params, image: Image, **wanted: Any
+    problem: Problem, params: vgg.Params, image: Image | Array, **wanted: Any
 ) -> tuple[dict[str, Array], dict[str, Tree]]:
     seeing = problem.program.seeing
     if not seeing["recompute"]:  # once only: not worth the time that Winograd's convolutions take to compile

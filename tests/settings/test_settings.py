@@ -98,7 +98,11 @@ def test_all_mistakes_of_a_section_at_once():
         (Loss, {"total_variation": 1e-38}, "should be 0, or from 1e-15 to 1e+15, got 1e-38"),
         (Style, {"layers": {"conv1_1": 1e-20}}, "a layer's weight should be 0, or from 1e-15 to 1e+15"),
         (Style, {"scale": 17}, "should be a finite number above 0 and of at most 16, got 17"),
-        (Style, {"kind": "gramm"}, "should be 'gram', 'moments', 'patch' or 'guided_gram', got 'gramm'"),
+        (
+            Style,
+            {"kind": "gramm"},
+            "should be 'gram', 'moments', 'w2', 'sliced', 'histogram', 'strotss', 'nnst', 'patch' or 'gui",
+        ),
         (
             Settings,
             {"seed": 1.5},

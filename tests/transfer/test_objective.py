@@ -341,4 +341,4 @@ def test_a_term_of_ones_own_has_its_loss(setting):
     np.testing.assert_allclose(value, 7 * np.mean((m - n) ** 2 + (s - t) ** 2), rtol=1e-3)
     assert set(terms) == {"style/conv2_1", "total_variation"}
     default = objective.make_targets(params, x, x, content_layers=(), term=Moments())
-    assert tuple(default.style) == Moments.layers
+    assert tuple(default.style) == Moments().layers

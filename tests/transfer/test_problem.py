@@ -58,7 +58,7 @@ def test_settings_become_terms_weights_and_a_program(pair, narrow):
     assert (found.term, found.levels, found.deepest) == (Gram(), 1, "conv5_1")
     assert (found.init, found.seed, found.evaluations) == ("content", 0, 300)
     assert found.open == ("history", "recompute")
-    assert tuple(found.weights.style_layers) == Gram.layers
+    assert tuple(found.weights.style_layers) == Gram().layers
     assert (found.weights.convention, found.weights.style) == ("gatys2016", 1e3)
     values = {"solver.history": 7, "memory": "low", "seed": 3, "network.normalised": False} | PATCHES
     other = make_problem(Pictures(*pair, init=pair[1]), Settings().with_values(values), network_of(narrow))
@@ -139,7 +139,7 @@ def test_all_weights_zero(pair, narrow, values):
         ({"style.kind": "guided_gram"}, None, None, "style.kind guided_gram needs them"),
         (PATCHES, (24, 32, 1), (40, 28, 3), "the content map has 1 channel, the style map has 3"),
         (PATCHES | {"patch.size": 9, "style.layers": ("conv3_1",)}, None, None, "less than a patch of 9 x 9"),
-        (PATCHES | {"solver.kind": "lbfgsb"}, None, None, "line search fails where patches change"),
+        (PATCHES | {"solver.kind": "lbfgsb"}, None, None, "line search fails where a style.kind changes"),
     ],
 )
 def test_maps_and_patches_that_cannot_be(pair, narrow, values, content, style, message):
@@ -156,7 +156,7 @@ def test_maps_are_not_for_a_term_of_ones_own_that_does_not_know_them(pair, narro
 
 def test_a_term_of_ones_own_is_asked_for_its_layers(pair, narrow):
     found = make_problem(Pictures(*pair), Settings(style=Style(kind=Moments())), network_of(narrow))
-    assert tuple(found.weights.style_layers) == Moments.layers
+    assert tuple(found.weights.style_layers) == Moments().layers
     assert found.term == Moments()
 
 

@@ -50,7 +50,11 @@ def test_the_seed_may_be_a_key(pair, network):
         ("solver.kind", "bfgs", "should be 'lbfgs', 'adam' or 'lbfgsb', got 'bfgs'"),
         ("memory", "lo", "should be 'auto', 'fast' or 'low', got 'lo'"),
         ("style.fit", "cover", "should be 'content', 'aspect' or 'own', got 'cover'"),
-        ("style.kind", "grams", "should be 'gram', 'moments', 'patch' or 'guided_gram', got 'grams'"),
+        (
+            "style.kind",
+            "grams",
+            "should be 'gram', 'moments', .*'patch' or 'guided_gram', got 'grams'",
+        ),
         ("loss.convention", "gatys", "should be 'gatys2016', .*, got 'gatys'"),
         ("solver.evaluations", 0, "should be a whole number of at least 1, got 0"),
     ],
@@ -174,6 +178,68 @@ def test_a_doodle_obeys_its_map(real_weights):
 # --- A term of one's own --------------------------------------------------------------------------
 
 OWN = {"style.kind": Moments(), "style.weight": 10.0}
+
+
+KINDS = ("moments", "w2", "sliced", "histogram", "strotss", "nnst")
+SUM = [{"kind": "gram", "weight": 1}, {"kind": "sliced", "weight": 2.0}]
+
+
+def kind_of(kind):
+    return {"style.terms": SUM} if kind == "sum" else {"style.kind": kind}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "sum"])
+def test_every_kind_paints_in_a_pyramid_and_in_little_memory(pair, network, kind):
+    values = kind_of(kind) | {"pyramid.levels": 2, "pyramid.factor": 1.5, "solver.evaluations": 25}
+    whole = stylize(*pair, settings(values), network=network)
+    assert (whole.status, whole.evaluations) == ("finished", 50)
+    assert whole.loss < whole.initial_loss
+    assert np.isfinite(whole.image).all()
+    strips = stylize(*pair, settings(values, memory="low"), network=network)
+    np.testing.assert_allclose(strips.image, whole.image, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "sum"])
+def test_every_kind_paints_the_same_in_a_grid(pair, network, kind):
+    weights = [1e2, 1e3]
+    base = settings(kind_of(kind))
+    found = stylize_grid(*pair, {"style.weight": weights}, base, network=network, how=How(mode="vmap"))
+    for weight in weights:
+        single = stylize(*pair, base, style_weight=weight, network=network)
+        np.testing.assert_allclose(found[weight,].image, single.image, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "sum"])
+def test_every_kind_bears_plain_and_tiny_styles(pair, network, kind):
+    content, style = pair
+    for odd in (np.zeros_like(style), np.ones_like(style), style[:1, :1], np.full_like(style, 0.5)):
+        found = stylize(content, odd, settings(kind_of(kind), **{"solver.evaluations": 4}), network=network)
+        assert found.status == "finished"
+        assert np.isfinite(found.image).all()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "sum"])
+def test_every_kind_makes_a_texture_and_sees_through_what_is_transparent(pair, network, kind):
+    _, style = pair
+    hidden = np.concatenate([style, np.ones_like(style[..., :1])], -1)
+    hidden[:20, :, 3] = 0
+    found = stylize(None, hidden, settings(kind_of(kind), size=32), network=network)
+    assert found.loss < found.initial_loss
+    other = hidden.copy()
+    other[:18, :, :3] = 1 - other[:18, :, :3]
+    again = stylize(None, other, settings(kind_of(kind), size=32), network=network)
+    np.testing.assert_allclose(again.image, found.image, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["features", "self_similarity"])
+def test_a_content_may_be_compared_by_its_own_likeness(pair, network, kind):
+    found = stylize(*pair, settings({"content.kind": kind, "content.weight": 1e3}), network=network)
+    assert found.terms["content/conv2_2"] >= 0
+    assert found.loss < found.initial_loss
+    grey = stylize(
+        0.5 * pair[0], pair[1], settings({"content.kind": kind, "content.weight": 1e3}), network=network
+    )
+    assert np.isfinite(grey.image).all()
 
 
 def test_a_term_of_ones_own_is_fifteen_lines():

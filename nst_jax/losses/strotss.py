@@ -1,0 +1,153 @@
+"""The style as relaxed optimal transport between hypercolumns, their moments, and the palette.
+
+Kolkin, Salavon & Shakhnarovich, "Style transfer by relaxed optimal transport and self-similarity" (STROTSS,
+CVPR 2019), equations (2) to (7). Its content term is `self_similarity`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nst_jax.losses.hypercolumns import directions, sampled
+from nst_jax.losses.ranks import drawn
+from nst_jax.losses.terms import INPUT, Features, Guides, StyleTerm
+
+PLACES = 1024
+"""Of the picture, that are compared at a time."""
+
+SAMPLES = 4096
+"""Of the style, in all."""
+
+RENEW = 10
+"""Evaluations with the same places."""
+
+GREY_LEVELS = 255.0
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Samples:
+    """Hypercolumns of the style, and where the picture's are taken."""
+
+    layers: dict[str, Array]
+    """Of the style, by layer, ``(samples, channels)``."""
+    colours: Array
+    """``(samples, 3)``"""
+    places: Array
+    """Rows and columns as shares, ``(places, 2)``."""
+    key: Array
+    """Of the places to come, as data."""
+
+
+@dataclass(frozen=True)
+class RelaxedTransport(StyleTerm):
+    """Hypercolumns are those of the style, as a set."""
+
+    layers = (
+        *("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3"),
+        *("conv4_3", "conv5_1"),
+    )
+    levels = 4
+    is_joint = True
+    renew_every = RENEW
+    is_smooth = False
+    seed: int = 0
+    """Of the places."""
+
+    @property
+    def room(self) -> int:
+        """Two by two positions of the deepest layer."""
+        return 2
+
+    def all_targets(self, features: Sequence[Features], guides: Mapping[str, Guides]) -> Samples:
+        """Return samples of the style; where the picture's are taken is known when it is `renewed`."""
+        now, later = jax.random.split(jax.random.key(self.seed))
+        pictures, visible = [each[INPUT] for each in features], guides[INPUT].visible
+        places = jnp.concatenate([_centres(*picture.shape[:2]) for picture in pictures])
+        which = jnp.repeat(
+            jnp.arange(len(pictures)),
+            jnp.asarray([picture.shape[0] * picture.shape[1] for picture in pictures]),
+            total_repeat_length=len(places),
+        )
+        table = jnp.concatenate([places, which[:, None].astype(places.dtype)], 1)
+        if visible:
+            table = drawn([table[:, None]], [jnp.concatenate([each.reshape(-1, 1, 1) for each in visible])])
+        rows = jax.random.randint(now, (min(SAMPLES, len(table)),), 0, len(table))
+        chosen = table[rows]
+
+        def of(name: str) -> Array:
+            found = jnp.stack([sampled(each[name], chosen[:, :2]) for each in features])
+            return found[chosen[:, 2].astype(jnp.int32), jnp.arange(len(chosen))]
+
+        layers = {name: of(name) for name in features[0] if name != INPUT}
+        height, width = guides[INPUT].content.shape[:2]
+        unknown = jnp.full((min(PLACES, height * width), 2), 0.5)
+        return Samples(layers, of(INPUT), unknown, jax.random.key_data(later))
+
+    def distances(
+        self,
+        F: Features,
+        targets: Samples,
+        weights: Mapping[str, Array | float],
+        *,
+        per_channel: bool = False,
+    ) -> dict[str, Array]:
+        """Return the relaxed distance of hypercolumns, of moments, and of colours.
+
+        Layers count in hypercolumns by their weights relative to one another. Differs from the paper: colours
+        are in the palette only, where they are compared by their distance, and places stay for `RENEW`
+        evaluations.
+        """
+        total = sum(weights.values())
+        shares = {name: weights[name] * len(weights) / jnp.maximum(total, 1e-12) for name in weights}
+        ours, theirs = (
+            jnp.concatenate([share * each[name] for name, share in shares.items()], 1)
+            for each in ({name: sampled(F[name], targets.places) for name in shares}, targets.layers)
+        )
+        colours = sampled(F[INPUT], targets.places)
+        found = {
+            "transport": relaxed(1 - directions(ours) @ directions(theirs).T),
+            "moments": moments(ours, theirs),
+            "palette": relaxed(distances(colours, targets.colours) / GREY_LEVELS),
+        }
+        return {name: self.unit * total * value for name, value in found.items()}
+
+    def all_renewed(self, F: Features, targets: Samples) -> Samples:
+        """Return the target with other places of the picture."""
+        now, later = jax.random.split(jax.random.wrap_key_data(targets.key))
+        places = jax.random.uniform(now, targets.places.shape)
+        return replace(targets, places=places, key=jax.random.key_data(later))
+
+
+def relaxed(C: Array) -> Array:
+    """Return max(mean_i min_j C_ij, mean_j min_i C_ij): no more than optimal transport costs.
+
+    Equation (4) of the paper: each bound drops one of the two constraints on the plan.
+    """
+    return jnp.maximum(jnp.mean(jnp.min(C, 1)), jnp.mean(jnp.min(C, 0)))
+
+
+def moments(A: Array, B: Array) -> Array:
+    """Return mean |mu_A - mu_B| + mean |S_A - S_B|, of means and covariances: equation (6)."""
+    (mu, S), (nu, T) = _moments(A), _moments(B)
+    return jnp.mean(jnp.abs(mu - nu)) + jnp.mean(jnp.abs(S - T))
+
+
+def _moments(A: Array) -> tuple[Array, Array]:
+    mean = jnp.mean(A, 0, keepdims=True)
+    return mean, (A - mean).T @ (A - mean) / len(A)
+
+
+def distances(a: Array, b: Array) -> Array:
+    """Return the Euclidean distances of all pairs of rows."""
+    squares = jnp.sum(jnp.square(a), 1)[:, None] + jnp.sum(jnp.square(b), 1)[None] - 2 * a @ b.T
+    return jnp.sqrt(jnp.maximum(squares, 1e-6))
+
+
+def _centres(height: int, width: int) -> Array:
+    """Return the middles of all pixels as shares, ``(height * width, 2)``."""
+    rows, columns = ((jnp.arange(n) + 0.5) / n for n in (height, width))
+    return jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
