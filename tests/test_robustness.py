@@ -146,6 +146,7 @@ VALUES += [
 FLAGS = ["--content", "--style", "--init", "--size", "--seed", "--evaluations", "--style-weight", "--weights"]
 FLAGS += [
     "--content-map",
+    "--colour",
     "--output",
     "--save-every",
     "--memory-limit",

@@ -158,13 +158,13 @@ def _refuse(key: str) -> str:
     """Return why a key cannot be swept, or nothing."""
     every = dict(every_setting(Settings()))
     numbers = [name for name, each in every.items() if _is_swept(name, each)]
-    known = [*numbers, *_PICTURES, *_LAYERS, "init", "style.crop"]
+    known = [*numbers, *_PICTURES, *_LAYERS, "init", "colour", "style.crop"]
     name = full(key)
     outer = name.rpartition(".")[0]
     if name in known or outer in _LAYERS or outer == "init":  # names of layers are checked with the value
         return ""
     allowed = (
-        f"{', '.join(numbers)}, content, style, style.crop, init, init.NAME, "
+        f"{', '.join(numbers)}, content, style, style.crop, colour, init, init.NAME, "
         f"{', '.join(f'{k}[.NAME]' for k in _LAYERS)}"
     )
     if name.split(".")[0] in _UNSWEPT:

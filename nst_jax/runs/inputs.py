@@ -16,7 +16,7 @@ from nst_jax.errors import ConfigError
 from nst_jax.images import FloatArray, Picture, maps
 from nst_jax.samples import works
 from nst_jax.settings import INIT_SOURCES, LONGEST, Content, Settings, Style
-from nst_jax.transfer.pictures import Pictures, content_at, cropped, style_at, without
+from nst_jax.transfer.pictures import Pictures, coloured, content_at, cropped, style_at, without
 
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network
@@ -70,16 +70,19 @@ class Reader:
         texture = is_texture(settings)
         key = ("content", *((style_name, posed.style.crop) if texture else like), posed.size)
         content = self._once(key, lambda: self._content(there, style() if texture else None, posed))
-        painting = content
+        painting, style_key = content, None
         if style_name:
             looks = (posed.style.crop, posed.style.scale, posed.style.fit)
-            key = ("style", style_name, *looks, content.shape, texture, names.get("style_map"))
-            painting = self._once(key, lambda: style_at(there, style(), content, posed))
+            style_key = ("style", style_name, *looks, content.shape, texture, names.get("style_map"))
+            painting = self._once(style_key, lambda: style_at(there, style(), content, posed))
         init = names.get("init")
         first = self._once(("init", init), lambda: _with_alpha(self._picture(init, posed))) if init else None
         alpha = self._once(("alpha", content_name, posed.longest), lambda: self._alpha(content_name, posed))
         digests = {use: self._digests[name] for use, name in names.items() if name in self._digests}
         pictures = replace(there, content=content, style=painting, init=first)
+        if posed.colour != "style":
+            every = (posed.colour, key, style_key, init)
+            pictures = replace(self._once(every, lambda: coloured(pictures, posed)), **drawn)
         of_files = (note for name in names.values() for note in self._notes.get(name, ()))
         said = dict.fromkeys((*stand_ins(names), *of_files, *notes))
         return Inputs(pictures, alpha, digests | map_digests, tuple(said))

@@ -31,6 +31,7 @@ from nst_jax.typing import Json
 
 ContentKind = Literal["features", "self_similarity"]
 ConventionName = Literal["gatys2016", "literal", "notebook", "johnson", "champandard2016"]
+Colour = Literal["style", "content", "matched"]
 Memory = Literal["auto", "fast", "low"]
 Mode = Literal["auto", "vmap", "threads"]
 Precision = Literal["auto", "f32", "tf32", "bf16"]
@@ -301,6 +302,13 @@ class Settings(Section):
         flag="init",
     )
     seed: int = setting(0, whole(0, 2**32 - 1), "of the noise", flag="seed")
+    colour: Colour = setting(
+        "style",
+        choice(Colour),
+        "whose colours: style: the painting's; content: the photograph's own, of the painting the lightness "
+        "alone; matched: the photograph's palette, to which the painting is brought first",
+        flag="colour",
+    )
     size: int | tuple[int, int] | None = setting(
         None,
         pixels,

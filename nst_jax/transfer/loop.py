@@ -23,7 +23,7 @@ from nst_jax.solvers.state import RUNNING, STATUSES, State, Status
 from nst_jax.transfer import memory, pyramid
 from nst_jax.transfer import problem as problems
 from nst_jax.transfer.objective import Targets
-from nst_jax.transfer.pictures import Image
+from nst_jax.transfer.pictures import Image, shown
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Devices, Shapes, Steps, batch_of, begin, compiled, placements, stacked
 from nst_jax.typing import Tree
@@ -70,8 +70,10 @@ class Look:
     levels: int
     left: float | None
     """About how many seconds are left, if that is known."""
-    pictures: Callable[[], NDArray[np.float32]]
+    raw: Callable[[], NDArray[np.float32]]
     """Fetches the best images so far, of the level's size: ``(problems, height, width, 3)``."""
+    pictures: Callable[[], NDArray[np.float32]]
+    """The same as they are shown: in the colours that they shall have."""
 
 
 class Checkpoint(Protocol):
@@ -157,7 +159,7 @@ def solve(
         level = replace(batch, problems=tuple(here), shapes=shapes)
         around = _Around([problem.content.size for problem, *_ in every], number, spent, seconds)
         look, is_interrupted = _level(level, around, watch, stops, checkpoint, remember)
-        pictures, seconds = look.pictures()[: len(here)], look.seconds
+        pictures, seconds = look.raw()[: len(here)], look.seconds
         spent += int(np.max(look.evaluations))
         statuses = [_ended(int(status), is_interrupted) for status in look.status[: len(here)]]
         if is_interrupted or (len(here) == 1 and statuses[0] == "not finite"):
@@ -165,7 +167,7 @@ def solve(
     assert pictures is not None
     return [
         Result(
-            image=images.resize(pictures[i], (problem.content.shape[0], problem.content.shape[1])),
+            image=shown(images.resize(pictures[i], problem.content.shape[:2]), problem.colours),
             loss=float(look.loss[i]),
             terms={name: float(term[i]) for name, term in look.terms.items()},
             initial_loss=float(look.initial_loss[i]),
@@ -216,7 +218,7 @@ def _level(
         )
         for state, found, rate in looks:
             seconds = around.seconds + time.perf_counter() - began
-            look = _look(problem, around, state, found, rate, seconds)
+            look = _look(batch, around, state, found, rate, seconds)
             initial = look.loss if initial is None else initial
             look = replace(look, initial_loss=initial)
             is_interrupted = watch(look) is True and bool(np.any(look.status == RUNNING))
@@ -249,9 +251,14 @@ def _set_up(
     return steps, begin(program, [problem.first_image() for problem in filled], args, each)
 
 
-def _look(problem: Problem, around: _Around, state: State, found: Found, rate: float, seconds: float) -> Look:
+def _look(batch: Batch, around: _Around, state: State, found: Found, rate: float, seconds: float) -> Look:
     evaluations, status, loss, terms = jax.tree.map(np.atleast_1d, found)
-    budget, best = problem.evaluations, state.best
+    problems, best = batch.problems, state.best
+    budget = problems[0].evaluations
+
+    def raw() -> NDArray[np.float32]:
+        return to_image(best).reshape(-1, *problems[0].content.shape)
+
     return Look(
         evaluations=evaluations,
         status=np.where((status == RUNNING) & (evaluations >= budget), _FINISHED, status),
@@ -265,8 +272,14 @@ def _look(problem: Problem, around: _Around, state: State, found: Found, rate: f
         level=around.number + 1,
         levels=len(around.sizes),
         left=around.left(budget, int(np.max(evaluations)), rate),
-        pictures=lambda: to_image(best).reshape(-1, *problem.content.shape),
+        raw=raw,
+        pictures=lambda: _shown(raw(), problems),
     )
+
+
+def _shown(raw: NDArray[np.float32], problems: tuple[Problem, ...]) -> NDArray[np.float32]:
+    pairs = zip(raw, problems, strict=False)  # a batch that is not full repeats its last
+    return np.stack([shown(image, problem.colours) for image, problem in pairs])
 
 
 _FINISHED = STATUSES.index("finished")

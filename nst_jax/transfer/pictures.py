@@ -6,7 +6,7 @@ style count as much as they can be seen.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nst_jax import images
 from nst_jax.errors import ImageError, SettingError
-from nst_jax.images import maps
+from nst_jax.images import colour, maps
 from nst_jax.settings import LONGEST, Settings
 
 Image = NDArray[np.float32]
@@ -36,6 +36,8 @@ class Pictures:
     """The same of the style, with as many labels."""
     init: Init | None = None
     """The first image; None: as the settings say."""
+    colours: Image | None = None
+    """The picture whose colours the result gets, if it is painted in greys; see `coloured`."""
 
 
 def is_texture(pictures: Pictures) -> bool:
@@ -80,6 +82,35 @@ def style_at(pictures: Pictures, style: Image, content: Image, settings: Setting
     fit = settings.style.fit or ("own" if is_texture(pictures) else "content")
     size = content.shape[0], content.shape[1]
     return images.resize(style, style_size(style.shape[:2], size, settings.style.scale, fit))
+
+
+def coloured(pictures: Pictures, settings: Settings) -> Pictures:
+    """Return pictures, `sized`, in the colours that they are compared in.
+
+    ``content``: in greys, the style's lightness brought to mean and deviation of the content's; the result is
+    to get the content's colours, see `shown`. ``matched``: the style's colours brought to mean and covariance
+    of the content's. Parts of a style count as much as they can be seen.
+    """
+    if settings.colour == "style":
+        return pictures
+    content, style = np.asarray(pictures.content), np.asarray(pictures.style)
+    rgb, alpha = style[:, :, :3], style[:, :, 3:]
+    visible = alpha if alpha.size else None
+    if settings.colour == "matched":
+        painting = np.clip(colour.matched(rgb, content, visible), 0, 1)
+        return replace(pictures, style=np.concatenate([painting, alpha], -1))
+    light = colour.lightness(content)
+    painting = colour.grey(colour.matched(colour.lightness(rgb), light, visible))
+    init = pictures.init
+    if not (init is None or isinstance(init, str | Mapping)):
+        init = colour.grey(colour.lightness(as_image(init, "initial")[:, :, :3]))
+    grey = replace(pictures, content=colour.grey(light), style=np.concatenate([painting, alpha], -1))
+    return replace(grey, init=init, colours=content)
+
+
+def shown(image: Image, colours: Image | None) -> Image:
+    """Return an optimised image as it is shown: as it is, or in the colours of a picture."""
+    return image if colours is None else colour.recoloured(image, colours)
 
 
 def _content(pictures: Pictures, style: Image | None, settings: Settings) -> Image:
@@ -156,8 +187,11 @@ def without(settings: Settings, *, content: bool, style: bool) -> Settings:
     The first image is noise where it would be a picture that is not there, or, without a style, the solution.
 
     Raises:
-        SettingError: the run begins with a style that is not there.
+        SettingError: the run begins with a style that is not there, or has the colours of no content.
     """
+    if not content and settings.colour != "style":
+        what = f"{settings.colour} needs a content, and there is none: give one, or leave it at style"
+        raise SettingError.at("colour", what)
     if not content:
         settings = settings.with_values({"content.weight": 0.0, "content.layers": ()})
     if not style:

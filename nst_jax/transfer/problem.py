@@ -30,7 +30,7 @@ from nst_jax.settings import INIT_SOURCES, Memory, Settings
 from nst_jax.settings.checks import MOST_WEIGHT
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
 from nst_jax.transfer import objective
-from nst_jax.transfer.pictures import Image, Init, Pictures, as_image, sized
+from nst_jax.transfer.pictures import Image, Init, Pictures, as_image, coloured, sized
 from nst_jax.transfer.program import Program
 from nst_jax.typing import Tree
 
@@ -69,6 +69,8 @@ class Problem:
     term: StyleTerm
     weights: objective.LossWeights
     program: Program
+    colours: Image | None = None
+    """What the result gets its colours from, see `pictures.shown`; None: it has its own."""
     levels: int = 1
     """So many sizes, see `pyramid`."""
     open: tuple[str, ...] = ()
@@ -129,13 +131,14 @@ def make_problem(
             do not go with the style's kind.
     """
     content, style = sized(pictures, settings)
-    return posed(replace(pictures, content=content, style=style), settings, network, seed=seed)
+    ready = coloured(replace(pictures, content=content, style=style), settings)
+    return posed(ready, settings, network, seed=seed)
 
 
 def posed(
     pictures: Pictures, settings: Settings, network: Network, *, seed: int | Array | None = None
 ) -> Problem:
-    """Return what `make_problem` does, of content and style that are `sized` already."""
+    """Return what `make_problem` does, of pictures that are `sized` and `coloured` already."""
     content, style = np.asarray(pictures.content), np.asarray(pictures.style)
     return _checked(
         Problem(
@@ -151,6 +154,7 @@ def posed(
             term=style_term(settings),
             weights=weights_of(settings),
             program=_program(settings, content),
+            colours=pictures.colours,
             open=("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
             + ("recompute",) * (settings.memory == "auto"),
         )

@@ -140,6 +140,11 @@ def test_bugs_keep_their_traceback(world, monkeypatch):
             "sweep_layers: is a sweep: use nst-jax sweep --config sweep_layers",
         ),
         (["--set", "sweep.axes={seed: [1]}"], "use nst-jax sweep --config FILE"),
+        (["--colour", "red"], "--colour: colour: should be 'style', 'content' or 'matched', got 'red'"),
+        (
+            ["--style", "sample:burning_sky", "--content-weight", "0", "--colour", "content"],
+            "nst-jax: colour: content needs a content, and there is none: give one, or leave it at style\n",
+        ),
     ],
 )
 def test_mistakes_are_lines_on_stderr_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, phrase):

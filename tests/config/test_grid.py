@@ -232,7 +232,8 @@ def test_what_is_no_axis_is_refused_with_its_place(tmp_path, axes):
 
 VALUES = {
     "style.wieght: [1]": r"unknown key \(did you mean 'style.weight'\?\); can be swept: .*style.weight",
-    "colour: [1]": "unknown key; can be swept: .*seed",
+    "hue: [1]": "unknown key; can be swept: .*seed.*colour",
+    "colour: [style, red]": "should be 'style', 'content' or 'matched', got 'red'",
     "style.layers.conv1_1.x: [1]": "unknown key",
     "network.pool: [avg, max]": "is not a number and cannot be swept; can be swept: .*seed",
     "network.normalised: [true]": "is not a number and cannot be swept",

@@ -12,6 +12,7 @@ from PIL import Image
 from nst_jax import config, images
 from nst_jax import files as nst_files
 from nst_jax.errors import ConfigError, ImageError, NstError, OutputError
+from nst_jax.images.colour import oklab
 from nst_jax.runs import records
 from nst_jax.runs import single as run
 
@@ -174,6 +175,26 @@ def test_what_of_a_file_is_not_used_is_said_once(world):
     said = []
     run.run(run_settings(content="film.gif", init="film.gif"), say=said.append)
     assert said == ["film.gif: has 2 frames; the first is used"]
+
+
+def test_the_contents_colours_are_in_every_picture_of_a_run_and_of_its_replay(world):
+    content = images.resize(images.read("photo.png").rgb / 2 + 0.25, (18, 24))
+    images.write("photo.png", content)
+    pyramid, output = {"levels": 2}, {"image": "out.png", "save_every": 4, "bits": 16}
+    layers = {
+        "style": {"image": "art.png", "layers": ["conv1_1"]},
+        "content": {"image": "photo.png", "layers": ["conv2_2"]},
+    }
+    paint(colour="content", pyramid=pyramid, output=output, **layers)
+    for name in ("out.png", "out.run/step_000004.png", "out.run/step_000008.png"):
+        picture = images.read(name).rgb
+        wanted = oklab(images.resize(images.read("photo.png").rgb, picture.shape[:2]))[..., 1:]
+        assert np.median(np.abs(oklab(picture)[..., 1:] - wanted)) < 1e-4, name
+    base, record = records.replayed("out.png")
+    assert base["colour"] == "content"
+    base["output"]["image"] = "again.png"
+    run.run(config.load(base=base), say=lambda line: None, earlier=record)
+    np.testing.assert_array_equal(images.read("out.png").rgb, images.read("again.png").rgb)
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])

@@ -254,6 +254,7 @@ def test_every_kind_of_axis_changes_the_picture():
         "style.layers.conv1_1": [0, 1],
         "content.layers.conv4_2": [1, 1e8],
         "style.scale": [0.9, 1.5],
+        "colour": ["style", "content", "matched"],
         "size": [22, 24],
         "solver.evaluations": [3, 6],
         "solver.learning_rate": [1.0, 3.0],
@@ -298,6 +299,8 @@ def test_an_image_with_alpha_keeps_it(world, random):
         ({"output": {"image": "x.png", "save_every": 2}}, ConfigError, "save_every"),
         ({"output": "x.gif"}, ImageError, "x.gif"),
         ({"content": {"image": None}}, ConfigError, "no content image given"),
+        ({"axes": {"colour": ["style", "matched"]}, "content": {"image": None, "weight": 0}}, ConfigError,
+         "colour: matched needs a content"),
     ],
 )  # fmt: skip
 def test_mistakes_cost_nothing(world, changes, error, phrase):
@@ -422,6 +425,12 @@ def test_each_picture_is_read_once_and_kept_small(world, random, monkeypatch):
     assert {each.pictures.content.shape for each in found} == {(18, 24, 3)}
     assert len({id(each.pictures.content) for each in found}) == 3
     assert len({id(each.pictures.style) for each in found}) == 3
+    axes = {"colour": ["content", "matched"], "content": names[:2], "style.weight": [1.0, 2.0, 3.0]}
+    _, found = sweep.check(sweep_settings(axes=axes, init=names[5]))
+    assert len({id(each.pictures.style) for each in found}) == 4
+    assert len({id(each.pictures.content) for each in found}) == 4
+    assert len({id(each.pictures.init) for each in found}) == 3
+    assert len({id(each.pictures.colours) for each in found}) == 3  # one is None
 
 
 def test_a_grid_of_style_and_semantic_weights_on_a_doodle(world):

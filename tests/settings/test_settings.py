@@ -172,9 +172,9 @@ def test_sections_may_be_written_as_their_main_value():
 
 def test_mistakes_in_plain_values_come_all_at_once_with_their_keys():
     with pytest.raises(SettingError) as caught:
-        from_dict({"style": {"weight": -1, "wieght": 2}, "seed": "x", "solver": 3, "colour": "red"})
+        from_dict({"style": {"weight": -1, "wieght": 2}, "seed": "x", "solver": 3, "hue": "red"})
     assert [key for key, _ in caught.value.problems] == [
-        *(("style", "weight"), ("style", "wieght"), ("seed",), ("solver",), ("colour",))
+        *(("style", "weight"), ("style", "wieght"), ("seed",), ("solver",), ("hue",))
     ]
 
 

@@ -244,6 +244,20 @@ def test_interrupted_work_goes_on_bit_for_bit(pair, network, tmp_path, mode):
     assert list(tmp_path.glob("*.npz")) == []
 
 
+@pytest.mark.parametrize("mode", ["threads", "vmap"])
+def test_what_is_kept_of_interrupted_work_is_not_in_the_colours_that_are_shown(pair, network, tmp_path, mode):
+    values = {"solver.evaluations": 20, "pyramid.levels": 2, "colour": "content"}
+    ready = grid(pair, network, values)
+    expected, _ = solve_all(ready, mode=mode)
+    kept = {"mode": mode, "keep": tmp_path, "stamp": "this"}
+    early, whole = solve_all(ready, watch=lambda progress: progress.evaluations >= 130, **kept)
+    assert not whole
+    late, whole = solve_all(ready, finished=early, **kept)
+    assert whole
+    assert same(expected, early | late)
+    assert {problem.colours is not None for problem in ready.values()} == {True}
+
+
 def test_a_state_of_other_work_is_not_gone_on_with(pair, network, tmp_path):
     ready = grid(pair, network, {"solver.evaluations": 40}, weights=WEIGHTS[:1])
     solve_all(ready, keep=tmp_path, stamp="this", watch=lambda progress: progress.evaluations >= 20)

@@ -7,13 +7,16 @@ import pytest
 from makers import NARROW
 from problems import network_of, problem, solve
 
+from nst_jax.images.colour import lightness, recoloured
 from nst_jax.losses.patches import PatchStyle, Source, nearest, patch_loss
 from nst_jax.networks import vgg
+from nst_jax.settings import Settings
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING
 from nst_jax.transfer import objective
 from nst_jax.transfer.loop import Batch, Result, digest
 from nst_jax.transfer.loop import solve as solve_batch
+from nst_jax.transfer.pictures import Pictures, coloured, sized
 
 PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
 PATCHES |= {"pyramid.levels": 1, "content.layers": (), "content.weight": 0.0}
@@ -229,3 +232,57 @@ def test_statuses_of_a_look_say_what_runs(pair, network):
     solve(problem(pair, network), lambda look: seen.append(int(look.status[0])), stops=6)
     assert seen[0] == RUNNING
     assert seen[-1] != RUNNING
+
+
+# --- The content's colours ------------------------------------------------------------------------
+
+
+def in_greys(pair):
+    found = coloured(Pictures(*sized(Pictures(*pair), Settings())), Settings(colour="content"))
+    return found.content, found.style
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"style.kind": "moments"}, PATCHES, {"init": "style"}, {"pyramid.levels": 2}, SCIPY],
+    ids=["gram", "moments", "patch", "from the style", "levels", "scipy"],
+)
+def test_colours_are_put_back_wherever_pictures_come_out_and_nowhere_else(pair, network, values):
+    """What is optimised is a run on the grey pictures, bit for bit, from one level to the next too."""
+    kept, plain = [], []
+    values = {"solver.evaluations": 6} | values
+    found = solve(
+        problem(pair, network, values, colour="content"), lambda look: kept.append(look.pictures()), stops=2
+    )
+    grey = solve(
+        problem(in_greys(pair), network, values), lambda look: plain.append(look.pictures()), stops=2
+    )
+    assert found.loss == grey.loss
+    np.testing.assert_array_equal(found.image, recoloured(grey.image, pair[0]))
+    assert not np.allclose(found.image, grey.image, atol=0.1)
+    for ours, raw in zip(kept[-1], plain[-1], strict=True):
+        np.testing.assert_array_equal(ours, recoloured(raw, pair[0]))
+    for ours, raw in zip(kept[0], plain[0], strict=True):
+        assert ours.shape == raw.shape  # of the first level
+        np.testing.assert_array_equal(ours, recoloured(raw, pair[0]))
+
+
+def test_a_run_that_goes_on_from_its_picture_begins_with_its_lightness(pair, network):
+    first = solve(problem(pair, network, colour="content"))
+    again = problem(pair, network, colour="content", init=first.image)
+    np.testing.assert_allclose(
+        lightness(vgg.to_image(again.first_image())), lightness(first.image), atol=1e-5
+    )
+    assert solve(again).initial_loss < first.initial_loss
+
+
+def test_a_batch_that_is_not_full_shows_each_picture_in_its_own_colours(pair, network):
+    many = tuple(problem(pair, network, colour=kind) for kind in ("style", "content"))
+    seen = []
+    results = solve_batch(Batch(many, size=3), lambda look: seen.append(look), is_fitted=True)
+    pictures = seen[-1].pictures()
+    assert len(pictures) == 2
+    for picture, result in zip(pictures, results, strict=True):
+        np.testing.assert_array_equal(picture, result.image)
+    np.testing.assert_array_equal(seen[-1].raw()[0], pictures[0])
+    np.testing.assert_array_equal(recoloured(seen[-1].raw()[1], pair[0]), pictures[1])

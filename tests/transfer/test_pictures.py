@@ -1,9 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nst_jax.errors import ImageError, NstError, SettingError
+from nst_jax.images import colour
 from nst_jax.settings import Settings
-from nst_jax.transfer.pictures import Pictures, as_image, is_texture, sized, style_size, without
+from nst_jax.transfer.pictures import (
+    Pictures,
+    as_image,
+    coloured,
+    is_texture,
+    shown,
+    sized,
+    style_size,
+    without,
+)
 
 
 def settings(**values):
@@ -117,3 +129,68 @@ def test_what_is_not_there_is_not_compared():
     assert without(settings(init="style"), content=False, style=True).init == "style"
     with pytest.raises(SettingError, match="init: is style, and there is none"):
         without(settings(init="style"), content=True, style=False)
+
+
+# --- Whose colours --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(random):
+    """A bright content and a dark style, a third of it hidden, and hidden parts in lime."""
+    style = np.float32(random.uniform(size=(20, 30, 4)) ** 2)
+    style[:, :, 3] = 1
+    style[:, 20:] = (0.2, 1, 0, 0)
+    return Pictures(np.float32(random.uniform(0.4, 0.8, size=(24, 32, 3))), style)
+
+
+def test_the_colours_of_the_style_are_left_as_they_are(two):
+    assert coloured(two, settings()) is two
+
+
+def test_in_the_contents_colours_a_run_is_of_greys(two):
+    first = np.uint8(255 * two.content)
+    found = coloured(replace(two, init=first), settings(colour="content"))
+    assert found.colours is two.content
+    for grey in (found.content, found.style[:, :, :3], found.init):
+        assert np.ptp(grey, axis=-1).max() == 0
+        assert grey.dtype == np.float32
+    light, painted = colour.lightness(found.content), colour.lightness(found.style[:, :, :3])[:, :20]
+    np.testing.assert_allclose(light, colour.lightness(two.content), atol=1e-5)
+    np.testing.assert_allclose(colour.lightness(found.init), light, atol=0.01)
+    assert painted.mean() == pytest.approx(light.mean(), abs=0.01)  # the hidden third does not count;
+    assert painted.std() == pytest.approx(light.std(), abs=0.01)  # what would be too bright is cut off
+    np.testing.assert_array_equal(found.style[:, :, 3], two.style[:, :, 3])
+    for init in (None, "noise", {"content": 1.0}):
+        assert coloured(replace(two, init=init), settings(colour="content")).init is init
+
+
+def test_a_style_is_matched_by_what_can_be_seen_of_it(two):
+    found = coloured(two, settings(colour="matched"))
+    assert (found.content is two.content, found.colours, found.style.dtype) == (True, None, np.float32)
+    seen, content = (picture.reshape(-1, 3) for picture in (found.style[:, :20, :3], two.content))
+    np.testing.assert_allclose(seen.mean(0), content.mean(0), atol=0.01)
+    np.testing.assert_allclose(np.cov(seen.T), np.cov(content.T), atol=0.002)
+    np.testing.assert_array_equal(found.style[:, :, 3], two.style[:, :, 3])
+    assert 0 <= found.style.min() <= found.style.max() <= 1
+    opaque = coloured(replace(two, style=two.style[:, :20, :3]), settings(colour="matched"))
+    np.testing.assert_allclose(opaque.style, found.style[:, :20, :3], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["content", "matched"])
+@pytest.mark.parametrize("flat", ["content", "style"])
+def test_a_picture_of_a_single_colour_is_no_trouble(two, kind, flat):
+    found = coloured(replace(two, **{flat: np.full((9, 9, 3), 0.3, np.float32)}), settings(colour=kind))
+    assert np.isfinite(found.style).all()
+    assert np.isfinite(found.content).all()
+
+
+def test_an_image_is_shown_as_it_is_or_in_other_colours(picture):
+    assert shown(picture, None) is picture
+    np.testing.assert_array_equal(shown(picture, picture[::-1]), colour.recoloured(picture, picture[::-1]))
+
+
+@pytest.mark.parametrize("kind", ["content", "matched"])
+def test_the_colours_of_a_content_need_one(kind):
+    with pytest.raises(SettingError, match=f"^colour: {kind} needs a content, and there is none"):
+        without(settings(colour=kind), content=False, style=True)
+    assert without(settings(colour=kind), content=True, style=False).colour == kind

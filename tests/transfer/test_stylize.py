@@ -7,6 +7,7 @@ from problems import QUICK, Moments, settings
 from scipy import ndimage
 
 from nst_jax.errors import ImageError, NstError, SettingError
+from nst_jax.images.colour import oklab
 from nst_jax.losses.gram import gram_matrix
 from nst_jax.networks import vgg
 from nst_jax.settings import Settings, Style
@@ -288,6 +289,21 @@ def test_a_grid_has_a_result_for_each_point(pair, network):
         *pair, chosen.with_values({"style.layers": layers[0]}), style_weight=10.0, network=network
     )
     assert found[10.0, ("conv1_1",)].loss == pytest.approx(alone.loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["threads", "vmap"])
+def test_a_grid_may_be_of_colours(pair, network, mode):
+    kinds = ["style", "content", "matched"]
+    grid = stylize_grid(*pair, {"colour": kinds}, settings(), network=network, how=How(mode=mode))
+    found = [grid[(kind,)].image for kind in kinds]
+    for kind, image in zip(kinds, found, strict=True):
+        alone = stylize(*pair, settings(colour=kind), network=network)
+        np.testing.assert_allclose(image, alone.image, atol=0 if mode == "threads" else 5e-3)
+    assert not np.allclose(found[0], found[2], atol=0.05)
+    chroma, wanted = (oklab(image)[..., 1:] for image in (found[1], pair[0]))
+    assert np.mean(np.abs(chroma - wanted) < 1e-4) > 0.5  # where it can be shown
+    with pytest.raises(SettingError, match="colour: matched needs a content"):
+        stylize_grid(None, pair[1], {"colour": ["style", "matched"]}, settings(), network=network)
 
 
 def test_a_grid_may_be_of_images_and_sizes_and_may_end_early(pair, network):
