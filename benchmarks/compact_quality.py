@@ -80,7 +80,7 @@ def judged(record, photograph, painting, networks, out, evaluations):
     missing = {name: network for name, network in networks.items() if digests.get(name) != network.digest}
     if not missing:
         return
-    pictures = Pictures(*sized(Pictures(photograph, painting), Settings()))
+    pictures = sized(Pictures(photograph, painting), Settings())
     terms = judge(pictures, networks["vgg19"])
     record["start"] = terms(photograph)
     for name, network in missing.items():

@@ -109,13 +109,13 @@ def main():
     compiled = jax.jit(jax.value_and_grad(lambda x, *args: fun(x, *args)[0]))
     evaluate = lambda x: compiled(x, *args)
 
-    low, high = scipy_lbfgsb.bounds(vgg.to_input(posed.content), vgg.to_input(posed.style))
+    low, high = scipy_lbfgsb.bounds(vgg.to_input(posed.content), vgg.to_input(posed.paintings[0].image))
     leading = partial(scipy_lbfgsb.steps, low=low, high=high)
     count = options.evaluations
     marks = [*(mark for mark in MARKS if mark < count), count]
     table = {}
     for init in ("content", "noise"):
-        x = problem.first_image(init, posed.content, posed.style)
+        x = problem.first_image(init, posed.content, posed.paintings[0].image)
         curves = {
             "nst_jax": losses(lbfgs.lbfgs(fun, history=problem.HISTORY), x, args, count),
             "L-BFGS-B": losses(scipy_lbfgsb.evaluating(fun), x, args, count, leading),

@@ -97,9 +97,7 @@ def batches(options):
 
     def grid(weights):
         return {
-            number: problem.posed(
-                Pictures(*pair), settings.with_values({"style.weight": float(weight)}), network
-            )
+            number: problem.posed(pair, settings.with_values({"style.weight": float(weight)}), network)
             for number, weight in enumerate(weights)
         }
 

@@ -60,7 +60,8 @@ def add_flags(parser: argparse.ArgumentParser, flags: Flags, defaults: Mapping[s
     for flag, (_, each) in flags.items():
         default = defaults.get(flag, each.default)
         text = each.metadata["meaning"] + ("" if default is None else f" (default: {default})")
-        parser.add_argument(f"--{flag}", metavar=_metavar(each), help=text.replace("%", "%%"))
+        action = "append" if each.metadata["check"] is checks.texts else "store"
+        parser.add_argument(f"--{flag}", metavar=_metavar(each), action=action, help=text.replace("%", "%%"))
 
 
 def _metavar(each: Field[Json]) -> str:
@@ -72,10 +73,18 @@ def settings_of(options: Mapping[str, Json], flags: Flags) -> dict[str, tuple[st
     """Return the flags that were given as `config.load` takes them."""
     given = {flag: options[flag.replace("-", "_")] for flag in flags}
     return {
-        flags[flag][0]: (f"--{flag}", value(f"--{flag}", text, is_text=_is_text(flags[flag][1], text)))
+        flags[flag][0]: (f"--{flag}", _given(f"--{flag}", text, flags[flag][1]))
         for flag, text in given.items()
         if text is not None
     }
+
+
+def _given(flag: str, text: str | list[str], each: Field[Json]) -> Json:
+    if isinstance(text, list):  # given once or more
+        return text if len(text) > 1 else text[0]
+    if each.metadata["check"] is checks.shares and not text.lstrip().startswith("["):
+        text = f"[{text}]"
+    return value(flag, text, is_text=_is_text(each, text))
 
 
 def _is_text(each: Field[Json], text: str) -> bool:

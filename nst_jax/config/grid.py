@@ -17,6 +17,7 @@ from nst_jax.settings import Number, Settings, Sweep, every_setting
 from nst_jax.typing import Json
 
 _PICTURES = ("content.image", "style.image")
+_OTHERS = ("init", "colour", "content.kind", "style.crop", "style.kind", "style.shares", "style.terms")
 _LAYERS = ("content.layers", "style.layers")
 _SIZES = ("size", "patch.memory", "memory_limit")
 _UNSWEPT = ("sweep", "output", "max_pixels")
@@ -158,13 +159,13 @@ def _refuse(key: str) -> str:
     """Return why a key cannot be swept, or nothing."""
     every = dict(every_setting(Settings()))
     numbers = [name for name, each in every.items() if _is_swept(name, each)]
-    known = [*numbers, *_PICTURES, *_LAYERS, "init", "colour", "style.crop"]
+    known = [*numbers, *_PICTURES, *_LAYERS, *_OTHERS]
     name = full(key)
     outer = name.rpartition(".")[0]
     if name in known or outer in _LAYERS or outer == "init":  # names of layers are checked with the value
         return ""
     allowed = (
-        f"{', '.join(numbers)}, content, style, style.crop, colour, init, init.NAME, "
+        f"{', '.join(numbers)}, content, style, {', '.join(_OTHERS)}, init.NAME, "
         f"{', '.join(f'{k}[.NAME]' for k in _LAYERS)}"
     )
     if name.split(".")[0] in _UNSWEPT:
@@ -228,7 +229,7 @@ def _word(key: str, value: Json) -> str:
     if value is None:
         return "null"
     if key in _PICTURES:
-        return picture_name(str(value))
+        return " + ".join(map(picture_name, value if isinstance(value, list | tuple) else [str(value)]))
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_word('', inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):

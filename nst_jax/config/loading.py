@@ -10,7 +10,7 @@ from nst_jax.config.text import Key, parse
 from nst_jax.config.values import check_axes
 from nst_jax.errors import ConfigError, SettingError, did_you_mean
 from nst_jax.samples import works
-from nst_jax.settings import SHORT, Settings, from_dict
+from nst_jax.settings import SHORT, SHORT_TYPES, Settings, from_dict
 from nst_jax.settings.section import Problem
 from nst_jax.typing import Json
 
@@ -130,14 +130,14 @@ def _assign(data: dict[str, Json], places: dict[Key, str], dotted: str, value: J
     section = data
     for depth, name in enumerate(outer, 1):
         inside = section.get(name)
-        if isinstance(inside, list):
+        if isinstance(inside, list) and list not in SHORT_TYPES.get(name, ()):
             whole = ".".join(outer[:depth])
             raise ConfigError(f"{place}: {dotted}: {whole} is a list here; set it as a whole")
-        if isinstance(inside, str) and name in SHORT:  # a short form, `content: photo.jpg`
+        if name in SHORT and isinstance(inside, SHORT_TYPES[name]):  # a short form, `content: photo.jpg`
             inside = {SHORT[name]: inside}
         section[name] = dict(inside) if isinstance(inside, Mapping) else {}
         section = section[name]
-    if isinstance(section.get(last), Mapping) and isinstance(value, str) and not outer and last in SHORT:
+    if isinstance(section.get(last), Mapping) and not outer and isinstance(value, SHORT_TYPES.get(last, ())):
         section, last, dotted = section[last], SHORT[last], f"{dotted}.{SHORT[last]}"
     section[last] = value
     key = tuple(dotted.split("."))

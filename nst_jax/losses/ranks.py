@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,66 +17,83 @@ _MANY = 0.01
 """A bin that holds more than this share of all values is of equal ones, such as the zeros of a rectifier."""
 
 
-def moved(x: Array, y: Array) -> Array:
-    """Return x with each value replaced by that of y which has the same rank, channel by channel.
+class Quantiles(NamedTuple):
+    """The distributions of some channels."""
 
-    That is the quantile function of y at the ranks of x, Q_y(R_x(x)). Values that fall into one of `BINS`
-    bins have one rank, the mean of theirs; where they are many they get the mean of y over all their ranks.
+    values: Array
+    """Means over `BINS` equal ranges of ranks, ``(BINS, channels)``."""
+    upto: Array
+    """Their sums up to each range, divided by `BINS`, ``(BINS + 1, channels)``."""
+
+
+def quantiles(y: Array) -> Quantiles:
+    """Return the distributions of ``(positions, channels)``."""
+    middle = jnp.mean(y, 0, keepdims=True)  # less of a sum is lost to rounding
+    at = _bins(y)
+    ones, sums = (_totals(at, each) for each in (jnp.ones_like(y), y - middle))
+    below, total = (
+        jnp.concatenate([jnp.zeros((1, y.shape[1])), jnp.cumsum(each, 0)]) / len(y) for each in (ones, sums)
+    )
+    ranks = jnp.arange(BINS + 1) / BINS
+    of_ranks = jax.vmap(partial(jnp.interp, ranks), in_axes=1, out_axes=1)(below, total)
+    values = BINS * jnp.diff(of_ranks, axis=0)
+    return Quantiles(values + middle, of_ranks + ranks[:, None] * middle)
+
+
+def moved(x: Array, to: Quantiles, share: Array | None = None) -> Array:
+    """Return x with each value replaced by that which has the same rank in another distribution.
+
+    Values that fall into one of `BINS` bins have one rank, the mean of theirs; where they are many they get
+    the mean of all values at their ranks.
 
     Args:
         x: ``(positions, channels)``.
-        y: ``(other positions, channels)``.
+        to: the other distributions.
+        share: how much each position counts, ``(positions, 1)``; None: all alike.
     """
-    at, first, last, _ = _counted(x)
-    _, _, below, sums = _counted(y)
-    # Ranks on the scale of y, and its quantile function at the middle of each bin.
-    ratio = len(y) / len(x)
-    lower, upper = first * ratio, last * ratio
-    count = jnp.diff(below, axis=0, prepend=0.0)
-    means = jnp.where(count > 0, sums / jnp.maximum(count, 1), _centres(y))
-    by_channel = partial(jax.vmap, in_axes=1, out_axes=1)
-    single = by_channel(jnp.interp)((lower + upper) / 2, below - count / 2, means)
-    edges = jnp.concatenate([jnp.zeros_like(below[:1]), below])
-    total = jnp.concatenate([jnp.zeros_like(sums[:1]), jnp.cumsum(sums, 0)])
-    until = by_channel(jnp.interp)
-    share = upper - lower
-    whole = (until(upper, edges, total) - until(lower, edges, total)) / jnp.maximum(share, 1)
-    table = jnp.where(share > _MANY * len(y), whole, single)
-    channels = jnp.arange(x.shape[1])[None]
-    return table[at, channels].astype(x.dtype)
+    at = _bins(x)
+    count = _totals(at, jnp.ones_like(x) if share is None else jnp.broadcast_to(share, x.shape))
+    count = count / jnp.sum(count, 0, keepdims=True)
+    upper = jnp.minimum(jnp.cumsum(count, 0), 1.0)
+    lower = upper - count
+    single = _between(to.values, (lower + upper) / 2 * BINS - 0.5)
+    whole = _between(to.upto, upper * BINS) - _between(to.upto, lower * BINS)
+    table = jnp.where(count > _MANY, whole / jnp.maximum(count, _MANY), single)
+    return table[at, jnp.arange(x.shape[1])[None]].astype(x.dtype)
 
 
-def _counted(x: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the bin of each value; of each bin how many values are before it, up to it, and their sum."""
-    low, width = _bins(x)
-    at = jnp.clip(((x - low) / width).astype(jnp.int32), 0, BINS - 1)
-    channels = x.shape[1]
+def _between(table: Array, row: Array) -> Array:
+    """Return what lies between rows of a table, channel by channel, linearly."""
+    channels = jnp.arange(row.shape[1])[None]
+    row = jnp.clip(row, 0, len(table) - 1)
+    low = jnp.minimum(row.astype(jnp.int32), len(table) - 2)
+    share = row - low
+    return (1 - share) * table[low, channels] + share * table[low + 1, channels]
+
+
+def _bins(x: Array) -> Array:
+    """Return the bin of each value, between the least and the largest of its channel."""
+    low, high = (reduce(x, 0, keepdims=True) for reduce in (jnp.min, jnp.max))
+    return jnp.clip((x - low) * (BINS / jnp.maximum(high - low, 1e-12)), 0, BINS - 1).astype(jnp.int32)
+
+
+def _totals(at: Array, x: Array) -> Array:
+    """Return the sum of what falls into each bin, ``(BINS, channels)``."""
+    channels = at.shape[1]
     flat = (at * channels + jnp.arange(channels)[None]).reshape(-1)
     empty = jnp.zeros(BINS * channels, jnp.float32)
-    ones, values = (
-        empty.at[flat].add(each, mode="promise_in_bounds").reshape(BINS, channels)
-        for each in (jnp.ones(flat.shape), x.reshape(-1))
-    )
-    upto = jnp.cumsum(ones, 0)
-    return at, upto - ones, upto, values
+    return empty.at[flat].add(x.reshape(-1), mode="promise_in_bounds").reshape(BINS, channels)
 
 
-def _bins(x: Array) -> tuple[Array, Array]:
-    low, high = (reduce(x, 0, keepdims=True) for reduce in (jnp.min, jnp.max))
-    return low, jnp.maximum(high - low, 1e-12) / BINS
-
-
-def _centres(x: Array) -> Array:
-    low, width = _bins(x)
-    return low + (jnp.arange(BINS)[:, None] + 0.5) * width
-
-
-def drawn(features: Sequence[Array], visible: Sequence[Array] = ()) -> Array:
-    """Return the positions of several pictures' features as one table, each as often as it can be seen.
+def drawn(
+    features: Sequence[Array], visible: Sequence[Array] = (), shares: Sequence[Array | float] = ()
+) -> Array:
+    """Return the positions of several pictures' features as one table, each as often as it counts.
 
     Args:
         features: ``(height, width, channels)`` of each.
-        visible: how much each position counts, ``(height, width, 1)``; none: all alike, and once.
+        visible: how much of each position can be seen, ``(height, width, 1)``; none: all of each.
+        shares: of the pictures, whatever their sizes; none: all positions alike, and once if all are seen.
 
     Returns:
         As many positions as there are.
@@ -83,6 +101,9 @@ def drawn(features: Sequence[Array], visible: Sequence[Array] = ()) -> Array:
     table = jnp.concatenate([positions(F) for F in features])
     if not visible:
         return table
-    upto = jnp.cumsum(jnp.concatenate([positions(each)[:, 0] for each in visible]))
+    seen = [positions(each)[:, 0] for each in visible]
+    if shares:
+        seen = [share * each / jnp.sum(each) for share, each in zip(shares, seen, strict=True)]
+    upto = jnp.cumsum(jnp.concatenate(seen))
     wanted = (jnp.arange(len(table)) + 0.5) / len(table) * upto[-1]
     return table[jnp.searchsorted(upto, wanted)]

@@ -65,16 +65,8 @@ class RelaxedTransport(StyleTerm):
     def all_targets(self, features: Sequence[Features], guides: Mapping[str, Guides]) -> Samples:
         """Return samples of the style; where the picture's are taken is known when it is `renewed`."""
         now, later = jax.random.split(jax.random.key(self.seed))
-        pictures, visible = [each[INPUT] for each in features], guides[INPUT].visible
-        places = jnp.concatenate([_centres(*picture.shape[:2]) for picture in pictures])
-        which = jnp.repeat(
-            jnp.arange(len(pictures)),
-            jnp.asarray([picture.shape[0] * picture.shape[1] for picture in pictures]),
-            total_repeat_length=len(places),
-        )
-        table = jnp.concatenate([places, which[:, None].astype(places.dtype)], 1)
-        if visible:
-            table = drawn([table[:, None]], [jnp.concatenate([each.reshape(-1, 1, 1) for each in visible])])
+        places = [_places(each[INPUT], number) for number, each in enumerate(features)]
+        table = drawn(places, guides[INPUT].visible, guides[INPUT].shares)
         rows = jax.random.randint(now, (min(SAMPLES, len(table)),), 0, len(table))
         chosen = table[rows]
 
@@ -147,7 +139,7 @@ def distances(a: Array, b: Array) -> Array:
     return jnp.sqrt(jnp.maximum(squares, 1e-6))
 
 
-def _centres(height: int, width: int) -> Array:
-    """Return the middles of all pixels as shares, ``(height * width, 2)``."""
-    rows, columns = ((jnp.arange(n) + 0.5) / n for n in (height, width))
-    return jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+def _places(picture: Array, number: int) -> Array:
+    """Return the middles of all pixels as shares, and the number of their picture, ``(height, width, 3)``."""
+    rows, columns = ((jnp.arange(n) + 0.5) / n for n in picture.shape[:2])
+    return jnp.stack(jnp.meshgrid(rows, columns, jnp.float32([number]), indexing="ij"), -1)[:, :, 0]

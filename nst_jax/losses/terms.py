@@ -40,6 +40,8 @@ class Guides(NamedTuple):
     width, 1)`` in [0, 1]; none: all."""
     query: Array | None = None
     """Features that the picture shall have, for a term with `StyleTerm.likeness`."""
+    shares: tuple[Array | float, ...] = ()
+    """Of each style, and of each copy as of what it is of; none: all alike."""
 
 
 @dataclass(frozen=True)

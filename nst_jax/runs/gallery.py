@@ -186,9 +186,11 @@ def _short(value: Json) -> Json:
 def _title(config: Settings) -> str:
     swept = {key for axis in config.sweep.axes for key in axis}
 
-    def name(section: str, image: str | None) -> str:
-        several = swept & {section, f"{section}.image"}
-        return f"several {section}s" if several else configs.picture_name(str(image))
+    def name(section: str, image: str | tuple[str, ...] | None) -> str:
+        if swept & {section, f"{section}.image"}:
+            return f"several {section}s"
+        names = image if isinstance(image, tuple) else (str(image),)
+        return " + ".join(map(configs.picture_name, names))
 
     content, style = config.content.image or config.content.map, config.style.image
     names = [name("content", content)] if content or "content" in swept else []

@@ -63,25 +63,27 @@ class Reader:
         """Read what the settings of one run name."""
         names, posed = names_of(settings), as_posed(settings)
         drawn, map_digests, notes = self._maps(settings, names)
-        content_name, style_name = names.get("content"), names.get("style")
-        there = Pictures(content_name, style_name, **drawn)  # the names, to tell what there is
-        style = partial(self._style, str(style_name), posed)
+        content_name, styles = names.get("content"), styles_of(settings)
+        there = Pictures(content_name, styles or None, **drawn)  # the names, to tell what there is
+        style = partial(self._style, posed=posed)
         like = (content_name, names.get("content_map"))
         texture = is_texture(settings)
-        key = ("content", *((style_name, posed.style.crop) if texture else like), posed.size)
-        content = self._once(key, lambda: self._content(there, style() if texture else None, posed))
-        painting, style_key = content, None
-        if style_name:
-            looks = (posed.style.crop, posed.style.scale, posed.style.fit)
-            style_key = ("style", style_name, *looks, content.shape, texture, names.get("style_map"))
-            painting = self._once(style_key, lambda: style_at(there, style(), content, posed))
+        key = ("content", *((styles, posed.style.crop) if texture else like), posed.size)
+        content = self._once(key, lambda: self._content(there, style(styles[0]) if texture else None, posed))
+        fitted = (posed.style.crop, posed.style.scale, posed.style.fit, content.shape, texture)
+        looks = ("style", *fitted, names.get("style_map"))
+
+        def painting(name: str) -> FloatArray:
+            return style_at(there, style(name), content, posed)
+
+        paintings = tuple(self._once((*looks, name), partial(painting, name)) for name in styles)
         init = names.get("init")
         first = self._once(("init", init), lambda: _with_alpha(self._picture(init, posed))) if init else None
         alpha = self._once(("alpha", content_name, posed.longest), lambda: self._alpha(content_name, posed))
         digests = {use: self._digests[name] for use, name in names.items() if name in self._digests}
-        pictures = replace(there, content=content, style=painting, init=first)
+        pictures = replace(there, content=content, style=paintings or (content,), init=first)
         if posed.colour != "style":
-            every = (posed.colour, key, style_key, init)
+            every = (posed.colour, key, looks, styles, init)
             pictures = replace(self._once(every, lambda: coloured(pictures, posed)), **drawn)
         of_files = (note for name in names.values() for note in self._notes.get(name, ()))
         said = dict.fromkeys((*stand_ins(names), *of_files, *notes))
@@ -97,8 +99,8 @@ class Reader:
         self._notes[name] = picture.notes
         return picture
 
-    def _style(self, name: str, settings: Settings) -> FloatArray:
-        return cropped(_with_alpha(self._picture(name, settings)), settings)
+    def _style(self, name: str, posed: Settings) -> FloatArray:
+        return cropped(_with_alpha(self._picture(name, posed)), posed)
 
     def _content(self, there: Pictures, style: FloatArray | None, settings: Settings) -> FloatArray:
         content = _with_alpha(self._picture(str(there.content), settings)) if there.content else None
@@ -170,7 +172,8 @@ def names_of(settings: Settings) -> dict[str, str]:
         raise ConfigError(
             "content.weight: there is no content image to compare with; leave it out, or give one"
         )
-    names = {name: section.image for name, section in sections.items() if section.image is not None}
+    names = {} if settings.content.image is None else {"content": settings.content.image}
+    names |= {f"style {i}" if i else "style": name for i, name in enumerate(styles_of(settings))}
     if not names:
         raise ConfigError("content.image, style.image: there is neither: use --content FILE or --style FILE")
     if "content" in names and isinstance(settings.size, tuple):
@@ -183,6 +186,12 @@ def names_of(settings: Settings) -> dict[str, str]:
     if isinstance(settings.init, str) and settings.init not in INIT_SOURCES:
         names["init"] = settings.init
     return names
+
+
+def styles_of(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the styles: none, one or several."""
+    image = settings.style.image
+    return (image,) if isinstance(image, str) else image or ()
 
 
 def files_of(settings: Settings) -> list[Path]:
@@ -237,6 +246,11 @@ def _maps_of(settings: Settings) -> dict[str, str]:
                     f"{name}.map: maps guide style.kind patch and guided_gram, and style.kind is gram: "
                     "use --config semantic, or doodle"
                 )
+        return {}
+    if isinstance(style.image, tuple):
+        for name, given in (("content", content.map), ("style", style.map)):
+            if given not in (None, "none"):
+                raise ConfigError(f"{name}.map: there are several styles, and maps go with one")
         return {}
     found = {"content": _beside(content.image, content.map), "style": _beside(style.image, style.map)}
     for name, other, given in (("content", "style", content.map), ("style", "content", style.map)):

@@ -41,6 +41,7 @@ __all__ = [
     "INIT_SOURCES",
     "LONGEST",
     "SHORT",
+    "SHORT_TYPES",
     "SOLVERS",
     "STYLE_KINDS",
     "Content",
@@ -85,3 +86,8 @@ SHORT = {
     if is_section(each) and default_of(each).SHORT
 }
 """Sections that may be written as one value, and which setting that is."""
+
+SHORT_TYPES: dict[str, tuple[type, ...]] = {
+    name: (str, list) if getattr(Settings(), name).SEVERAL else (str,) for name in SHORT
+}
+"""Of what type that value may be."""

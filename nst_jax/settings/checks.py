@@ -82,6 +82,24 @@ def text(value: object) -> str:
     return value
 
 
+def texts(value: object) -> str | tuple[str, ...]:
+    """Check for text, or a list of several."""
+    if isinstance(value, list | tuple) and value:
+        found = tuple(map(text, value))
+        return found if len(found) > 1 else found[0]
+    return text(value)
+
+
+def shares(value: object) -> tuple[float, ...]:
+    """Check for numbers of at least 0 that add up to more, or none."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"should be a list of numbers, such as [2, 1], got {value!r}")
+    found = tuple(map(Number(least=0, most=1e6), value))
+    if found and not sum(found):
+        raise ValueError("should add up to more than 0")
+    return found
+
+
 def is_number(value: object) -> bool:
     """Tell whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")

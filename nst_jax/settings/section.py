@@ -22,6 +22,8 @@ class Section:
 
     SHORT: ClassVar[str] = ""
     """The setting that the section may be written as, alone."""
+    SEVERAL: ClassVar[bool] = False
+    """Whether that may be a list."""
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -76,7 +78,7 @@ def changed(section: AnySection, key: list[str], value: object) -> AnySection:
     inner = getattr(section, name)
     if rest:
         value = changed(inner, rest, value)
-    elif isinstance(inner, Section) and isinstance(value, str) and inner.SHORT:
+    elif isinstance(inner, Section) and inner.SHORT and not isinstance(value, Section | Mapping):
         value = replace(inner, **{inner.SHORT: value})
     return replace(section, **{name: value})
 
@@ -119,7 +121,7 @@ def from_dict(kind: type[AnySection], data: Mapping[str, Json]) -> AnySection:
 def _section(
     kind: type[AnySection], data: object, key: tuple[str, ...], problems: list[Problem]
 ) -> AnySection | None:
-    if isinstance(data, str) and kind.SHORT:
+    if kind.SHORT and isinstance(data, str | list if kind.SEVERAL else str):
         data = {kind.SHORT: data}
     if not isinstance(data, Mapping):
         one = kind.SHORT == "image" and isinstance(data, list | tuple)

@@ -21,9 +21,11 @@ from nst_jax.settings.checks import (
     nbytes,
     numbers,
     pixels,
+    shares,
     term_named,
     terms_of,
     text,
+    texts,
     whole,
 )
 from nst_jax.settings.section import Problem, Section, changed, setting
@@ -98,11 +100,16 @@ class Style(Section):
     """The painting."""
 
     SHORT: ClassVar[str] = "image"
-    image: str | None = setting(
+    SEVERAL: ClassVar[bool] = True
+    image: str | tuple[str, ...] | None = setting(
         None,
-        text,
-        "the painting: a file, or sample:NAME; null with weight 0: a reconstruction of the content",
+        texts,
+        "the painting: a file, or sample:NAME, or a list of several that are mixed; null with weight 0: a "
+        "reconstruction of the content",
         flag="style",
+    )
+    shares: tuple[float, ...] = setting(
+        (), shares, "of several paintings, such as [2, 1]; empty: equal ones", flag="style-shares"
     )
     kind: Json = setting(
         "gram",

@@ -298,12 +298,14 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
         return "content", common, kind, tuple(weights.content_layers), digest(problem.content)
 
     def style() -> object:
-        maps = (problem.content_map, problem.style_map)
-        guides = (*map(digest, maps), problem.settings.semantic.weight, problem.content.shape)
+        guides = digest(problem.content_map), problem.settings.semantic.weight, problem.content.shape
         query = None if problem.query is None else digest(np.asarray(problem.query))
         more = () if isinstance(problem.term, AdditiveTerm) else (*guides, query)
-        picture = digest(problem.style), digest(problem.style_alpha)
-        return "style", common, tuple(weights.style_layers), picture, problem.term, more
+        styles = tuple(
+            (digest(each.image), digest(each.alpha), digest(each.map), each.share)
+            for each in problem.paintings
+        )
+        return "style", common, tuple(weights.style_layers), styles, problem.term, more
 
     return Targets(
         remember(lambda: problems.content_targets(problem, params), content),
@@ -328,7 +330,8 @@ def _stepping(problem: Problem, step: Step) -> AbstractContextManager[Step]:
     solver = problem.program.solver
     if solver.kind != "lbfgsb":
         return nullcontext(step)
-    low, high = scipy_lbfgsb.bounds(*(vgg.to_input(image) for image in (problem.content, problem.style)))
+    every = (problem.content, *(painting.image for painting in problem.paintings))
+    low, high = scipy_lbfgsb.bounds(*map(vgg.to_input, every))
     assert solver.history is not None
     return scipy_lbfgsb.steps(step, low=low, high=high, corrections=solver.history)
 

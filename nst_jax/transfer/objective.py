@@ -163,6 +163,7 @@ def style_targets(
     gamma: Weight,
     visible: Sequence[Array] = (),
     query: Features | None = None,
+    shares: Sequence[Weight] = (),
 ) -> Tree:
     """Return what a term compares with, see `StyleTerm.all_targets`.
 
@@ -174,13 +175,21 @@ def style_targets(
         gamma: how much maps count.
         visible: how much of each position of the style, and of copies of it, counts; none: all.
         query: features of what the picture shall be like, for a term that asks for it.
+        shares: of the styles, and of copies as of what they are of; none: all alike.
     """
     guides = {}
     for name in features[0]:
         *style, content = (averaged(each, name) for each in (*style_maps, content_map))
         seen_there = tuple(averaged(each, name) for each in visible)
-        guides[name] = Guides(tuple(style), content, gamma, seen_there, query[name] if query else None)
+        asked = query[name] if query else None
+        guides[name] = Guides(tuple(style), content, gamma, seen_there, asked, tuple(shares))
     return term.all_targets(features, guides)
+
+
+@partial(jax.jit, static_argnames="term")
+def weighted_statistics(term: AdditiveTerm, F: Features, alpha: Array) -> dict[str, Tree]:
+    """Return a term's statistics where positions count by an image's alpha, by layer."""
+    return {name: term.weighted(each, averaged(alpha, name)) for name, each in F.items()}
 
 
 def renewed(x: Array, params: Params, targets: Targets, **seeing: Unpack[Seeing]) -> Targets:

@@ -20,6 +20,9 @@ from nst_jax.settings import LONGEST, Settings
 Image = NDArray[np.float32]
 Size = tuple[int, int]
 
+Styles = ArrayLike | tuple[ArrayLike, ...]
+"""A style image, or several."""
+
 Init = str | ArrayLike | Mapping[str, Any]
 """A name of `settings.INIT_SOURCES`, an image, or a mapping of names (an image: ``image``) to shares."""
 
@@ -29,7 +32,8 @@ class Pictures:
     """What a run begins with; None for what it lacks."""
 
     content: ArrayLike | None = None
-    style: ArrayLike | None = None
+    style: Styles | None = None
+    """A picture, or a tuple of several: ``style.shares`` are theirs."""
     content_map: ArrayLike | None = None
     """What is where in the picture to be made, ``(height, width, labels)`` in [0, 1], at any resolution."""
     style_map: ArrayLike | None = None
@@ -40,22 +44,56 @@ class Pictures:
     """The picture whose colours the result gets, if it is painted in greys; see `coloured`."""
 
 
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """One style of a run, at the size that it is looked at."""
+
+    image: Image
+    alpha: Image | None = None
+    """How much of each of its positions counts, ``(height, width, 1)``; None: all of each."""
+    map: Image | None = None
+    """Its semantic map, of the same size."""
+    share: float = 1.0
+    """Of all styles together, which add up to one."""
+
+
+def each_style(pictures: Pictures) -> tuple[ArrayLike, ...]:
+    """Return the styles of a run: none, one or several."""
+    if pictures.style is None:
+        return ()
+    return pictures.style if isinstance(pictures.style, tuple) else (pictures.style,)
+
+
+def shares_of(styles: int, settings: Settings) -> tuple[float, ...]:
+    """Return the shares of so many styles, which add up to one: as settings say, or equal ones.
+
+    Raises:
+        SettingError: there are as many shares as there are no styles.
+    """
+    shares = settings.style.shares or (1.0,) * styles
+    if len(shares) != styles:
+        what = f"there are {len(shares)} for {styles} style{'s' * (styles != 1)}: give one for each"
+        raise SettingError.at("style.shares", what)
+    return tuple(share / sum(shares) for share in shares)
+
+
 def is_texture(pictures: Pictures) -> bool:
     """Tell whether there is neither a content nor a map of it."""
     return pictures.content is None and pictures.content_map is None
 
 
-def sized(pictures: Pictures, settings: Settings) -> tuple[Image, Image]:
-    """Return content and style at the sizes that they are compared at, or what stands for them.
+def sized(pictures: Pictures, settings: Settings) -> Pictures:
+    """Return pictures with content and styles at the sizes that they are compared at, or a grey stand-in.
 
     Raises:
         NstError: pictures or maps that cannot be used.
     """
     if pictures.content is None and pictures.style is None:
         raise SettingError.at("content, style", "there is neither; give at least one picture")
-    style = None if pictures.style is None else cropped(pictures.style, settings)
-    content = content_at(pictures, style, settings)
-    return content, content if style is None else style_at(pictures, style, content, settings)
+    styles = [cropped(style, settings) for style in each_style(pictures)]
+    content = content_at(pictures, styles[0] if styles else None, settings)
+    at_size = tuple(style_at(pictures, style, content, settings) for style in styles)
+    return replace(pictures, content=content, style=at_size or (content,))
 
 
 def cropped(style: ArrayLike, settings: Settings) -> Image:
@@ -93,19 +131,26 @@ def coloured(pictures: Pictures, settings: Settings) -> Pictures:
     """
     if settings.colour == "style":
         return pictures
-    content, style = np.asarray(pictures.content), np.asarray(pictures.style)
-    rgb, alpha = style[:, :, :3], style[:, :, 3:]
-    visible = alpha if alpha.size else None
-    if settings.colour == "matched":
-        painting = np.clip(colour.matched(rgb, content, visible), 0, 1)
-        return replace(pictures, style=np.concatenate([painting, alpha], -1))
-    light = colour.lightness(content)
-    painting = colour.grey(colour.matched(colour.lightness(rgb), light, visible))
+    content = np.asarray(pictures.content)
+    light = colour.lightness(content) if settings.colour == "content" else None
+    styles = tuple(_coloured(np.asarray(style), content, light) for style in each_style(pictures))
+    if light is None:
+        return replace(pictures, style=styles)
     init = pictures.init
     if not (init is None or isinstance(init, str | Mapping)):
         init = colour.grey(colour.lightness(as_image(init, "initial")[:, :, :3]))
-    grey = replace(pictures, content=colour.grey(light), style=np.concatenate([painting, alpha], -1))
-    return replace(grey, init=init, colours=content)
+    return replace(pictures, content=colour.grey(light), style=styles, init=init, colours=content)
+
+
+def _coloured(style: Image, content: Image, light: Image | None) -> Image:
+    """Return a style in the content's colours, or if its lightness is given in greys of that."""
+    rgb, alpha = style[:, :, :3], style[:, :, 3:]
+    visible = alpha if alpha.size else None
+    if light is None:
+        painting = np.clip(colour.matched(rgb, content, visible), 0, 1)
+    else:
+        painting = colour.grey(colour.matched(colour.lightness(rgb), light, visible))
+    return np.concatenate([painting, alpha], -1)
 
 
 def shown(image: Image, colours: Image | None) -> Image:

@@ -79,9 +79,11 @@ def align(problems: Sequence[Problem]) -> list[Problem]:
 
 def _group_of(problem: Problem) -> object:
     """Return what problems must have in common to be in one batch, besides layers and network."""
-    labels = 0 if problem.style_map is None else problem.style_map.shape[-1]
-    looked_at = problem.style.shape, labels, problem.style_alpha is None
-    searched = () if isinstance(problem.term, AdditiveTerm) else looked_at
+    looked_at = [
+        (painting.image.shape, 0 if painting.map is None else painting.map.shape[-1], painting.alpha is None)
+        for painting in problem.paintings
+    ]
+    searched = () if isinstance(problem.term, AdditiveTerm) else tuple(looked_at)
     convention, factor = problem.weights.convention, problem.settings.pyramid.factor
     sizes = problem.content.shape, problem.evaluations, problem.levels, factor
     return problem.program, problem.term, convention, sizes, searched
@@ -92,7 +94,7 @@ def _common_layers(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
     # Terms that look at all layers together would see the others, whatever their weights.
     style = [name for p in problems if not p.term.is_joint for name in p.weights.style_layers]
     deepest = max(map(stride, (*content, *style)), default=1)
-    smallest = min(min(*problem.content.shape[:2], *problem.style.shape[:2]) for problem in problems)
+    smallest = min(problem.shortest for problem in problems)
     return (content, style) if smallest >= deepest else ([], [])
 
 

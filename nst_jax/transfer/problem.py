@@ -6,7 +6,7 @@ without a style they reconstruct the content (Gatys et al. 2016, Fig. 1). What i
 (see `pictures.without`), and a grey picture stands for its size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,7 +30,17 @@ from nst_jax.settings import INIT_SOURCES, Memory, Settings
 from nst_jax.settings.checks import MOST_WEIGHT
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
 from nst_jax.transfer import objective
-from nst_jax.transfer.pictures import Image, Init, Pictures, as_image, coloured, sized
+from nst_jax.transfer.pictures import (
+    Image,
+    Init,
+    Painting,
+    Pictures,
+    as_image,
+    coloured,
+    each_style,
+    shares_of,
+    sized,
+)
 from nst_jax.transfer.program import Program
 from nst_jax.typing import Tree
 
@@ -57,13 +67,10 @@ class Problem:
     network: Network
     content: Image
     """At the size of the result."""
-    style: Image
-    """At the size that it is looked at."""
-    style_alpha: Image | None
-    """How much of each of its positions counts, ``(height, width, 1)``; None: all of each."""
+    paintings: tuple[Painting, ...]
+    """The styles; those that have a share."""
     content_map: Image | None
-    style_map: Image | None
-    """Semantic maps, of their images' sizes."""
+    """Its semantic map, of its size."""
     init: Init
     seed: int | Array
     term: StyleTerm
@@ -75,6 +82,12 @@ class Problem:
     """So many sizes, see `pyramid`."""
     open: tuple[str, ...] = ()
     """What of the program may be changed for it to fit in memory: ``history``, ``recompute``."""
+
+    @property
+    def shortest(self) -> int:
+        """The shortest side of all pictures."""
+        every = (self.content, *(painting.image for painting in self.paintings))
+        return int(min(side for image in every for side in image.shape[:2]))
 
     @property
     def evaluations(self) -> int:
@@ -89,7 +102,7 @@ class Problem:
 
     def first_image(self) -> Array:
         """Return the image to start from, in the network's input space."""
-        return first_image(self.init, self.content, self.style, seed=self.seed)
+        return first_image(self.init, self.content, self.paintings[0].image, seed=self.seed)
 
     @property
     def query(self) -> Array | None:
@@ -130,25 +143,21 @@ def make_problem(
         NstError: a picture that cannot be used or is too small, an unknown layer, all weights zero, maps that
             do not go with the style's kind.
     """
-    content, style = sized(pictures, settings)
-    ready = coloured(replace(pictures, content=content, style=style), settings)
-    return posed(ready, settings, network, seed=seed)
+    return posed(coloured(sized(pictures, settings), settings), settings, network, seed=seed)
 
 
 def posed(
     pictures: Pictures, settings: Settings, network: Network, *, seed: int | Array | None = None
 ) -> Problem:
     """Return what `make_problem` does, of pictures that are `sized` and `coloured` already."""
-    content, style = np.asarray(pictures.content), np.asarray(pictures.style)
+    content = np.asarray(pictures.content)
     return _checked(
         Problem(
             settings=settings,
             network=network,
             content=content,
-            style=np.ascontiguousarray(style[:, :, :3]),
-            style_alpha=np.ascontiguousarray(style[:, :, 3:]) if style.shape[2] == 4 else None,
-            content_map=_guide(pictures.content_map, "content", content, None),
-            style_map=_guide(pictures.style_map, "style", style, settings.style.crop),
+            paintings=_paintings(pictures, settings),
+            content_map=_guide(pictures.content_map, content, None),
             init=settings.init if pictures.init is None else pictures.init,
             seed=settings.seed if seed is None else seed,
             term=style_term(settings),
@@ -185,8 +194,22 @@ def _program(settings: Settings, content: Image) -> Program:
     )
 
 
+def _paintings(pictures: Pictures, settings: Settings) -> tuple[Painting, ...]:
+    styles = [np.asarray(style) for style in each_style(pictures)]
+    return tuple(
+        Painting(
+            image=np.ascontiguousarray(style[:, :, :3]),
+            alpha=np.ascontiguousarray(style[:, :, 3:]) if style.shape[2] == 4 else None,
+            map=_guide(pictures.style_map, style, settings.style.crop),
+            share=share,
+        )
+        for style, share in zip(styles, shares_of(len(styles), settings), strict=True)
+        if share
+    )
+
+
 def _guide(
-    map_: ArrayLike | None, name: str, image: Image, crop: tuple[float, float, float, float] | None
+    map_: ArrayLike | None, image: Image, crop: tuple[float, float, float, float] | None
 ) -> Image | None:
     if map_ is None:
         return None
@@ -276,7 +299,9 @@ def _check_weights(weights: objective.LossWeights) -> None:
 
 
 def _check_maps(problem: Problem) -> None:
-    content, style, term = problem.content_map, problem.style_map, problem.term
+    content, style, term = problem.content_map, problem.paintings[0].map, problem.term
+    if style is not None and len(problem.paintings) > 1:
+        raise SettingError.at("style.map", "there are several styles: maps go with one")
     if term.maps == "none" and (content is not None or style is not None):
         raise SettingError.at(
             "maps", "guide style.kind patch or guided_gram; with this one they would change nothing"
@@ -307,7 +332,8 @@ def check_size(image: Image, name: str, layer: str) -> None:
 def check_layers(problem: Problem) -> None:
     """Raise ImageError if an image has too few positions at one of a problem's layers."""
     extent = problem.term.extent
-    for name, image in (("content", problem.content), ("style", problem.style)):
+    styles = [("style", painting.image) for painting in problem.paintings]
+    for name, image in (("content", problem.content), *styles):
         check_size(image, name, problem.deepest)
         for layer in problem.weights.style_layers if extent > 1 else ():
             height, width = (n // stride(layer) for n in image.shape[:2])
@@ -323,7 +349,7 @@ def _fitting_levels(problem: Problem) -> int:
     """Return the levels that the style's term wants, or fewer where images would be too small for it."""
     wanted = [problem.term.room * stride(layer) for layer in problem.weights.style_layers]
     needed = max([stride(problem.deepest), *wanted])
-    smallest = min(*problem.content.shape[:2], *problem.style.shape[:2])
+    smallest = problem.shortest
     factor = problem.settings.pyramid.factor
     counts = range(problem.term.levels, 1, -1)
     return next((n for n in counts if int(smallest * factor ** (1 - n)) >= needed), 1)
@@ -345,27 +371,71 @@ def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
 
 
 def style_targets(problem: Problem, params: vgg.Params) -> Tree:
-    """Return what a problem's style is compared by."""
-    layers, term = tuple(problem.weights.style_layers), problem.term
-    if isinstance(term, AdditiveTerm) and problem.style_alpha is None:
-        _, statistics = _seen(problem, params, problem.style, term=term, term_layers=layers)
-        return {name: term.target_of(each) for name, each in statistics.items()}
-    blank = [np.zeros((*image.shape[:2], 0), np.float32) for image in (problem.style, problem.content)]
-    style_map = blank[0] if problem.style_map is None else problem.style_map
-    content_map = blank[1] if problem.content_map is None else problem.content_map
-    turns = [(0.0, 1.0), *problem.term.copies]
-    pictures, style_maps, visible = (
-        [image if turn == turns[0] else images.turned(image, *turn) for turn in turns if image is not None]
-        for image in (problem.style, style_map, problem.style_alpha)
-    )
+    """Return what a problem's style is compared by: averages of all styles, or features of them all."""
+    term = problem.term
+    if isinstance(term, AdditiveTerm):
+        found = [_statistics(problem, term, params, painting) for painting in problem.paintings]
+        shares = [np.float32(painting.share) for painting in problem.paintings]
+        mean = found[0] if len(found) == 1 else _averaged(found, shares)
+        return {name: term.target_of(each) for name, each in mean.items()}
+    layers = tuple(problem.weights.style_layers)
 
     def looked_at(picture: Image | Array) -> Features:
         F, _ = _seen(problem, params, picture, layers=layers)
         return term.condensed(F | {INPUT: vgg.to_input(picture)})
 
-    query = None if problem.query is None else looked_at(problem.query)
-    features, gamma = [*map(looked_at, pictures)], np.float32(problem.settings.semantic.weight)
-    return objective.style_targets(term, features, style_maps, content_map, gamma, visible, query)
+    every = [copy for painting in problem.paintings for copy in _copies(painting, term)]
+    blank = np.zeros((*problem.content.shape[:2], 0), np.float32)
+    some = any(painting.alpha is not None or painting.share < 1 for painting in problem.paintings)
+    return objective.style_targets(
+        term,
+        [looked_at(copy.image) for copy in every],
+        [
+            np.zeros((*copy.image.shape[:2], 0), np.float32) if copy.map is None else copy.map
+            for copy in every
+        ],
+        blank if problem.content_map is None else problem.content_map,
+        np.float32(problem.settings.semantic.weight),
+        [np.ones_like(copy.image[:, :, :1]) if copy.alpha is None else copy.alpha for copy in every]
+        if some
+        else [],
+        None if problem.query is None else looked_at(problem.query),
+        [np.float32(copy.share) for copy in every] if some else [],
+    )
+
+
+def _statistics(
+    problem: Problem, term: AdditiveTerm, params: vgg.Params, painting: Painting
+) -> dict[str, Tree]:
+    """Return an additive term's statistics of one style, by layer."""
+    layers = tuple(problem.weights.style_layers)
+    if painting.alpha is None:
+        return _seen(problem, params, painting.image, term=term, term_layers=layers)[1]
+    F, _ = _seen(problem, params, painting.image, layers=layers)
+    found: dict[str, Tree] = objective.weighted_statistics(term, F, painting.alpha)
+    return found
+
+
+def _copies(painting: Painting, term: StyleTerm) -> list[Painting]:
+    """Return a style and the turned and scaled copies of it that a term wants."""
+
+    def turned(turn: tuple[float, float]) -> Painting:
+        image, alpha, map_ = (
+            None if each is None else images.turned(each, *turn)
+            for each in (painting.image, painting.alpha, painting.map)
+        )
+        assert image is not None
+        return replace(painting, image=image, alpha=alpha, map=map_)
+
+    return [painting, *map(turned, term.copies)]
+
+
+@jax.jit
+def _averaged(found: Sequence[Tree], shares: Sequence[Array]) -> dict[str, Tree]:
+    mean: dict[str, Tree] = jax.tree.map(
+        lambda *leaves: sum(share * leaf for share, leaf in zip(shares, leaves, strict=True)), *found
+    )
+    return mean
 
 
 def _seen(

@@ -10,7 +10,7 @@ import numpy as np
 
 from nst_jax import images
 from nst_jax.errors import ImageError
-from nst_jax.transfer.pictures import Image
+from nst_jax.transfer.pictures import Image, Painting
 from nst_jax.transfer.problem import Problem, check_layers, history_for
 
 
@@ -54,16 +54,20 @@ def _at(problem: Problem, share: float) -> Problem:
     def guide(map_: Image | None, image: Image) -> Image | None:
         return None if map_ is None else images.resize_map(map_, (image.shape[0], image.shape[1]))
 
-    content, style, program = scaled(problem.content), scaled(problem.style), problem.program
+    def painted(painting: Painting) -> Painting:
+        image = scaled(painting.image)
+        return replace(
+            painting, image=image, alpha=guide(painting.alpha, image), map=guide(painting.map, image)
+        )
+
+    content, program = scaled(problem.content), problem.program
     if "history" in problem.open:
         program = replace(program, solver=replace(program.solver, history=history_for(content.nbytes)))
     return replace(
         problem,
         content=content,
-        style=style,
-        style_alpha=guide(problem.style_alpha, style),
+        paintings=tuple(map(painted, problem.paintings)),
         content_map=guide(problem.content_map, content),
-        style_map=guide(problem.style_map, style),
         program=program,
         levels=1,
     )

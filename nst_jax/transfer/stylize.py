@@ -18,7 +18,7 @@ from nst_jax.settings import Settings
 from nst_jax.transfer import batch, loop
 from nst_jax.transfer.batch import GridProgress
 from nst_jax.transfer.loop import Batch, Look, Result
-from nst_jax.transfer.pictures import Image, Init, Pictures, without
+from nst_jax.transfer.pictures import Image, Init, Pictures, Styles, without
 from nst_jax.transfer.plan import How, align
 from nst_jax.transfer.problem import Problem, make_problem
 
@@ -79,7 +79,7 @@ def progress_of(look: Look) -> Progress:
 
 def stylize(
     content: ArrayLike | None,
-    style: ArrayLike | None,
+    style: Styles | None,
     settings: Settings = _DEFAULT,
     *,
     size: int | tuple[int, int] | None = None,
@@ -97,7 +97,8 @@ def stylize(
     Args:
         content: the photograph, ``(height, width, 3)``; the result has its size. None: the content map alone
             says what shall be where, and the result has its size; without one either, a texture of the style.
-        style: the painting, of any size. None: a reconstruction of the content from its layers.
+        style: the painting, of any size, or a tuple of several, by the shares of ``settings.style.shares``.
+            None: a reconstruction of the content from its layers.
         settings: everything that can be set, see `settings.Settings`; files named in it are not read.
         size: ``settings.size``: bound of the content's longer side, in pixels; None: it keeps its size.
             Without a content, the longer side of the result, or its (width, height).
@@ -134,7 +135,7 @@ def stylize(
 
 def stylize_grid(
     content: ArrayLike | None,
-    style: ArrayLike | None,
+    style: Styles | None,
     axes: Mapping[str, Sequence[Any]],
     settings: Settings = _DEFAULT,
     *,
@@ -147,7 +148,7 @@ def stylize_grid(
 
     Args:
         content: the photograph, ``(height, width, 3)``; None for a doodle or texture, see `stylize`.
-        style: the painting, of any size; None for reconstructions of the content.
+        style: the painting, of any size, or several, see `stylize`; None for reconstructions of the content.
         axes: dotted names of settings with their values, such as ``{"style.weight": [1e2, 1e3]}``, or the
             short names that `stylize` has for them; crossed.
         settings: of all cells.
@@ -198,9 +199,7 @@ def _changed(settings: Settings, values: Mapping[str, object]) -> Settings:
         ) from None
 
 
-def _pictures(
-    content: ArrayLike | None, style: ArrayLike | None, maps: Maps | None, init: object
-) -> Pictures:
+def _pictures(content: ArrayLike | None, style: Styles | None, maps: Maps | None, init: object) -> Pictures:
     content_map, style_map = (None, None) if maps is None else maps
     first: Any = None if isinstance(init, str) else init
     return Pictures(content, style, content_map, style_map, first)

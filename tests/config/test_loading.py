@@ -51,7 +51,7 @@ def test_all_mistakes_at_once_each_with_its_place(tmp_path):
         "size: large\n"
         "solver: {kind: lbgs}\n"
         "content: c.jpg\n"
-        "colour: red\n",
+        "hue: red\n",
         assignments=["style.scale=0", "nonsense", "stile.weight=1"],
     )
     assert sorted(line.split(": ")[0] for line in found) == sorted(
@@ -68,7 +68,7 @@ def test_all_mistakes_at_once_each_with_its_place(tmp_path):
     assert "size: should be a number of pixels, or for a texture WIDTHxHEIGHT" in text
     assert "solver.kind: should be 'lbfgs', 'adam' or 'lbfgsb', got 'lbgs'" in text
     assert "content: stands here a second time, first at" in text
-    assert "colour: unknown key" in text
+    assert "hue: unknown key" in text
 
 
 @pytest.mark.parametrize(

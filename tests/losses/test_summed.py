@@ -7,7 +7,7 @@ from nst_jax.losses.gram import Gram
 from nst_jax.losses.guided import GuidedGram
 from nst_jax.losses.moments import Moments
 from nst_jax.losses.patches import Patches
-from nst_jax.losses.sliced import RENEW, Sliced
+from nst_jax.losses.sliced import Sliced
 from nst_jax.losses.summed import AdditiveSum, Sum, summed
 from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm
 from nst_jax.losses.wasserstein import Wasserstein
@@ -50,11 +50,11 @@ def test_additive_terms_add_up_to_one(pair, random):
 
 
 def test_it_wants_what_its_terms_want():
-    whole = summed([(Gram(), 1.0), (Patches(size=5, turns=((90.0, 1.0),)), 1.0), (Sliced(), 1.0)])
+    whole = summed([(Gram(), 1.0), (Patches(size=5, rematch=5, turns=((90.0, 1.0),)), 1.0), (Sliced(), 1.0)])
     assert isinstance(whole, Sum)
     assert (whole.layers, whole.maps, whole.levels) == (Gram().layers, "optional", 3)
     assert (whole.extent, whole.room, whole.copies) == (5, 10, ((90.0, 1.0),))
-    assert (whole.is_smooth, whole.renew_every) == (False, RENEW)
+    assert (whole.is_smooth, whole.renew_every) == (False, 5)
     assert summed([(GuidedGram(), 1.0), (Gram(), 1.0)]).maps == "required"
     plain = summed([(Gram(), 1.0)])
     assert isinstance(plain, AdditiveSum)

@@ -47,7 +47,7 @@ def test_pictures_have_the_size_of_the_result(folder):
     np.testing.assert_allclose(found.alpha, wanted[..., 3], atol=1e-6)
     art = pixels("art.png")
     wanted = np.stack([resized(art[..., c], (20, 15)) for c in range(3)], axis=-1)
-    np.testing.assert_allclose(found.pictures.style, wanted, atol=1e-6)
+    np.testing.assert_allclose(found.pictures.style[0], wanted, atol=1e-6)
     assert found.pictures.init is None  # as the settings say
 
 
@@ -65,7 +65,7 @@ def test_digests_are_of_the_pixels_as_read(folder):
     assert whole.digests == small.digests
     assert whole.digests == {
         "content": sha256(pixels("photo.png")),
-        "style": sha256(whole.pictures.style),
+        "style": sha256(whole.pictures.style[0]),
         "init": sha256(whole.pictures.init),
     }
     Image.fromarray(np.asarray(Image.open("art.png"))).save("same.tif")
@@ -262,12 +262,12 @@ def test_a_texture_has_the_size_of_its_style_or_the_one_given(folder):
     assert set(found.digests) == {"style"}
     assert inputs.read_inputs(lone(**texture, size=50)).pictures.content.shape == (50, 40, 3)
     assert inputs.read_inputs(lone(**texture, size="30x40")).pictures.content.shape == (40, 30, 3)
-    assert found.pictures.style.shape == (25, 20, 3)
+    assert found.pictures.style[0].shape == (25, 20, 3)
 
 
 def test_a_content_alone_stands_for_its_style(folder):
     found = inputs.read_inputs(lone(content="photo.png", style={"weight": 0}, size=20))
-    assert found.pictures.style is found.pictures.content
+    assert found.pictures.style[0] is found.pictures.content
     assert found.pictures.init is None
 
 
@@ -275,7 +275,7 @@ def test_the_style_is_cropped(mapped):
     box = [0.5, 0.0, 1.0, 0.4]
     style = {"image": "art.png", "kind": "patch", "crop": box, "fit": "own"}
     found = inputs.read_inputs(settings(style=style))
-    np.testing.assert_array_equal(found.pictures.style, pixels("art.png")[:10, 10:])
+    np.testing.assert_array_equal(found.pictures.style[0], pixels("art.png")[:10, 10:])
     np.testing.assert_array_equal(found.pictures.style_map, pixels("art_sem.png"))  # the problem crops it
 
 

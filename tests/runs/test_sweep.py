@@ -424,10 +424,10 @@ def test_each_picture_is_read_once_and_kept_small(world, random, monkeypatch):
     assert len(cells) == len(found) == 9
     assert {each.pictures.content.shape for each in found} == {(18, 24, 3)}
     assert len({id(each.pictures.content) for each in found}) == 3
-    assert len({id(each.pictures.style) for each in found}) == 3
+    assert len({id(each.pictures.style[0]) for each in found}) == 3
     axes = {"colour": ["content", "matched"], "content": names[:2], "style.weight": [1.0, 2.0, 3.0]}
     _, found = sweep.check(sweep_settings(axes=axes, init=names[5]))
-    assert len({id(each.pictures.style) for each in found}) == 4
+    assert len({id(each.pictures.style[0]) for each in found}) == 4
     assert len({id(each.pictures.content) for each in found}) == 4
     assert len({id(each.pictures.init) for each in found}) == 3
     assert len({id(each.pictures.colours) for each in found}) == 3  # one is None

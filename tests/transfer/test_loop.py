@@ -164,7 +164,7 @@ def test_the_loss_falls_while_matches_change(pair, network):
     assert seen == sorted(seen, reverse=True)  # of the best so far
     assert len(set(seen)) > 30  # most steps found a better picture
     assert found.loss < 0.2 * found.initial_loss
-    target = compared(network, posed.style)
+    target = compared(network, posed.paintings[0].image)
     grey = np.full((24, 32, 3), 0.45, np.float32)
     first, last = (nearest(features(network, image), target)[0] for image in (grey, found.image))
     assert np.mean(first != last) > 0.5
@@ -175,7 +175,7 @@ def test_matches_may_be_held_for_some_evaluations(pair, network):
         problem(pair, network, PATCHES | {"patch.rematch": n, "solver.evaluations": 24}) for n in (1, 6, 1000)
     ]
     found = [solve(each) for each in posed]
-    target = compared(network, posed[0].style)
+    target = compared(network, posed[0].paintings[0].image)
     every, held, never = (float(patch_loss(features(network, each.image), target)) for each in found)
     assert not np.array_equal(found[0].image, found[1].image)
     assert held < never  # those of the first image are not the last's
@@ -205,7 +205,7 @@ def test_scipy_lowers_the_loss_the_same_each_time(pair, network):
 def test_the_picture_stays_within_the_range_of_its_sources(pair, network):
     grey = [np.float32(0.45 + 0.1 * image) for image in pair]
     posed = problem(grey, network, SCIPY, init=np.zeros((24, 32, 3), np.float32))
-    low, high = scipy_lbfgsb.bounds(vgg.to_input(posed.content), vgg.to_input(posed.style))
+    low, high = scipy_lbfgsb.bounds(vgg.to_input(posed.content), vgg.to_input(posed.paintings[0].image))
     x = vgg.to_input(solve(posed).image)
     assert x.min() == pytest.approx(low, abs=1e-3)  # some pixels want to be darker
     assert low - 1e-3 <= x.min() <= x.max() <= high + 1e-3
@@ -239,7 +239,7 @@ def test_statuses_of_a_look_say_what_runs(pair, network):
 
 def in_greys(pair):
     found = coloured(Pictures(*sized(Pictures(*pair), Settings())), Settings(colour="content"))
-    return found.content, found.style
+    return found.content, found.paintings[0].image
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_the_history_shrinks_first_then_features_are_computed_twice(posed, whole
 
 def test_what_the_user_chose_is_not_changed(posed, limit):
     values = {"solver.history": 50, "memory": "fast"}
-    chosen = problem((posed.content, posed.style), posed.network, values)
+    chosen = problem((posed.content, posed.paintings[0].image), posed.network, values)
     limit(memory.estimate(chosen).total - 1)
     with pytest.raises(NstError, match="56 x 40 needs about"):
         memory.fit(chosen)

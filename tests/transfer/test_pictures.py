@@ -28,7 +28,8 @@ def picture(random):
 
 
 def sizes(pictures, **values):
-    return [image.shape[:2] for image in sized(pictures, settings(**values))]
+    found = sized(pictures, settings(**values))
+    return [image.shape[:2] for image in (found.content, *found.style)]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,12 @@ def test_the_content_keeps_its_size_unless_it_is_bounded(picture):
     assert sizes(both, size=16) == [(12, 16), (12, 16)]
     assert sizes(both, size=100) == [(24, 32), (24, 32)]
     assert sizes(both, style__scale=0.5) == [(24, 32), (12, 16)]
-    np.testing.assert_array_equal(sized(both, settings())[0], picture)
+    np.testing.assert_array_equal(sized(both, settings()).content, picture)
 
 
 def test_the_style_is_cropped_before_it_is_resized(picture):
-    content, style = sized(Pictures(picture, picture), settings(style__crop=(0.5, 0, 1, 1), style__fit="own"))
+    found = sized(Pictures(picture, picture), settings(style__crop=(0.5, 0, 1, 1), style__fit="own"))
+    content, (style,) = found.content, found.style
     np.testing.assert_array_equal(content, picture)
     np.testing.assert_allclose(style, picture[:, 16:], atol=1e-6)
 
@@ -99,7 +101,8 @@ def test_a_doodle_has_the_size_of_its_map(picture):
 
 
 def test_without_a_style_the_content_stands_for_it(picture):
-    content, style = sized(Pictures(picture, None), settings())
+    found = sized(Pictures(picture, None), settings())
+    content, (style,) = found.content, found.style
     assert content is style
 
 

@@ -90,7 +90,7 @@ def test_targets_are_of_the_pictures(pair, narrow):
     targets = problems.targets(found, found.prepared())
     content, style = (
         vgg.features(narrow, vgg.to_input(image), layers=("conv1_1", "conv2_1", "conv2_2"))
-        for image in (found.content, found.style)
+        for image in (found.content, found.paintings[0].image)
     )
     np.testing.assert_allclose(targets.content["conv2_2"], content["conv2_2"], rtol=1e-3, atol=1e-3)
     for layer in ("conv1_1", "conv2_1"):
@@ -101,7 +101,7 @@ def test_targets_of_patches_have_their_maps_and_copies(pair, narrow, random):
     maps = random.random((24, 32, 2)), random.random((40, 28, 2))
     values = PATCHES | {"patch.rotations": (-10, 10), "pyramid.levels": 1}
     found = problem(pair, network_of(narrow), values, maps=maps)
-    assert (found.content_map.shape, found.style_map.shape) == ((24, 32, 2), (24, 32, 2))
+    assert (found.content_map.shape, found.paintings[0].map.shape) == ((24, 32, 2), (24, 32, 2))
     target = problems.targets(found, found.prepared()).style["conv2_1"]
     assert [source.map.shape[-1] for source in target.sources] == [2] * 3
     assert target.map.shape == (12, 16, 2)

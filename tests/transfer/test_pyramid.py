@@ -18,11 +18,11 @@ def test_levels_halve_every_image_and_map(pictures, network, random):
     maps = np.float32(random.random((16, 24, 2))), np.float32(random.random((48, 80, 2)))
     levels = pyramid.levels(problem(pictures, network, PATCHES | {"pyramid.levels": 3}, maps=maps))
     assert [level.content.shape[:2] for level in levels] == [(16, 24), (32, 48), (64, 96)]
-    assert [level.style.shape[:2] for level in levels] == [(16, 24), (32, 48), (64, 96)]
+    assert [level.paintings[0].image.shape[:2] for level in levels] == [(16, 24), (32, 48), (64, 96)]
     assert [level.content_map.shape for level in levels] == [(16, 24, 2), (32, 48, 2), (64, 96, 2)]
     for level in levels:
         np.testing.assert_allclose(level.content, images.resize(pictures[0], level.content.shape[:2]))
-        assert level.style_map.shape[:2] == level.style.shape[:2]
+        assert level.paintings[0].map.shape[:2] == level.paintings[0].image.shape[:2]
         assert level.levels == (3 if level is levels[-1] else 1)
     np.testing.assert_allclose(levels[0].content_map, maps[0])
     assert len(pyramid.levels(problem(pictures, network, PATCHES | {"pyramid.levels": 1}))) == 1
@@ -43,7 +43,8 @@ def test_the_detail_of_the_content_is_kept(pictures, network):
     texture = problem((None, pictures[0]), network, values)
     before, last = pyramid.levels(texture)
     np.testing.assert_allclose(
-        pyramid.grown(before.style, before, last), images.resize(before.style, (64, 96))
+        pyramid.grown(before.paintings[0].image, before, last),
+        images.resize(before.paintings[0].image, (64, 96)),
     )
 
 
