@@ -35,6 +35,7 @@ from nst_jax.runs import inputs
 from nst_jax.runs.records import by_kind
 from nst_jax.transfer import objective, problem
 from nst_jax.transfer.pictures import Pictures, sized
+from nst_jax.transfer.targets import targets_of
 
 SETTINGS = Settings().with_values({"loss.total_variation": 2e-3})
 """Against grain; everything else is the default."""
@@ -65,7 +66,7 @@ def judge(pictures, network):
     """Return a function from a picture to its loss terms under VGG-19."""
     posed = problem.make_problem(pictures, Settings(), network)
     params = posed.prepared()
-    targets = problem.targets(posed, params)
+    targets = targets_of(posed, params)
     seeing = posed.program.seeing
     terms = jax.jit(lambda x: objective.loss(x, params, targets, posed.weights, **seeing)[1])
     return lambda picture: {name: float(value) for name, value in terms(vgg.to_input(picture)).items()}

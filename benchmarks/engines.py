@@ -111,6 +111,7 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
     from nst_jax.transfer import memory as fitting
     from nst_jax.transfer import objective, problem, program
     from nst_jax.transfer.pictures import Pictures
+    from nst_jax.transfer.targets import targets_of
 
     base = Settings().with_values(
         {
@@ -129,7 +130,7 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
 
     def arguments(of: problem.Problem) -> tuple[Any, ...]:
         params = of.prepared()
-        return params, problem.targets(of, params), jax.tree.map(jnp.asarray, fitting.as_float32(of.weights))
+        return params, targets_of(of, params), jax.tree.map(jnp.asarray, fitting.as_float32(of.weights))
 
     def gradient(of: problem.Problem) -> Any:
         return jax.jit(jax.value_and_grad(partial(objective.loss, **of.program.seeing), has_aux=True))

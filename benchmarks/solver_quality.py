@@ -28,6 +28,7 @@ from nst_jax.runs import inputs
 from nst_jax.solvers import lbfgs, scipy_lbfgsb
 from nst_jax.transfer import objective, problem
 from nst_jax.transfer.pictures import Pictures
+from nst_jax.transfer.targets import targets_of
 
 try:
     import torch
@@ -104,7 +105,7 @@ def main():
     network = network_for("vgg19", convention=options.convention)
     posed = problem.make_problem(Pictures(load(options.content), load(options.style)), settings, network)
     params = posed.prepared()
-    args = (params, problem.targets(posed, params), posed.weights)
+    args = (params, targets_of(posed, params), posed.weights)
     fun = partial(objective.loss, **posed.program.seeing)
     compiled = jax.jit(jax.value_and_grad(lambda x, *args: fun(x, *args)[0]))
     evaluate = lambda x: compiled(x, *args)

@@ -5,7 +5,7 @@ import numpy as np
 
 def convolution(x, kernel, bias, padding="zero"):
     """3x3 convolution of (height, width, in) with (3, 3, in, out), one tap at a time, in float64."""
-    mode = {"zero": "constant", "replicate": "edge"}[padding]
+    mode = {"zero": "constant", "replicate": "edge", "wrap": "wrap"}[padding]
     padded = np.pad(np.float64(x), ((1, 1), (1, 1), (0, 0)), mode=mode)
     height, width, _ = x.shape
     y = np.zeros((height, width, kernel.shape[-1]))

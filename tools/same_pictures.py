@@ -75,6 +75,11 @@ RUNS: dict[str, tuple[str, ...]] = {
     ),
     "pyramid": (*PAIR, *LITTLE, *settings("pyramid.levels=3", "pyramid.factor=1.5")),
     "texture": (*PAIR[2:], "--size", "64x48", "--content-weight", "0", "--evaluations", "8"),
+    "texture that wraps": (
+        *PAIR[2:],
+        *("--size", "64x48", "--content-weight", "0", "--evaluations", "8"),
+        *settings("network.padding=wrap", "loss.total_variation=1e-2", "pyramid.levels=2"),
+    ),
     "content reconstruction": (*PAIR[:2], *SMALL, "--style-weight", "0"),
     "style reconstruction": (*PAIR, *SMALL, "--content-weight", "0", "--init", "noise"),
     "adam": (*PAIR, *SMALL, *settings("solver.kind=adam")),

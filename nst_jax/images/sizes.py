@@ -24,7 +24,7 @@ def fit(height: int, width: int, longest: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def resize(image: ArrayLike, size: tuple[int, int]) -> FloatArray:
+def resize(image: ArrayLike, size: tuple[int, int], *, wrap: bool = False) -> FloatArray:
     """Resample to ``size`` = (height, width) with a Lanczos window of 3 lobes, widened when shrinking.
 
     Values are float32 throughout, and clipped to [0, 1] as the window over- and undershoots at edges.
@@ -32,11 +32,17 @@ def resize(image: ArrayLike, size: tuple[int, int]) -> FloatArray:
     Args:
         image: (height, width) or (height, width, channels), in [0, 1].
         size: the new height and width.
+        wrap: whether beyond the border lies the other side, as on a torus, or nothing.
 
     Raises:
         ImageError: a size is less than 1.
     """
-    return _resized(image, size, Image.Resampling.LANCZOS, "picture")
+    height, width = np.shape(image)[:2]
+    if not wrap or (height, width) == tuple(size):
+        return _resized(image, size, Image.Resampling.LANCZOS, "picture")
+    tiles = np.concatenate(3 * [np.concatenate(3 * [np.asarray(image)], 0)], 1)
+    middle = (width, height, 2 * width, 2 * height)
+    return _resized(tiles, size, Image.Resampling.LANCZOS, "picture", middle)
 
 
 def bounded(image: ArrayLike, longest: int) -> FloatArray:
@@ -116,18 +122,27 @@ def middle_square(image: ArrayLike, side: int) -> FloatArray:
     return resize(array[top : top + edge, left : left + edge], (side, side))
 
 
-def _resized(image: ArrayLike, size: tuple[int, int], window: Image.Resampling, name: str) -> FloatArray:
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom of a part, in pixels."""
+
+
+def _resized(
+    image: ArrayLike, size: tuple[int, int], window: Image.Resampling, name: str, part: Box | None = None
+) -> FloatArray:
+    """Resample an image, or a part of it, whose edges then see what lies around it."""
     array = np.asarray(image, np.float32)
     if min(size) < 1:
         raise ImageError(f"cannot resize a {name} to {size[0]} x {size[1]}: sizes start at 1")
-    if array.shape[:2] == tuple(size):
+    if array.shape[:2] == tuple(size) and part is None:
         return array
     if array.ndim == 2:
-        return _resampled(array, size, window)
-    planes = [_resampled(plane, size, window) for plane in np.moveaxis(array, -1, 0)]
+        return _resampled(array, size, window, part)
+    planes = [_resampled(plane, size, window, part) for plane in np.moveaxis(array, -1, 0)]
     return np.stack(planes, -1) if planes else np.zeros((*size, 0), np.float32)
 
 
-def _resampled(channel: FloatArray, size: tuple[int, int], window: Image.Resampling) -> FloatArray:
+def _resampled(
+    channel: FloatArray, size: tuple[int, int], window: Image.Resampling, part: Box | None
+) -> FloatArray:
     image = Image.fromarray(np.ascontiguousarray(channel))
-    return to_unit(np.asarray(image.resize((size[1], size[0]), window)))
+    return to_unit(np.asarray(image.resize((size[1], size[0]), window, part)))

@@ -93,7 +93,11 @@ class StyleTerm:
 
     @property
     def extent(self) -> int:
-        """Positions in each direction without which there is nothing to compare."""
+        """Positions in each direction without which there is nothing to compare.
+
+        Features of a picture that wraps, and its map, come with one less of their first rows and columns once
+        more at the end.
+        """
         return 1
 
     @property

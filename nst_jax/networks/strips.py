@@ -25,24 +25,25 @@ def mapped(
     *,
     rows: int,
     outputs: Sequence[tuple[int, DTypeLike]],
+    wrap: bool = False,
 ) -> tuple[Array, ...]:
     """Return ``f`` of all rows, a strip at a time; each row of the result sees one row on either side.
 
     Args:
-        f: maps strips ``(n + 2, width, channels)`` of each array, with zeros beyond the border, to arrays
+        f: maps strips ``(n + 2, width, channels)`` of each array, with what lies beyond the border, to arrays
             ``(n, width, channels)``.
         xs: arrays of the same height.
         rows: of a strip; the last strip overlaps the one before it unless they divide the height.
         outputs: channels and type of each array that ``f`` returns.
+        wrap: beyond the border lies the row of the other end, not zeros.
     """
     height, width = xs[0].shape[:2]
     if height < rows + 2:
-        return f(*(jnp.pad(x, ((1, 1), (0, 0), (0, 0))) for x in xs))
+        return f(*(jnp.pad(x, ((1, 1), (0, 0), (0, 0)), mode="wrap" if wrap else "constant") for x in xs))
 
     def body(index: Array, results: tuple[Array, ...]) -> tuple[Array, ...]:
         first = jnp.minimum(rows * index, height - rows)
-        held = jnp.clip(first - 1, 0, height - rows - 2)  # the nearest rows that exist
-        strips = (_slice(_slice(x, held, rows + 2), first - held, rows + 2, border=1) for x in xs)
+        strips = (_with_neighbours(x, first, rows, wrap) for x in xs)
         return tuple(_write(all_, part, first) for all_, part in zip(results, f(*strips), strict=True))
 
     # Every row will be written, so the first value does not matter. Zeros depend on nothing and would be
@@ -142,6 +143,16 @@ def recomputed(
 def instantiated(g: Array | SymbolicZero) -> Array:
     """Return a cotangent as an array, whether it is one or stands for zeros."""
     return jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g
+
+
+def _with_neighbours(x: Array, first: Array, rows: int, wrap: bool) -> Array:
+    """Return some rows of an array, and one more on either side."""
+    height = x.shape[0]
+    if wrap:
+        parts = (((first - 1) % height, 1), (first, rows), ((first + rows) % height, 1))
+        return jnp.concatenate([_slice(x, begin, count) for begin, count in parts])
+    held = jnp.clip(first - 1, 0, height - rows - 2)  # the nearest rows that exist
+    return _slice(_slice(x, held, rows + 2), first - held, rows + 2, border=1)
 
 
 def _slice(x: Array, first: Array, rows: int, *, border: int = 0) -> Array:

@@ -81,7 +81,8 @@ class VGG(nn.Module):
 
     Call it with an image in the network's input space; it returns the named features after their ReLU.
     ``pool1`` and so on are what a block hands on to the next. Pooling drops an odd last row or column, as in
-    Keras and torch; Caffe would keep it.
+    Keras and torch; Caffe would keep it. An image that wraps is no torus any more where it does, so that its
+    sides should be multiples of the deepest layer's stride: features then move with the image.
     """
 
     blocks: tuple[tuple[int, int], ...] = VGG19.blocks
@@ -133,14 +134,9 @@ class _Convolution(nn.Module):
         return convolution.rectified(x, layer, engine=self.engine, padding=self.padding)
 
 
-@partial(jax.jit, static_argnames=("deepest", "engine", "padding", "dtype"))
+@partial(jax.jit, static_argnames=("deepest", "engine", "dtype"))
 def prepared(
-    params: Params,
-    *,
-    deepest: str,
-    engine: Engine = "auto",
-    padding: Padding = "zero",
-    dtype: DTypeLike | None = None,
+    params: Params, *, deepest: str, engine: Engine = "auto", dtype: DTypeLike | None = None
 ) -> Params:
     """Return the layers down to the deepest, with what their engines would otherwise compute every time.
 
@@ -155,7 +151,7 @@ def prepared(
     layers = {
         name: jax.tree.map(lambda a: a if dtype is None else a.astype(dtype), params[name]) for name in names
     }
-    return {name: convolution.prepare(layers[name], engine=engine, padding=padding) for name in names}
+    return {name: convolution.prepare(layers[name], engine=engine) for name in names}
 
 
 def pooled(x: Array, kind: Pool) -> Array:
@@ -184,7 +180,8 @@ def features(
         x: image in the network's input space (see `to_input`), ``(height, width, 3)``.
         layers: names such as ``conv4_2`` (or ``relu4_2``); nothing deeper than the deepest is computed.
         pool: average (as in Gatys et al. 2016) or maximum pooling.
-        padding: what lies beyond the border of each convolution: zeros, or the nearest position repeated.
+        padding: what lies beyond the border of each convolution: zeros, the nearest position repeated, or the
+            other side.
         engine: of the convolutions, see `convolution`, which also says what can be differentiated.
 
     Returns:

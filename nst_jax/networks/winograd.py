@@ -50,35 +50,40 @@ def transformed(kernel: Array) -> Array:
     return U.reshape(36, *kernel.shape[2:])
 
 
-def convolve(x: Array, U: Array, *, gate: Array | None = None, turned: bool = False) -> Array:
-    """Return the convolution of ``(height, width, in)`` with zeros beyond the border: ``(.., .., out)``.
+def convolve(
+    x: Array, U: Array, *, gate: Array | None = None, turned: bool = False, wrap: bool = False
+) -> Array:
+    """Return the convolution of ``(height, width, in)``: ``(height, width, out)``.
 
     Args:
         x: input.
         U: `transformed` kernels, ``(36, in, out)``.
         gate: where false, the input counts as zero; of x's shape.
         turned: convolve with the kernels turned round, from ``out`` to ``in``: what carries gradients back.
+        wrap: beyond the border lies the other side, as on a torus, not zeros. Its gradient does so too.
     """
 
     def f(strip: Array, *gates: Array) -> tuple[Array]:
         for gate in gates:
             strip = jnp.where(gate, strip, 0)
-        return (_strip(strip, U, turned),)
+        return (_strip(strip, U, turned, wrap),)
 
     inputs = (x,) if gate is None else (x, gate)
     outputs = [(U.shape[1 if turned else 2], x.dtype)]
-    return strips.mapped(f, inputs, rows=_rows(x, U), outputs=outputs)[0]
+    return strips.mapped(f, inputs, rows=_rows(x, U), outputs=outputs, wrap=wrap)[0]
 
 
-def rectified(x: Array, U: Array, bias: Array) -> tuple[Array, Array]:
-    """Return max(0, convolution + bias), and a mask of where it is positive."""
+def rectified(x: Array, U: Array, bias: Array, *, wrap: bool = False) -> tuple[Array, Array]:
+    """Return max(0, convolution + bias), and a mask of where it is positive; for ``wrap`` see `convolve`."""
 
     def f(strip: Array) -> tuple[Array, Array]:
-        y = _strip(strip, U) + bias[None, None]
+        y = _strip(strip, U, False, wrap) + bias[None, None]
         return jnp.where(y > 0, y, 0), y > 0
 
-    channels = U.shape[-1]
-    y, positive = strips.mapped(f, (x,), rows=_rows(x, U), outputs=[(channels, x.dtype), (channels, bool)])
+    rows, channels = _rows(x, U), U.shape[-1]
+    y, positive = strips.mapped(
+        f, (x,), rows=rows, outputs=[(channels, x.dtype), (channels, bool)], wrap=wrap
+    )
     return y, positive
 
 
@@ -90,12 +95,15 @@ def _rows(x: Array, U: Array) -> int:
     return TILE * -(-down // max(1, round(nbytes / STRIP_BYTES)))
 
 
-@partial(jax.jit, static_argnames="turned", inline=True)  # traced once for all layers of a shape
-def _strip(x: Array, U: Array, turned: bool = False) -> Array:
+@partial(jax.jit, static_argnames=("turned", "wrap"), inline=True)  # traced once for all layers of a shape
+def _strip(x: Array, U: Array, turned: bool, wrap: bool) -> Array:
     """Return the convolution of ``(rows + 2, width, in)``, which holds its border above and below."""
     rows, width = x.shape[0] - 2, x.shape[1]
     down, across = -(-rows // TILE), -(-width // TILE)
-    x = jnp.pad(x, ((0, TILE * down - rows), (1, TILE * across + 1 - width), (0, 0)))
+    side = 0 if wrap else 1
+    if wrap:
+        x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)), mode="wrap")
+    x = jnp.pad(x, ((0, TILE * down - rows), (side, TILE * across + side - width), (0, 0)))
     order = TURNED if turned else tuple(range(6))
     # One product B^T d B after the other, rows before columns: twice as fast as both at once.
     d = _stack(_input_transform([x[i : i + TILE * down - 3 : TILE] for i in range(6)]), order, 0)

@@ -15,6 +15,7 @@ from nst_jax.errors import OutputError, WeightsError
 from nst_jax.files import cache_folder, write_atomically
 from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.networks import vgg
+from nst_jax.networks.convolution import unwrapped
 from nst_jax.pretrained import compact, downloads, normalisation
 from nst_jax.pretrained import files as weights
 from nst_jax.settings import ConventionName
@@ -144,6 +145,7 @@ def _means(
     notes: list[str],
 ) -> Mapping[str, NDArray[np.float32]]:
     """Return the mean activations shipped for a network; of others, those over the sample photographs."""
+    padding = unwrapped(padding)
     if (shipped := normalisation.shipped_means(params, pool)) is not None:
         return shipped
     # Said each time, for another network paints another picture, and this may be a damaged VGG-19.

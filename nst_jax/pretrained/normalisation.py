@@ -340,7 +340,7 @@ def shipped_means(params: vgg.Params, pool: vgg.Pool) -> dict[str, NDArray[np.fl
     levels moves the means by 2% (the median), other photographs by tens. Whatever the means, what the network
     computes stays the same.
 
-    They were measured with zero padding, and serve for replicated borders too, which differ in a few rows.
+    They were measured with zero padding, and serve for other borders too, which differ in a few rows.
     """
     architecture = vgg.architecture_of(params)
     if ARCHITECTURES.get(architecture.name) != architecture:

@@ -15,7 +15,7 @@ from nst_jax.architecture import ARCHITECTURES
 from nst_jax.errors import ConfigError
 from nst_jax.images import FloatArray, Picture, maps
 from nst_jax.samples import works
-from nst_jax.settings import INIT_SOURCES, LONGEST, Content, Settings, Style
+from nst_jax.settings import GUIDED_KINDS, INIT_SOURCES, LONGEST, Content, Settings, Style
 from nst_jax.transfer.pictures import Pictures, coloured, content_at, cropped, style_at, without
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Reader:
         style = partial(self._style, posed=posed)
         like = (content_name, names.get("content_map"))
         texture = is_texture(settings)
-        key = ("content", *((styles, posed.style.crop) if texture else like), posed.size)
+        shape = (posed.size, posed.network.padding)
+        key = ("content", *((styles, posed.style.crop) if texture else like), *shape)
         content = self._once(key, lambda: self._content(there, style(styles[0]) if texture else None, posed))
         fitted = (posed.style.crop, posed.style.scale, posed.style.fit, content.shape, texture)
         looks = ("style", *fitted, names.get("style_map"))
@@ -159,7 +160,7 @@ def names_of(settings: Settings) -> dict[str, str]:
     Raises:
         ConfigError: no content or style is given though it has a weight, or a map without the other.
     """
-    doodle = settings.style.kind != "gram" and is_doodle(settings)
+    doodle = is_guided(settings) and is_doodle(settings)
     sections: dict[str, Content | Style] = {"content": settings.content, "style": settings.style}
     for name, section in sections.items():
         if section.image is None and not (section.weight == 0 or (name == "content" and doodle)):
@@ -202,6 +203,12 @@ def files_of(settings: Settings) -> list[Path]:
     return [*found, Path(weights)] if weights else found
 
 
+def is_guided(settings: Settings) -> bool:
+    """Tell whether semantic maps guide a kind of style that is used."""
+    kinds = [each["kind"] for each in settings.style.terms] or [settings.style.kind]
+    return not set(kinds).isdisjoint(GUIDED_KINDS)
+
+
 def is_doodle(settings: Settings) -> bool:
     """Tell whether there is a map of the content, but no content."""
     return settings.content.image is None and settings.content.map not in (None, "none")
@@ -239,12 +246,13 @@ def read_maps(
 def _maps_of(settings: Settings) -> dict[str, str]:
     """Return the names of both maps, given or found beside the images; nothing if only one was found."""
     content, style = settings.content, settings.style
-    if style.kind == "gram":
+    if not is_guided(settings):
         for name, given in (("content", content.map), ("style", style.map)):
             if given not in (None, "none"):
+                *others, last = GUIDED_KINDS
                 raise ConfigError(
-                    f"{name}.map: maps guide style.kind patch and guided_gram, and style.kind is gram: "
-                    "use --config semantic, or doodle"
+                    f"{name}.map: maps guide style.kind {', '.join(others)} and {last}, and style.kind is "
+                    f"{style.kind}: use --config semantic, or doodle"
                 )
         return {}
     if isinstance(style.image, tuple):

@@ -14,6 +14,7 @@ from nst_jax.settings.section import Section, as_dict, default_of, every_setting
 from nst_jax.settings.section import from_dict as _from_dict
 from nst_jax.settings.sections import (
     GAMMA,
+    GUIDED_KINDS,
     LONGEST,
     SOLVERS,
     STYLE_KINDS,
@@ -38,6 +39,7 @@ from nst_jax.typing import Json
 
 __all__ = [
     "GAMMA",
+    "GUIDED_KINDS",
     "INIT_SOURCES",
     "LONGEST",
     "SHORT",

@@ -51,6 +51,9 @@ STYLE_KINDS = {
 }
 """The style terms that have a name, and where they are: a new one is registered by a line here."""
 
+GUIDED_KINDS = ("nnst", "patch", "guided_gram")
+"""Those of them that semantic maps guide."""
+
 SOLVERS = {
     "lbfgs": "nst_jax.solvers.lbfgs:method",
     "adam": "nst_jax.solvers.adam:method",
@@ -214,8 +217,11 @@ class Network(Section):
     """VGG-19."""
 
     pool: Literal["avg", "max"] = setting("avg", Choice(("avg", "max")), "avg as in the paper, or max")
-    padding: Literal["zero", "replicate"] = setting(
-        "zero", Choice(("zero", "replicate")), "beyond the border: zero, or replicate"
+    padding: Literal["zero", "replicate", "wrap"] = setting(
+        "zero",
+        Choice(("zero", "replicate", "wrap")),
+        "beyond the border: zero, replicate, or wrap: the other side, so that the picture tiles without a "
+        "seam; its sides are then multiples of 16, a texture's are rounded down",
     )
     normalised: bool | None = setting(
         None,

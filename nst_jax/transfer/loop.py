@@ -15,13 +15,11 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from nst_jax import images
 from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING, STATUSES, State, Status
-from nst_jax.transfer import memory, pyramid
-from nst_jax.transfer import problem as problems
+from nst_jax.transfer import memory, pyramid, targets
 from nst_jax.transfer.objective import Targets
 from nst_jax.transfer.pictures import Image, shown
 from nst_jax.transfer.problem import Problem
@@ -167,7 +165,7 @@ def solve(
     assert pictures is not None
     return [
         Result(
-            image=shown(images.resize(pictures[i], problem.content.shape[:2]), problem.colours),
+            image=shown(pyramid.at_size(pictures[i], problem), problem.colours),
             loss=float(look.loss[i]),
             terms={name: float(term[i]) for name, term in look.terms.items()},
             initial_loss=float(look.initial_loss[i]),
@@ -308,8 +306,8 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
         return "style", common, tuple(weights.style_layers), styles, problem.term, more
 
     return Targets(
-        remember(lambda: problems.content_targets(problem, params), content),
-        remember(lambda: problems.style_targets(problem, params), style),
+        remember(lambda: targets.content_targets(problem, params), content),
+        remember(lambda: targets.style_targets(problem, params), style),
         problem.term,
         problem.settings.content.kind,
     )

@@ -14,6 +14,7 @@ from nst_jax.transfer import problem as problems
 from nst_jax.transfer.objective import LossWeights
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Shapes, compiled, nbytes, shapes_like, start
+from nst_jax.transfer.targets import targets_of
 
 FEWEST = 5
 """A shorter history is not worth the name."""
@@ -22,7 +23,7 @@ FEWEST = 5
 def shapes_of(problem: Problem) -> Shapes:
     """Return what the step of a problem takes, without computing anything."""
     params = jax.eval_shape(problem.prepared)
-    targets = jax.eval_shape(lambda params: problems.targets(problem, params), params)
+    targets = jax.eval_shape(lambda params: targets_of(problem, params), params)
     args = (params, targets, as_float32(problem.weights))
     x = jax.ShapeDtypeStruct(problem.content.shape, jnp.float32)  # type: ignore[no-untyped-call]
     state = jax.eval_shape(start, x, args, program=problem.program)

@@ -23,7 +23,7 @@ from nst_jax.losses.gram import Gram
 from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm
 from nst_jax.losses.variation import total_variation
 from nst_jax.networks import strips, vgg
-from nst_jax.networks.convolution import Engine, Padding
+from nst_jax.networks.convolution import Engine, Padding, unwrapped
 from nst_jax.networks.vgg import Params, Pool
 from nst_jax.settings import ContentKind, ConventionName, Layers
 from nst_jax.typing import Tree
@@ -52,6 +52,21 @@ class Seeing(TypedDict, total=False):
 
 SEEING = tuple(Seeing.__annotations__)
 """Their names."""
+
+
+def seeing_style(seeing: Seeing) -> Seeing:
+    """Return how a style image is looked at: as the picture, but for a picture that wraps.
+
+    A painting is no torus: as one it would have a seam, which is none of its marks. Its borders are
+    replicated then, for zeros would give it features of dark borders, and the picture has no borders. A
+    content is looked at as the picture is: their features are compared place by place.
+    """
+    return {**seeing, "padding": unwrapped(seeing.get("padding", "zero"))}
+
+
+def wraps(seeing: Seeing) -> bool:
+    """Tell whether the picture is a torus."""
+    return seeing.get("padding") == "wrap"
 
 
 @jax.tree_util.register_dataclass
@@ -136,25 +151,27 @@ def make_targets(
 ) -> Targets:
     """Return the targets of a content and a style image, both in the network's input space.
 
-    The two images may have different sizes; there are no semantic maps. For the other options see `seen`.
+    The two images may have different sizes; there are no semantic maps. For the other options see `seen`; the
+    style is looked at as `seeing_style` says.
     """
     layers = tuple(term.layers if style_layers is None else style_layers)
     content_size, style_size = content.shape[:2], style.shape[:2]
     maps = jnp.zeros((*style_size, 0)), jnp.zeros((*content_size, 0))
-    painting, photograph = (
-        seen(params, x, layers=layers, **seeing)[0] | {INPUT: x} for x in (style, content)
-    )
+    of_style = seeing_style(seeing)
+    painting = term.condensed(seen(params, style, layers=layers, **of_style)[0] | {INPUT: style})
+    query = None
+    if term.likeness:
+        query = term.condensed(seen(params, content, layers=layers, **seeing)[0] | {INPUT: content})
     P, _ = seen(params, content, layers=tuple(content_layers), **seeing)
-    kept = term.condensed(photograph) if term.likeness else None
     return Targets(
         content={name: content_target(content_kind, each) for name, each in P.items()},
-        style=style_targets(term, [term.condensed(painting)], maps[:1], maps[1], 1.0, query=kept),
+        style=style_targets(term, [painting], maps[:1], maps[1], 1.0, query=query, wrap=wraps(seeing)),
         term=term,
         content_kind=content_kind,
     )
 
 
-@partial(jax.jit, static_argnames="term")
+@partial(jax.jit, static_argnames=("term", "wrap"))
 def style_targets(
     term: StyleTerm,
     features: Sequence[Features],
@@ -164,6 +181,8 @@ def style_targets(
     visible: Sequence[Array] = (),
     query: Features | None = None,
     shares: Sequence[Weight] = (),
+    *,
+    wrap: bool = False,
 ) -> Tree:
     """Return what a term compares with, see `StyleTerm.all_targets`.
 
@@ -176,11 +195,13 @@ def style_targets(
         visible: how much of each position of the style, and of copies of it, counts; none: all.
         query: features of what the picture shall be like, for a term that asks for it.
         shares: of the styles, and of copies as of what they are of; none: all alike.
+        wrap: whether the picture to be made is a torus.
     """
     guides = {}
     for name in features[0]:
         *style, content = (averaged(each, name) for each in (*style_maps, content_map))
         seen_there = tuple(averaged(each, name) for each in visible)
+        content = _whole(content, term, wrap=wrap)
         asked = query[name] if query else None
         guides[name] = Guides(tuple(style), content, gamma, seen_there, asked, tuple(shares))
     return term.all_targets(features, guides)
@@ -195,7 +216,17 @@ def weighted_statistics(term: AdditiveTerm, F: Features, alpha: Array) -> dict[s
 def renewed(x: Array, params: Params, targets: Targets, **seeing: Unpack[Seeing]) -> Targets:
     """Return the targets for the evaluations to come, see `StyleTerm.renewed`."""
     F, _ = seen(params, x, layers=targets.style_layers, **seeing)
+    F = {name: _whole(each, targets.term, wrap=wraps(seeing)) for name, each in F.items()}
     return replace(targets, style=targets.term.all_renewed(F | {INPUT: x}, targets.style))
+
+
+def _whole(F: Array, term: StyleTerm, *, wrap: bool) -> Array:
+    """Return the features of a picture as a term compares them.
+
+    On a torus patches begin at every position: its first rows and columns follow once more upon its last.
+    """
+    more = (0, term.extent - 1)
+    return jnp.pad(F, (more, more, (0, 0)), mode="wrap") if wrap and term.extent > 1 else F
 
 
 def averaged(map_: Array, layer: str) -> Array:
@@ -228,11 +259,12 @@ def seen(
         term: whose statistics.
         term_layers: those whose statistics are wanted.
         pool: average or maximum pooling.
-        padding: zero or replicate.
+        padding: zero, replicate or wrap.
         engine: of the convolutions, see `convolution`.
         recompute: so many blocks, from the first, keep nothing for the gradient but what goes into them, and
             are computed once more for it. The first `IN_STRIPS` of them are computed in strips of rows, if
-            no features of theirs are wanted: then what is in them never exists as a whole.
+            the padding is zero and no features of theirs are wanted: then what is in them never exists as a
+            whole.
         dtype: of the features, such as ``jnp.bfloat16``; None: that of x. What is returned is of x's type.
             The parameters should be of it too.
     """
@@ -342,12 +374,15 @@ def loss(
         factor = rules.content_factor * (P.size if rules.content_sum else 1.0)
         distance = content_distance(targets.content_kind, F[name], P)
         terms[f"content/{name}"] = weights.content * weights.content_layers[name] * factor * distance
-    looked_at, per_channel = S if additive else F | {INPUT: x}, rules.style_per_channel
+    looked_at = (
+        S if additive else {n: _whole(F[n], term, wrap=wraps(seeing)) for n in style_layers} | {INPUT: x}
+    )
+    per_channel = rules.style_per_channel
     distances = term.distances(looked_at, targets.style, weights.style_layers, per_channel=per_channel)
     for name, distance in distances.items():
         terms[f"style/{name}"] = weights.style * rules.style_factor * distance
     variation = 0.5 if rules.variation_sum else 1.0 / x.size
-    terms["total_variation"] = weights.total_variation * variation * total_variation(x)
+    terms["total_variation"] = weights.total_variation * variation * total_variation(x, wrap=wraps(seeing))
     return jnp.asarray(sum(terms.values())), terms
 
 

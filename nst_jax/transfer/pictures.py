@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nst_jax import images
+from nst_jax.architecture import VGG19, stride
 from nst_jax.errors import ImageError, SettingError
 from nst_jax.images import colour, maps
 from nst_jax.settings import LONGEST, Settings
+
+_DEEPEST = stride(VGG19.layers[-1])
 
 Image = NDArray[np.float32]
 Size = tuple[int, int]
@@ -104,11 +107,16 @@ def cropped(style: ArrayLike, settings: Settings) -> Image:
 def content_at(pictures: Pictures, style: Image | None, settings: Settings) -> Image:
     """Return the content at the size of the result, or a grey picture of it.
 
-    Without a content that size is ``settings.size``, or the map's, or that of the style, `cropped`.
+    Without a content that size is ``settings.size``, or the map's, or that of the style, `cropped`. If the
+    picture wraps, the sides of such a one are rounded down to multiples of VGG's largest stride, unless both
+    are given; those that are given, and a content's, are kept, and fit or are refused.
     """
     content = _content(pictures, style, settings)
     if pictures.content_map is not None:
         maps.check_shape(np.asarray(pictures.content_map), content.shape[:2], "content")
+    follows = pictures.content is None and not isinstance(settings.size, tuple)
+    if follows and settings.network.padding == "wrap":
+        content = images.canvas(*(max(_DEEPEST, side - side % _DEEPEST) for side in content.shape[:2]))
     return content
 
 

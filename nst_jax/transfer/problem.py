@@ -6,10 +6,8 @@ without a style they reconstruct the content (Gatys et al. 2016, Fig. 1). What i
 (see `pictures.without`), and a grey picture stands for its size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +19,8 @@ from nst_jax import images
 from nst_jax.architecture import block_and_index, stride
 from nst_jax.errors import ImageError, SettingError
 from nst_jax.images import maps
-from nst_jax.losses.content import content_target
 from nst_jax.losses.kinds import style_term
-from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, StyleTerm
+from nst_jax.losses.terms import StyleTerm
 from nst_jax.networks import vgg
 from nst_jax.pretrained.network import Network
 from nst_jax.settings import INIT_SOURCES, Memory, Settings
@@ -42,7 +39,6 @@ from nst_jax.transfer.pictures import (
     sized,
 )
 from nst_jax.transfer.program import Program
-from nst_jax.typing import Tree
 
 HISTORY = 100
 HISTORY_BYTES = 2**29
@@ -90,6 +86,11 @@ class Problem:
         return int(min(side for image in every for side in image.shape[:2]))
 
     @property
+    def wraps(self) -> bool:
+        """Whether the picture is a torus."""
+        return self.program.network.padding == "wrap"
+
+    @property
     def evaluations(self) -> int:
         """At each level."""
         return self.settings.solver.evaluations
@@ -119,7 +120,6 @@ class Problem:
             self.network.params,
             deepest=self.deepest,
             engine=program.network.engine,
-            padding=program.network.padding,
             dtype=program.dtype,
         )
         return prepared
@@ -304,7 +304,7 @@ def _check_maps(problem: Problem) -> None:
         raise SettingError.at("style.map", "there are several styles: maps go with one")
     if term.maps == "none" and (content is not None or style is not None):
         raise SettingError.at(
-            "maps", "guide style.kind patch or guided_gram; with this one they would change nothing"
+            "maps", "guide style.kind nnst, patch or guided_gram; with this one they would change nothing"
         )
     if (content is None) != (style is None):
         given, missing = ("style", "content") if content is None else ("content", "style")
@@ -330,7 +330,7 @@ def check_size(image: Image, name: str, layer: str) -> None:
 
 
 def check_layers(problem: Problem) -> None:
-    """Raise ImageError if an image has too few positions at one of a problem's layers."""
+    """Raise ImageError if an image has too few positions at one of a problem's layers, or no whole ones."""
     extent = problem.term.extent
     styles = [("style", painting.image) for painting in problem.paintings]
     for name, image in (("content", problem.content), *styles):
@@ -343,6 +343,20 @@ def check_layers(problem: Problem) -> None:
                     f"{extent} x {extent}: use a larger size, fewer pyramid.levels, a smaller patch.size or "
                     "shallower layers"
                 )
+    _check_whole(problem)
+
+
+def _check_whole(problem: Problem) -> None:
+    """Raise ImageError if pooling would drop rows or columns of a picture that wraps: a seam."""
+    multiple, (height, width) = stride(problem.deepest), problem.content.shape[:2]
+    if problem.wraps and (height % multiple or width % multiple):
+        to = "use size" if isinstance(problem.settings.size, tuple) else "crop the content to"
+        more = multiple // 2 if to == "use size" else 0  # the nearest, but nothing is cropped to more
+        down, across = ((side + more) // multiple * multiple for side in (height, width))
+        raise ImageError(
+            f"network.padding wrap needs sides in multiples of {multiple} for layer {problem.deepest}, and "
+            f"the picture is {width} x {height}: {to} {across}x{down}, or use shallower layers"
+        )
 
 
 def _fitting_levels(problem: Problem) -> int:
@@ -353,103 +367,3 @@ def _fitting_levels(problem: Problem) -> int:
     factor = problem.settings.pyramid.factor
     counts = range(problem.term.levels, 1, -1)
     return next((n for n in counts if int(smallest * factor ** (1 - n)) >= needed), 1)
-
-
-# Targets.
-
-
-def targets(problem: Problem, params: vgg.Params) -> objective.Targets:
-    """Return what a problem's image is compared with; ``params`` are `Problem.prepared`'s."""
-    content, style = content_targets(problem, params), style_targets(problem, params)
-    return objective.Targets(content, style, problem.term, problem.settings.content.kind)
-
-
-def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
-    """Return what a problem's content is compared by."""
-    P, _ = _seen(problem, params, problem.content, layers=tuple(problem.weights.content_layers))
-    return {name: content_target(problem.settings.content.kind, each) for name, each in P.items()}
-
-
-def style_targets(problem: Problem, params: vgg.Params) -> Tree:
-    """Return what a problem's style is compared by: averages of all styles, or features of them all."""
-    term = problem.term
-    if isinstance(term, AdditiveTerm):
-        found = [_statistics(problem, term, params, painting) for painting in problem.paintings]
-        shares = [np.float32(painting.share) for painting in problem.paintings]
-        mean = found[0] if len(found) == 1 else _averaged(found, shares)
-        return {name: term.target_of(each) for name, each in mean.items()}
-    layers = tuple(problem.weights.style_layers)
-
-    def looked_at(picture: Image | Array) -> Features:
-        F, _ = _seen(problem, params, picture, layers=layers)
-        return term.condensed(F | {INPUT: vgg.to_input(picture)})
-
-    every = [copy for painting in problem.paintings for copy in _copies(painting, term)]
-    blank = np.zeros((*problem.content.shape[:2], 0), np.float32)
-    some = any(painting.alpha is not None or painting.share < 1 for painting in problem.paintings)
-    return objective.style_targets(
-        term,
-        [looked_at(copy.image) for copy in every],
-        [
-            np.zeros((*copy.image.shape[:2], 0), np.float32) if copy.map is None else copy.map
-            for copy in every
-        ],
-        blank if problem.content_map is None else problem.content_map,
-        np.float32(problem.settings.semantic.weight),
-        [np.ones_like(copy.image[:, :, :1]) if copy.alpha is None else copy.alpha for copy in every]
-        if some
-        else [],
-        None if problem.query is None else looked_at(problem.query),
-        [np.float32(copy.share) for copy in every] if some else [],
-    )
-
-
-def _statistics(
-    problem: Problem, term: AdditiveTerm, params: vgg.Params, painting: Painting
-) -> dict[str, Tree]:
-    """Return an additive term's statistics of one style, by layer."""
-    layers = tuple(problem.weights.style_layers)
-    if painting.alpha is None:
-        return _seen(problem, params, painting.image, term=term, term_layers=layers)[1]
-    F, _ = _seen(problem, params, painting.image, layers=layers)
-    found: dict[str, Tree] = objective.weighted_statistics(term, F, painting.alpha)
-    return found
-
-
-def _copies(painting: Painting, term: StyleTerm) -> list[Painting]:
-    """Return a style and the turned and scaled copies of it that a term wants."""
-
-    def turned(turn: tuple[float, float]) -> Painting:
-        image, alpha, map_ = (
-            None if each is None else images.turned(each, *turn)
-            for each in (painting.image, painting.alpha, painting.map)
-        )
-        assert image is not None
-        return replace(painting, image=image, alpha=alpha, map=map_)
-
-    return [painting, *map(turned, term.copies)]
-
-
-@jax.jit
-def _averaged(found: Sequence[Tree], shares: Sequence[Array]) -> dict[str, Tree]:
-    mean: dict[str, Tree] = jax.tree.map(
-        lambda *leaves: sum(share * leaf for share, leaf in zip(shares, leaves, strict=True)), *found
-    )
-    return mean
-
-
-def _seen(
-    problem: Problem, params: vgg.Params, image: Image | Array, **wanted: Any
-) -> tuple[dict[str, Array], dict[str, Tree]]:
-    seeing = problem.program.seeing
-    if not seeing["recompute"]:  # once only: not worth the time that Winograd's convolutions take to compile
-        seeing["engine"] = "direct"
-    with problem.program.precisely():
-        found: tuple[dict[str, Array], dict[str, Tree]] = _look(params, image, **wanted, **seeing)
-    return found
-
-
-@partial(jax.jit, static_argnames=("layers", "term", "term_layers", *objective.SEEING))
-def _look(params: vgg.Params, image: Image, **options: Any) -> tuple[dict[str, Array], dict[str, Tree]]:
-    found: tuple[dict[str, Array], dict[str, Tree]] = objective.seen(params, vgg.to_input(image), **options)
-    return found

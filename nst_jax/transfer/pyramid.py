@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from nst_jax import images
+from nst_jax.architecture import stride
 from nst_jax.errors import ImageError
 from nst_jax.transfer.pictures import Image, Painting
 from nst_jax.transfer.problem import Problem, check_layers, history_for
@@ -37,19 +38,22 @@ def grown(image: Image, before: Problem, problem: Problem) -> Image:
     What enlarging cannot know, the detail that the content has at this size only, is added where the run has
     a content: up(image) + content - up(content of the level before).
     """
-    size = (problem.content.shape[0], problem.content.shape[1])
-    larger = images.resize(image, size)
+    larger = at_size(image, problem)
     if not (problem.weights.content and sum(problem.weights.content_layers.values())):
         return larger
-    detail: Image = np.clip(larger + problem.content - images.resize(before.content, size), 0, 1)
+    detail: Image = np.clip(larger + problem.content - at_size(before.content, problem), 0, 1)
     return detail
 
 
+def at_size(image: Image, problem: Problem) -> Image:
+    """Return a picture of a coarser level, resampled to a problem's size; across the border if it wraps."""
+    return images.resize(image, (problem.content.shape[0], problem.content.shape[1]), wrap=problem.wraps)
+
+
 def _at(problem: Problem, share: float) -> Problem:
-    def scaled(image: Image) -> Image:
-        return images.resize(
-            image, (max(1, round(image.shape[0] * share)), max(1, round(image.shape[1] * share)))
-        )
+    def scaled(image: Image, multiple: int = 1) -> Image:
+        height, width = (max(1, round(side * share / multiple)) * multiple for side in image.shape[:2])
+        return images.resize(image, (height, width))
 
     def guide(map_: Image | None, image: Image) -> Image | None:
         return None if map_ is None else images.resize_map(map_, (image.shape[0], image.shape[1]))
@@ -60,7 +64,8 @@ def _at(problem: Problem, share: float) -> Problem:
             painting, image=image, alpha=guide(painting.alpha, image), map=guide(painting.map, image)
         )
 
-    content, program = scaled(problem.content), problem.program
+    content = scaled(problem.content, stride(problem.deepest) if problem.wraps else 1)
+    program = problem.program
     if "history" in problem.open:
         program = replace(program, solver=replace(program.solver, history=history_for(content.nbytes)))
     return replace(

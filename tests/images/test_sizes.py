@@ -67,6 +67,17 @@ def test_resize_is_near_another_implementation():
     assert np.abs(images.resize(smooth, (60, 80)) - np.clip(expected, 0, 1))[4:-4, 4:-4].max() < 0.02
 
 
+@pytest.mark.parametrize("size", [(24, 32), (36, 48), (6, 8), (12, 48)])
+def test_a_torus_is_resized_alike_wherever_it_begins(random, size):
+    picture = np.float32(random.uniform(size=(12, 16, 3)))
+    wanted = images.resize(np.tile(picture, (3, 3, 1)), (3 * size[0], 3 * size[1]))
+    found = images.resize(picture, size, wrap=True)
+    np.testing.assert_allclose(found, wanted[size[0] : 2 * size[0], size[1] : 2 * size[1]], atol=1e-5)
+    moved = images.resize(np.roll(picture, (6, 4), (0, 1)), size, wrap=True)
+    np.testing.assert_allclose(moved, np.roll(found, (size[0] // 2, size[1] // 4), (0, 1)), atol=1e-5)
+    np.testing.assert_array_equal(images.resize(picture, (12, 16), wrap=True), picture)
+
+
 def test_resize_to_nothing_is_refused():
     with pytest.raises(ImageError, match="0 x 4"):
         images.resize(unit(RGB8), (0, 4))

@@ -12,7 +12,7 @@ from nst_jax.losses.strotss import RelaxedTransport
 from nst_jax.losses.summed import Sum
 from nst_jax.losses.terms import StyleTerm
 from nst_jax.losses.wasserstein import Wasserstein
-from nst_jax.settings import STYLE_KINDS, Settings, Style
+from nst_jax.settings import GUIDED_KINDS, STYLE_KINDS, Settings, Style
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,8 @@ def test_settings_name_the_terms():
     terms = [{"kind": "gram", "weight": 1}, {"kind": "sliced", "weight": 0.1}]
     found = style_term(Settings(style=Style(terms=terms)))
     assert found == Sum(((Gram(), 1.0), (Sliced(), 0.1)))
+
+
+def test_it_is_known_before_which_kinds_maps_guide():
+    terms = {kind: style_term(Settings(style=Style(kind=kind))) for kind in STYLE_KINDS}
+    assert {kind for kind, term in terms.items() if term.maps != "none"} == set(GUIDED_KINDS)

@@ -18,6 +18,17 @@ def test_it_is_the_sum_over_neighbours(random):
     assert total_variation(np.ones((4, 6, 3))) == 0
 
 
+def test_on_a_torus_it_is_the_sum_over_all_neighbours_wherever_the_picture_begins(random):
+    x = random.normal(size=(4, 6, 3))
+    twice = np.tile(x, (2, 2, 1))[:5, :7]
+    wanted = np.sum(np.diff(twice[:, :6], axis=0) ** 2) + np.sum(np.diff(twice[:4], axis=1) ** 2)
+    for image in (x, np.roll(x, (1, 2), (0, 1))):
+        np.testing.assert_allclose(total_variation(jnp.asarray(image), wrap=True), wanted, rtol=1e-5)
+    assert total_variation(np.ones((4, 6, 3)), wrap=True) == 0
+    across = np.ones((4, 1, 3)) * np.arange(6.0)[None, :, None]  # a ramp has its jump at the seam only
+    assert total_variation(across, wrap=True) == total_variation(across) + 4 * 3 * 25
+
+
 def test_half_of_it_has_the_gradient_of_johnsons_neural_style(random):
     """It adds x_diff and y_diff to the gradient."""
     x = random.normal(size=(4, 6, 3))

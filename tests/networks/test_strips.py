@@ -14,10 +14,12 @@ def blurred(x):
 
 @pytest.mark.parametrize("height", [1, 2, 5, 8, 9, 10, 11, 16, 31])
 @pytest.mark.parametrize("rows", [1, 4, 8])
-def test_mapped_equals_the_whole(random, height, rows):
+@pytest.mark.parametrize("wrap", [False, True])
+def test_mapped_equals_the_whole(random, height, rows, wrap):
     x = np.float32(random.normal(size=(height, 3, 2)))
-    found, positive = strips.mapped(blurred, (x,), rows=rows, outputs=[(2, np.float32), (1, bool)])
-    padded = np.pad(x, ((1, 1), (0, 0), (0, 0)))
+    outputs = [(2, np.float32), (1, bool)]
+    found, positive = strips.mapped(blurred, (x,), rows=rows, outputs=outputs, wrap=wrap)
+    padded = np.pad(x, ((1, 1), (0, 0), (0, 0)), mode="wrap" if wrap else "constant")
     wanted = padded[:-2] + 2 * padded[1:-1] + 3 * padded[2:]
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(positive, np.asarray(found)[..., :1] > 0)

@@ -1,4 +1,5 @@
 import inspect
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +7,13 @@ import numpy as np
 import pytest
 import reference
 
-from nst_jax.architecture import VGG19, Architecture
+from nst_jax.architecture import VGG19, Architecture, stride
 from nst_jax.errors import ConfigError
 from nst_jax.networks import vgg
 from nst_jax.pretrained import files as weights
 
 POOLS = ("avg", "max")
-PADDINGS = ("zero", "replicate")
+PADDINGS = ("zero", "replicate", "wrap")
 
 
 def worst(found, wanted):
@@ -31,6 +32,18 @@ def test_features_agree_with_numpy(narrow, random, pool, padding, size):
     for name in wanted:
         assert found[name].shape == wanted[name].shape
         assert worst(found[name], wanted[name]) < 1e-5, name
+
+
+@pytest.mark.parametrize("engine", ["direct", "winograd"])
+@pytest.mark.parametrize("pool", POOLS)
+def test_features_of_an_image_that_wraps_move_with_it(narrow, random, pool, engine):
+    x, shift = np.float32(random.normal(0, 60, (48, 64, 3))), (16, 32)
+    look = partial(vgg.features, narrow, layers=VGG19.layers, pool=pool, engine=engine)
+    still, moved = (look(image, padding="wrap") for image in (x, np.roll(x, shift, (0, 1))))
+    for name, F in still.items():
+        here = tuple(n // stride(name) for n in shift)
+        assert worst(moved[name], np.roll(F, here, (0, 1))) < 1e-5, name
+    assert worst(look(np.roll(x, shift, (0, 1)))["conv1_1"], np.roll(look(x)["conv1_1"], shift, (0, 1))) > 0.1
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -88,13 +101,16 @@ def test_batch_by_vmap_equals_a_loop(narrow, random):
     np.testing.assert_allclose(jax.vmap(deep)(xs), jnp.stack([deep(x) for x in xs]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("engine", "padding"), [("direct", "zero"), ("direct", "wrap"), ("winograd", "wrap")]
+)
 @pytest.mark.parametrize("pool", POOLS)
-def test_gradient_agrees_with_finite_differences(narrow, random, pool):
-    x = random.normal(0, 60, (16, 16, 3))
+def test_gradient_agrees_with_finite_differences(narrow, random, pool, engine, padding):
+    x, options = random.normal(0, 60, (16, 16, 3)), {"pool": pool, "engine": engine, "padding": padding}
     direction = random.normal(size=x.shape)
     with jax.enable_x64(True):
         params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
-        f = lambda x: jnp.sum(vgg.features(params, x, layers=["conv5_4"], pool=pool)["conv5_4"] ** 2)
+        f = lambda x: jnp.sum(vgg.features(params, x, layers=["conv5_4"], **options)["conv5_4"] ** 2)
         slope = float(jnp.vdot(jax.grad(f)(jnp.asarray(x)), direction))
         step = 1e-6
         numeric = float(f(jnp.asarray(x + step * direction)) - f(jnp.asarray(x - step * direction))) / (
@@ -146,7 +162,7 @@ def test_a_prepared_network_sees_the_same(narrow, random, padding, engine):
     def gradient(params):
         return jax.grad(lambda x: jnp.sum(vgg.features(params, x, **options)["conv5_1"] ** 2))(x)
 
-    prepared = vgg.prepared(narrow, deepest="conv5_1", engine=engine, padding=padding)
+    prepared = vgg.prepared(narrow, deepest="conv5_1", engine=engine)
     wanted = gradient(narrow)
     np.testing.assert_allclose(gradient(prepared), wanted, rtol=1e-4, atol=1e-4 * float(abs(wanted).max()))
     assert "conv5_2" not in prepared

@@ -5,9 +5,9 @@ from scipy.signal import correlate
 from nst_jax.networks import winograd
 
 
-def plain(x, kernel):
+def plain(x, kernel, mode="constant"):
     """SciPy's correlation, channel by channel."""
-    padded = np.pad(np.float64(x), ((1, 1), (1, 1), (0, 0)))
+    padded = np.pad(np.float64(x), ((1, 1), (1, 1), (0, 0)), mode=mode)
     _, _, inputs, outputs = kernel.shape
     return np.stack(
         [
@@ -39,20 +39,20 @@ def test_turned_kernels_have_the_same_transform_in_another_order(random):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 1), (4, 4), (6, 5), (7, 18), (33, 20)])
 @pytest.mark.parametrize("strip_bytes", [1, 2**12, 2**24])
-def test_convolutions_of_any_size_agree_with_scipy(random, monkeypatch, size, strip_bytes):
+@pytest.mark.parametrize("wrap", [False, True])
+def test_convolutions_of_any_size_agree_with_scipy(random, monkeypatch, size, strip_bytes, wrap):
     monkeypatch.setattr(winograd, "STRIP_BYTES", strip_bytes)
     x, kernel = np.float32(random.normal(size=(*size, 3))), np.float32(random.normal(size=(3, 3, 3, 4)))
     bias, gate = np.float32(random.normal(size=4)), random.uniform(size=x.shape) < 0.5
-    U = winograd.transformed(kernel)
-    close = {"rtol": 1e-4, "atol": 2e-5 * np.abs(plain(x, kernel)).max()}
-    np.testing.assert_allclose(winograd.convolve(x, U), plain(x, kernel), **close)
-    np.testing.assert_allclose(winograd.convolve(x, U, gate=gate), plain(x * gate, kernel), **close)
-    turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    np.testing.assert_allclose(
-        winograd.convolve(x, winograd.transformed(turned), turned=True), plain(x, kernel), **close
-    )
-    y, positive = winograd.rectified(x, U, bias)
-    np.testing.assert_allclose(y, np.maximum(plain(x, kernel) + bias, 0), **close)
+    U, mode = winograd.transformed(kernel), "wrap" if wrap else "constant"
+    wanted, gated = plain(x, kernel, mode), plain(x * gate, kernel, mode)
+    close = {"rtol": 1e-4, "atol": 2e-5 * np.abs(wanted).max()}
+    np.testing.assert_allclose(winograd.convolve(x, U, wrap=wrap), wanted, **close)
+    np.testing.assert_allclose(winograd.convolve(x, U, gate=gate, wrap=wrap), gated, **close)
+    turned = winograd.transformed(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+    np.testing.assert_allclose(winograd.convolve(x, turned, turned=True, wrap=wrap), wanted, **close)
+    y, positive = winograd.rectified(x, U, bias, wrap=wrap)
+    np.testing.assert_allclose(y, np.maximum(wanted + bias, 0), **close)
     np.testing.assert_array_equal(positive, np.asarray(y) > 0)
 
 

@@ -53,6 +53,14 @@ def test_normalised_on_photographs_and_remembered(small, monkeypatch):
     assert again.note == note
 
 
+def test_photographs_do_not_wrap(small, monkeypatch):
+    replicated = load_network(str(small), padding="replicate")
+    monkeypatch.setattr(vgg, "mean_activations", lambda *a, **k: pytest.fail("measured again"))
+    jax.tree.map(
+        np.testing.assert_array_equal, load_network(str(small), padding="wrap").params, replicated.params
+    )
+
+
 def test_a_damaged_cache_is_measured_again(small, tmp_path):
     first = load_network(str(small))
     (file,) = (tmp_path / "cache" / "normalised").iterdir()

@@ -263,6 +263,8 @@ def test_a_texture_has_the_size_of_its_style_or_the_one_given(folder):
     assert inputs.read_inputs(lone(**texture, size=50)).pictures.content.shape == (50, 40, 3)
     assert inputs.read_inputs(lone(**texture, size="30x40")).pictures.content.shape == (40, 30, 3)
     assert found.pictures.style[0].shape == (25, 20, 3)
+    wraps = inputs.read_inputs(lone(**texture, size=50, network={"padding": "wrap"}))
+    assert wraps.pictures.content.shape == (48, 32, 3)
 
 
 def test_a_content_alone_stands_for_its_style(folder):

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from problems import WEIGHTS, grid, problem, solve, solve_all
 
 from nst_jax.errors import NstError, OutputError
-from nst_jax.transfer import batch, checkpoints, loop, machine, memory, plan
-from nst_jax.transfer import problem as problems
+from nst_jax.transfer import batch, checkpoints, loop, machine, memory, plan, targets
 from nst_jax.transfer.program import compiled, nbytes
 from nst_jax.transfer.stylize import network_for
 
@@ -131,7 +130,7 @@ def test_targets_are_computed_once_for_each_picture(pair, network, random, monke
         return real(posed, params)
 
     for name in ("content_targets", "style_targets"):
-        monkeypatch.setattr(problems, name, partial(count, getattr(problems, name)))
+        monkeypatch.setattr(targets, name, partial(count, getattr(targets, name)))
     other = (pair[0], np.float32(random.uniform(size=(30, 30, 3))))
     ready = {**grid(pair, network), **{10 + i: t for i, t in grid(other, network).items()}}
     for mode in ("vmap", "threads"):
@@ -211,7 +210,9 @@ def at_once(ready, **how):
     """Return how many problems run at once, all of them being of one program."""
     (share,) = plan.shares(ready, plan.How(**how))
     for found, asked in zip(share.problems, ready.values(), strict=True):
-        assert all(getattr(found, name) is getattr(asked, name) for name in ("settings", "content", "style"))
+        assert all(
+            getattr(found, name) is getattr(asked, name) for name in ("settings", "content", "paintings")
+        )
         assert (found.weights, found.program) == (asked.weights, asked.program)
     return share.at_once
 

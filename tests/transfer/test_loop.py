@@ -238,8 +238,8 @@ def test_statuses_of_a_look_say_what_runs(pair, network):
 
 
 def in_greys(pair):
-    found = coloured(Pictures(*sized(Pictures(*pair), Settings())), Settings(colour="content"))
-    return found.content, found.paintings[0].image
+    found = coloured(sized(Pictures(*pair), Settings()), Settings(colour="content"))
+    return found.content, found.style[0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from nst_jax.errors import NstError
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.transfer import machine, memory, objective
-from nst_jax.transfer import problem as problems
+from nst_jax.transfer.targets import targets_of
 
 OPEN = {"solver.history": None}
 
@@ -41,7 +41,7 @@ def test_an_estimate_is_what_the_run_takes(posed, whole):
     pair = 2 * posed.content.nbytes
     assert 100 * pair < whole.optimiser < 104 * pair
     params = posed.prepared()
-    args = jax.tree.leaves((params, problems.targets(posed, params)))
+    args = jax.tree.leaves((params, targets_of(posed, params)))
     assert whole.network == pytest.approx(sum(array.nbytes for array in args), rel=0.01)
     features = vgg.features(params, vgg.to_input(posed.content), layers=list(params))
     kept = sum(array.nbytes for array in features.values())

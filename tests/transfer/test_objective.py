@@ -203,11 +203,11 @@ def test_unknown_layer():
 
 
 @pytest.mark.parametrize(
-    ("recompute", "pool", "size"),
-    [(1, "avg", (64, 16)), (2, "max", (67, 21))],
+    ("recompute", "pool", "size", "padding"),
+    [(1, "avg", (64, 16), "zero"), (2, "max", (67, 21), "zero"), (2, "avg", (64, 16), "wrap")],
 )
 def test_features_computed_again_give_the_same_loss_and_gradient(
-    narrow, random, monkeypatch, recompute, pool, size
+    narrow, random, monkeypatch, recompute, pool, size, padding
 ):
     monkeypatch.setattr(objective, "STRIP_POSITIONS", 1)  # the shortest strips
     x, content, style = random.normal(0, 60, (3, *size, 3))
@@ -216,15 +216,49 @@ def test_features_computed_again_give_the_same_loss_and_gradient(
     with jax.enable_x64(True):
         params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
         x, content, style = map(jnp.asarray, (x, content, style))
-        targets = objective.make_targets(params, content, style, pool=pool, **layers)
-        run = lambda x, recompute: objective.loss(
-            x, params, targets, weights, pool=pool, recompute=recompute
-        )[0]
-        both = jax.jit(jax.value_and_grad(run), static_argnums=1)
-        wanted, slope = both(x, 0)
-        found, again = both(x, recompute)
+        seeing = {"pool": pool, "padding": padding}
+        targets = objective.make_targets(params, content, style, **seeing, **layers)
+        run = partial(objective.loss, **seeing)
+        both = jax.jit(jax.value_and_grad(run, has_aux=True), static_argnames="recompute")
+        (wanted, _), slope = both(x, params, targets, weights, recompute=0)
+        (found, _), again = both(x, params, targets, weights, recompute=recompute)
         np.testing.assert_allclose(found, wanted, rtol=1e-10)
         np.testing.assert_allclose(again, slope, rtol=1e-8, atol=1e-12 * float(abs(slope).max()))
+
+
+@pytest.mark.parametrize("engine", ["direct", "winograd"])
+@pytest.mark.parametrize("term", [Gram(), Patches(), Patches(rematch=2)])
+def test_the_loss_of_a_torus_is_the_same_wherever_it_begins(narrow, random, term, engine):
+    """And its gradient moves with it, if the content does so too."""
+    x, content, style = np.float32(random.normal(0, 60, (3, 32, 48, 3)))
+    layers = {"content_layers": ("conv2_2",), "style_layers": ("conv1_1", "conv3_1")}
+    weights = objective.loss_weights(convention="champandard2016", total_variation=0.1, **layers)
+    seeing = {"padding": "wrap", "engine": engine}
+
+    @jax.jit
+    def run(x, content):
+        targets = objective.make_targets(narrow, content, style, term=term, **seeing, **layers)
+        targets = objective.renewed(x, narrow, targets, **seeing)
+        evaluate = jax.value_and_grad(objective.loss, has_aux=True)
+        (value, _), slope = evaluate(x, narrow, targets, weights, **seeing)
+        return value, slope
+
+    shift = lambda image: np.roll(image, (16, 20), (0, 1))
+    value, slope = run(x, content)
+    moved, moved_slope = run(shift(x), shift(content))
+    np.testing.assert_allclose(moved, value, rtol=1e-5)
+    assert np.linalg.norm(moved_slope - shift(slope)) < 1e-3 * np.linalg.norm(slope)
+    assert abs(run(shift(x), content)[0] - value) > 1e-4 * value
+
+
+def test_maps_of_a_torus_are_those_of_all_its_patches(narrow, random):
+    style_map, content_map = random.random((2, 16, 24, 2))
+    F = {"conv2_1": np.float32(random.normal(size=(8, 12, 4)))}
+    maps = [style_map], content_map, 1.0
+    open_, closed = (objective.style_targets(Patches(), [F], *maps, wrap=wrap) for wrap in (False, True))
+    wanted = np.pad(open_["conv2_1"].map, ((0, 2), (0, 2), (0, 0)), mode="wrap")
+    np.testing.assert_array_equal(closed["conv2_1"].map, wanted)
+    np.testing.assert_array_equal(closed["conv2_1"].sources[0].map, open_["conv2_1"].sources[0].map)
 
 
 def test_blocks_in_strips_keep_nothing_of_their_size(narrow):

@@ -91,6 +91,17 @@ def test_a_texture_has_the_size_asked_for_or_the_styles(style, size, wanted):
     assert found[1] == ((512, 256) if style[0] > 512 else style)  # seen at its own size
 
 
+def test_sides_of_a_picture_that_wraps_are_multiples_of_16_unless_they_are_given(picture):
+    wraps, style = {"network__padding": "wrap"}, np.ones((40, 60, 3), np.float32)
+    texture = Pictures(None, style)
+    assert sizes(texture, **wraps) == [(32, 48), (40, 60)]
+    assert sizes(texture, size=100, **wraps) == [(64, 96), (40, 60)]
+    assert sizes(texture, size=(70, 50), **wraps) == [(50, 70), (40, 60)]
+    assert sizes(Pictures(None, style[:9]), **wraps)[0] == (16, 48)
+    assert sizes(Pictures(None, style, np.ones((50, 30, 1)), np.ones((4, 6, 1))), **wraps)[0] == (48, 16)
+    assert sizes(Pictures(picture, style), size=30, **wraps)[0] == (22, 30)
+
+
 def test_a_doodle_has_the_size_of_its_map(picture):
     map_, style_map = np.ones((14, 12, 2)), np.ones((24, 32, 2))
     doodle = Pictures(None, picture, map_, style_map)
@@ -154,29 +165,29 @@ def test_in_the_contents_colours_a_run_is_of_greys(two):
     first = np.uint8(255 * two.content)
     found = coloured(replace(two, init=first), settings(colour="content"))
     assert found.colours is two.content
-    for grey in (found.content, found.style[:, :, :3], found.init):
+    for grey in (found.content, found.style[0][:, :, :3], found.init):
         assert np.ptp(grey, axis=-1).max() == 0
         assert grey.dtype == np.float32
-    light, painted = colour.lightness(found.content), colour.lightness(found.style[:, :, :3])[:, :20]
+    light, painted = colour.lightness(found.content), colour.lightness(found.style[0][:, :, :3])[:, :20]
     np.testing.assert_allclose(light, colour.lightness(two.content), atol=1e-5)
     np.testing.assert_allclose(colour.lightness(found.init), light, atol=0.01)
     assert painted.mean() == pytest.approx(light.mean(), abs=0.01)  # the hidden third does not count;
     assert painted.std() == pytest.approx(light.std(), abs=0.01)  # what would be too bright is cut off
-    np.testing.assert_array_equal(found.style[:, :, 3], two.style[:, :, 3])
+    np.testing.assert_array_equal(found.style[0][:, :, 3], two.style[:, :, 3])
     for init in (None, "noise", {"content": 1.0}):
         assert coloured(replace(two, init=init), settings(colour="content")).init is init
 
 
 def test_a_style_is_matched_by_what_can_be_seen_of_it(two):
     found = coloured(two, settings(colour="matched"))
-    assert (found.content is two.content, found.colours, found.style.dtype) == (True, None, np.float32)
-    seen, content = (picture.reshape(-1, 3) for picture in (found.style[:, :20, :3], two.content))
+    assert (found.content is two.content, found.colours, found.style[0].dtype) == (True, None, np.float32)
+    seen, content = (picture.reshape(-1, 3) for picture in (found.style[0][:, :20, :3], two.content))
     np.testing.assert_allclose(seen.mean(0), content.mean(0), atol=0.01)
     np.testing.assert_allclose(np.cov(seen.T), np.cov(content.T), atol=0.002)
-    np.testing.assert_array_equal(found.style[:, :, 3], two.style[:, :, 3])
-    assert 0 <= found.style.min() <= found.style.max() <= 1
+    np.testing.assert_array_equal(found.style[0][:, :, 3], two.style[:, :, 3])
+    assert 0 <= found.style[0].min() <= found.style[0].max() <= 1
     opaque = coloured(replace(two, style=two.style[:, :20, :3]), settings(colour="matched"))
-    np.testing.assert_allclose(opaque.style, found.style[:, :20, :3], atol=1e-6)
+    np.testing.assert_allclose(opaque.style[0], found.style[0][:, :20, :3], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["content", "matched"])

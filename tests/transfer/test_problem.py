@@ -6,7 +6,7 @@ import pytest
 from problems import Moments, network_of, problem
 
 from nst_jax.errors import ImageError, NstError
-from nst_jax.losses.gram import Gram, gram_matrix
+from nst_jax.losses.gram import Gram
 from nst_jax.losses.patches import Patches
 from nst_jax.networks import vgg
 from nst_jax.settings import Settings, Style
@@ -85,28 +85,30 @@ def test_of_l_bfgs_b_the_history_is_not_open(pair, narrow):
         assert "history" not in found.open
 
 
-def test_targets_are_of_the_pictures(pair, narrow):
-    found = problem(pair, network_of(narrow))
-    targets = problems.targets(found, found.prepared())
-    content, style = (
-        vgg.features(narrow, vgg.to_input(image), layers=("conv1_1", "conv2_1", "conv2_2"))
-        for image in (found.content, found.paintings[0].image)
-    )
-    np.testing.assert_allclose(targets.content["conv2_2"], content["conv2_2"], rtol=1e-3, atol=1e-3)
-    for layer in ("conv1_1", "conv2_1"):
-        np.testing.assert_allclose(targets.style[layer], gram_matrix(style[layer]), rtol=1e-3)
-
-
-def test_targets_of_patches_have_their_maps_and_copies(pair, narrow, random):
-    maps = random.random((24, 32, 2)), random.random((40, 28, 2))
-    values = PATCHES | {"patch.rotations": (-10, 10), "pyramid.levels": 1}
-    found = problem(pair, network_of(narrow), values, maps=maps)
-    assert (found.content_map.shape, found.paintings[0].map.shape) == ((24, 32, 2), (24, 32, 2))
-    target = problems.targets(found, found.prepared()).style["conv2_1"]
-    assert [source.map.shape[-1] for source in target.sources] == [2] * 3
-    assert target.map.shape == (12, 16, 2)
-    none = problem(pair, network_of(narrow), values | {"semantic.weight": 0.0}, maps=maps)
-    assert not np.any(problems.targets(none, none.prepared()).style["conv2_1"].map)
+@pytest.mark.parametrize(
+    ("content", "size", "layer", "message"),
+    [
+        (
+            (42, 64, 3),
+            64,
+            "conv5_1",
+            "multiples of 16 for layer conv5_1.* 64 x 42: crop the content to 64x32",
+        ),
+        (
+            (43, 64, 3),
+            None,
+            "conv3_1",
+            "multiples of 4 for layer conv3_1.* 64 x 43: crop the content to 64x40",
+        ),
+        (None, (50, 20), "conv4_1", "multiples of 8 .* 50 x 20: use size 48x24, or use shallower layers$"),
+        (None, (63, 5), "conv4_1", "content image is 63 x 5 pixels .* needs at least 8"),
+    ],
+)
+def test_sides_that_pooling_would_cut_cannot_wrap(narrow, content, size, layer, message):
+    pair = None if content is None else np.ones(content), np.ones((64, 64, 3))
+    values = {"network.padding": "wrap", "size": size} | {"style.layers": (layer,), "content.layers": ()}
+    with pytest.raises(ImageError, match=message):
+        problem(pair, network_of(narrow), values)
 
 
 def test_too_small_an_image_names_size_and_layer(narrow):

@@ -6,7 +6,6 @@ from problems import problem
 
 from nst_jax import settings
 from nst_jax.transfer import memory
-from nst_jax.transfer import problem as problems
 from nst_jax.transfer.program import (
     Program,
     Steps,
@@ -18,6 +17,7 @@ from nst_jax.transfer.program import (
     shapes_like,
     stacked,
 )
+from nst_jax.transfer.targets import targets_of
 
 PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
 
@@ -57,7 +57,7 @@ def test_every_solver_is_built(kind):
 
 def prepared(posed):
     params = posed.prepared()
-    return params, problems.targets(posed, params), memory.as_float32(posed.weights)
+    return params, targets_of(posed, params), memory.as_float32(posed.weights)
 
 
 def test_shapes_are_those_of_the_arrays_and_a_program_is_compiled_once(pair, network):

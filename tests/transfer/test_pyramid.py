@@ -28,6 +28,17 @@ def test_levels_halve_every_image_and_map(pictures, network, random):
     assert len(pyramid.levels(problem(pictures, network, PATCHES | {"pyramid.levels": 1}))) == 1
 
 
+def test_sides_of_a_picture_that_wraps_fit_its_layers_at_every_level(network, random):
+    style = np.float32(random.uniform(size=(40, 60, 3)))
+    values = {"network.padding": "wrap", "style.layers": ("conv4_1",), "pyramid.levels": 3, "size": (80, 48)}
+    levels = pyramid.levels(problem((None, style), network, values))
+    assert [level.content.shape[:2] for level in levels] == [(16, 16), (24, 40), (48, 80)]
+    assert [level.paintings[0].image.shape[:2] for level in levels] == [(10, 15), (20, 30), (40, 60)]
+    image = np.float32(random.uniform(size=(24, 40, 3)))
+    still, moved = (pyramid.grown(each, *levels[1:]) for each in (image, np.roll(image, (12, 8), (0, 1))))
+    np.testing.assert_allclose(moved, np.roll(still, (24, 16), (0, 1)), atol=1e-5)
+
+
 def test_smaller_levels_may_remember_more_unless_told(network):
     large = [np.zeros((1100, 900, 3), np.float32)] * 2
     coarse, fine = pyramid.levels(problem(large, network, {"pyramid.levels": 2, "solver.history": None}))

@@ -46,7 +46,7 @@ def test_the_seed_may_be_a_key(pair, network):
     ("key", "value", "message"),
     [
         ("network.pool", "mean", "should be 'avg' or 'max', got 'mean'"),
-        ("network.padding", "reflect", "should be 'zero' or 'replicate', got 'reflect'"),
+        ("network.padding", "reflect", "should be 'zero', 'replicate' or 'wrap', got 'reflect'"),
         ("solver.linesearch", "wolfe", "should be 'none' or 'zoom', got 'wolfe'"),
         ("solver.kind", "bfgs", "should be 'lbfgs', 'adam' or 'lbfgsb', got 'bfgs'"),
         ("memory", "lo", "should be 'auto', 'fast' or 'low', got 'lo'"),
@@ -131,6 +131,25 @@ def test_a_texture_has_the_styles_gram_matrices_at_any_size(pair, network, size)
     np.testing.assert_allclose(ours, theirs, rtol=0.2)  # the picture is clipped
 
 
+def seam(image, axis):
+    """Return how much the two ends of an image differ, as a multiple of what neighbours elsewhere do."""
+    steps = np.abs(np.roll(image, -1, axis) - image).mean((1 - axis, 2))
+    return steps[-1] / steps[:-1].mean()
+
+
+@pytest.mark.parametrize("padding", ["wrap", "zero"])
+def test_a_texture_that_wraps_has_no_seam(network, padding):
+    """Its style would have one, being brighter to the right and below. Other seeds: under 1.2, over 3.7."""
+    y, x = np.mgrid[:60, :80] / 20
+    style = np.float32(np.stack([x / 4, (x + y) / 7, 0.5 + 0.4 * np.sin(3 * x + 2 * y)], -1))
+    values = {"network.padding": padding, "pyramid.levels": 2, "solver.evaluations": 120}
+    values |= {"loss.total_variation": 1.0, "style.weight": 1.0}
+    found = stylize(None, style, settings(values), size=(64, 48), network=network)
+    both = [seam(found.image, axis) for axis in (0, 1)]
+    assert found.loss < 0.5 * found.initial_loss
+    assert max(both) < 1.5 if padding == "wrap" else min(both) > 2, both
+
+
 def test_guided_gram_matrices_lower_the_loss_of_each_region(pair, network):
     maps = np.ones((24, 32, 2), np.float32), np.ones((40, 28, 2), np.float32)
     maps[0][:12, :, 0] = maps[1][:, 14:, 1] = 0
@@ -207,7 +226,7 @@ def test_every_kind_paints_the_same_in_a_grid(pair, network, kind):
     found = stylize_grid(*pair, {"style.weight": weights}, base, network=network, how=How(mode="vmap"))
     for weight in weights:
         single = stylize(*pair, base, style_weight=weight, network=network)
-        np.testing.assert_allclose(found[weight,].image, single.image, atol=0.02)
+        assert np.mean(np.abs(found[weight,].image - single.image)) < 2e-3  # ranks may jump with rounding
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "sum"])

@@ -1,0 +1,117 @@
+"""What a problem's picture is compared with: made of its content and its styles, once for each size."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from nst_jax import images
+from nst_jax.losses.content import content_target
+from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, StyleTerm
+from nst_jax.networks import vgg
+from nst_jax.transfer import objective
+from nst_jax.transfer.pictures import Image, Painting
+from nst_jax.transfer.problem import Problem
+from nst_jax.typing import Tree
+
+
+def targets_of(problem: Problem, params: vgg.Params) -> objective.Targets:
+    """Return what a problem's image is compared with; ``params`` are `Problem.prepared`'s."""
+    content, style = content_targets(problem, params), style_targets(problem, params)
+    return objective.Targets(content, style, problem.term, problem.settings.content.kind)
+
+
+def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
+    """Return what a problem's content is compared by; its features wrap, or not, as the picture's do."""
+    P, _ = _seen(problem, params, problem.content, layers=tuple(problem.weights.content_layers))
+    return {name: content_target(problem.settings.content.kind, each) for name, each in P.items()}
+
+
+def style_targets(problem: Problem, params: vgg.Params) -> Tree:
+    """Return what a problem's style is compared by: averages of all styles, or features of them all."""
+    term = problem.term
+    if isinstance(term, AdditiveTerm):
+        found = [_statistics(problem, term, params, painting) for painting in problem.paintings]
+        shares = [np.float32(painting.share) for painting in problem.paintings]
+        mean = found[0] if len(found) == 1 else _averaged(found, shares)
+        return {name: term.target_of(each) for name, each in mean.items()}
+    layers = tuple(problem.weights.style_layers)
+
+    def looked_at(picture: Image | Array, *, of_style: bool = True) -> Features:
+        F, _ = _seen(problem, params, picture, layers=layers, of_style=of_style)
+        return term.condensed(F | {INPUT: vgg.to_input(picture)})
+
+    every = [copy for painting in problem.paintings for copy in _copies(painting, term)]
+    blank = np.zeros((*problem.content.shape[:2], 0), np.float32)
+    some = any(painting.alpha is not None or painting.share < 1 for painting in problem.paintings)
+    return objective.style_targets(
+        term,
+        [looked_at(copy.image) for copy in every],
+        [
+            np.zeros((*copy.image.shape[:2], 0), np.float32) if copy.map is None else copy.map
+            for copy in every
+        ],
+        blank if problem.content_map is None else problem.content_map,
+        np.float32(problem.settings.semantic.weight),
+        [np.ones_like(copy.image[:, :, :1]) if copy.alpha is None else copy.alpha for copy in every]
+        if some
+        else [],
+        None if problem.query is None else looked_at(problem.query, of_style=False),
+        [np.float32(copy.share) for copy in every] if some else [],
+        wrap=problem.wraps,
+    )
+
+
+def _statistics(
+    problem: Problem, term: AdditiveTerm, params: vgg.Params, painting: Painting
+) -> dict[str, Tree]:
+    """Return an additive term's statistics of one style, by layer."""
+    layers, look = tuple(problem.weights.style_layers), partial(_seen, problem, params, of_style=True)
+    if painting.alpha is None:
+        return look(painting.image, term=term, term_layers=layers)[1]
+    F, _ = look(painting.image, layers=layers)
+    found: dict[str, Tree] = objective.weighted_statistics(term, F, painting.alpha)
+    return found
+
+
+def _copies(painting: Painting, term: StyleTerm) -> list[Painting]:
+    """Return a style and the turned and scaled copies of it that a term wants."""
+
+    def turned(turn: tuple[float, float]) -> Painting:
+        image, alpha, map_ = (
+            None if each is None else images.turned(each, *turn)
+            for each in (painting.image, painting.alpha, painting.map)
+        )
+        assert image is not None
+        return replace(painting, image=image, alpha=alpha, map=map_)
+
+    return [painting, *map(turned, term.copies)]
+
+
+@jax.jit
+def _averaged(found: Sequence[Tree], shares: Sequence[Array]) -> dict[str, Tree]:
+    mean: dict[str, Tree] = jax.tree.map(
+        lambda *leaves: sum(share * leaf for share, leaf in zip(shares, leaves, strict=True)), *found
+    )
+    return mean
+
+
+def _seen(
+    problem: Problem, params: vgg.Params, image: Image | Array, *, of_style: bool = False, **wanted: Any
+) -> tuple[dict[str, Array], dict[str, Tree]]:
+    seeing = objective.seeing_style(problem.program.seeing) if of_style else problem.program.seeing
+    if not seeing["recompute"]:  # once only: not worth the time that Winograd's convolutions take to compile
+        seeing["engine"] = "direct"
+    with problem.program.precisely():
+        found: tuple[dict[str, Array], dict[str, Tree]] = _look(params, image, **wanted, **seeing)
+    return found
+
+
+@partial(jax.jit, static_argnames=("layers", "term", "term_layers", *objective.SEEING))
+def _look(params: vgg.Params, image: Image, **options: Any) -> tuple[dict[str, Array], dict[str, Tree]]:
+    found: tuple[dict[str, Array], dict[str, Tree]] = objective.seen(params, vgg.to_input(image), **options)
+    return found
