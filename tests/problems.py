@@ -18,6 +18,8 @@ QUICK = {
     "network.engine": "direct",
     "solver.evaluations": 12,
     "solver.history": 10,
+    "pyramid.levels": 1,
+    "loss.total_variation": 0.0,
 }
 """Of two blocks of the network, whose program is soon compiled."""
 

@@ -6,11 +6,16 @@ A stream may be missing (``2>&-``), closed early (``| head``), full (``>/dev/ful
 
 import contextlib
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from nst_jax.errors import OutputError, printable
+
+BAR = 16
+BESIDE = BAR + 22
+"""Columns of the bar, and with it of what stands before and after the text."""
 
 
 def say(line: str) -> None:
@@ -84,16 +89,30 @@ def run_progress(budget: int) -> Iterator[Callable[[Any], None]]:
 
         def show(progress: Any) -> None:
             sums = by_kind(progress.terms)
-            text = f"loss {progress.loss:.3g}  content {sums['content']:.3g}  style {sums['style']:.3g}"
-            if sums["total_variation"]:
-                text += f"  tv {sums['total_variation']:.3g}"
-            if progress.levels > 1:
-                text = f"level {progress.level}/{progress.levels}  {text}"
-            text += f"  {progress.rate:.2g}/s" if progress.rate else ""
-            text += f"  about {_clock(progress.left)} left" if progress.left is not None else ""
-            update(progress.evaluations, text, progress.budget)
+            parts = [  # the first that have room are shown
+                f"level {progress.level}/{progress.levels}" if progress.levels > 1 else "",
+                f"loss {progress.loss:.3g}",
+                f"about {_clock(progress.left)} left" if progress.left is not None else "",
+                f"content {sums['content']:.3g}",
+                f"style {sums['style']:.3g}",
+                f"{progress.rate:.2g}/s" if progress.rate else "",
+                f"tv {sums['total_variation']:.3g}" if sums["total_variation"] else "",
+            ]
+            update(progress.evaluations, _fitting(parts), progress.budget)
 
         yield show
+
+
+def _fitting(parts: Iterable[str]) -> str:
+    """Return the first parts that a line has room for, beside the bar."""
+    room = shutil.get_terminal_size().columns - BESIDE
+    text = ""
+    for part in filter(None, parts):
+        longer = f"{text}  {part}" if text else part
+        if text and len(longer) > room:
+            break
+        text = longer
+    return text
 
 
 @contextlib.contextmanager
@@ -125,7 +144,7 @@ def _bar(budget: int | None, *, waiting: str, remaining: bool = True) -> Iterato
 
     bar = Progress(
         TextColumn("{task.completed:.0f}/{task.total}" if budget else "{task.completed:.0f}"),
-        BarColumn(),
+        BarColumn(bar_width=BAR),
         TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
         *((TextColumn("left"), TimeRemainingColumn()) if remaining else ()),  # it knows nothing of levels

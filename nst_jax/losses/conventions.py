@@ -27,7 +27,16 @@ class Convention:
     """Whether w_l is 1 / (number of layers) unless given, or 1."""
     normalised: bool = False
     """Whether the weights are meant for the network of mean activation one."""
+    smoothness: float = 0.0
+    """gamma / beta unless gamma is given, for total variation that the formula itself does not have."""
 
+
+SMOOTHNESS = 2e-5
+"""gamma / beta of Gatys et al. (2016), who have no such term: against grain.
+
+At 256 pixels it halves what luminance has above a quarter of the sampling rate, and leaves a fifth of what
+colours have above an eighth, while the distances to the painting become smaller (docs/benchmarks.md).
+"""
 
 LIKENESS = 30.0
 """How many times more the content counts in ``gatys2016`` than in the formula of Gatys et al. (2016).
@@ -41,9 +50,17 @@ must have been smaller, by about sqrt(30).
 
 CONVENTIONS: dict[ConventionName, Convention] = {
     # alpha/2 C + beta sum_l w_l/4 S_l: the paper with its content term averaged, as in the authors' own code,
-    # and `LIKENESS`; alpha/beta = 1e-3 as in Fig. 3. Only the ratio matters.
+    # and `LIKENESS`. alpha/beta = 1e-3 in Fig. 3; half as much again unless it is given, since from coarse to
+    # fine a run moves further from the photograph. Only the ratio matters.
     "gatys2016": Convention(
-        1.0, 1e3, 0.0, content_factor=0.5 * LIKENESS, style_factor=0.25, layers_share=True, normalised=True
+        1.5,
+        1e3,
+        0.0,
+        content_factor=0.5 * LIKENESS,
+        style_factor=0.25,
+        layers_share=True,
+        normalised=True,
+        smoothness=SMOOTHNESS,
     ),
     # Equations (1), (4), (5) as printed: the content term is a sum, about a million times larger.
     "literal": Convention(
@@ -55,6 +72,7 @@ CONVENTIONS: dict[ConventionName, Convention] = {
         style_factor=0.25,
         layers_share=True,
         normalised=True,
+        smoothness=SMOOTHNESS,
     ),
     # Gatys' PyTorch notebook: C + sum_l 1e3/N_l^2 S_l.
     "notebook": Convention(1.0, 1e3, 0.0, style_per_channel=True),

@@ -45,6 +45,8 @@ class Statistics(NamedTuple):
 class Moments(AdditiveTerm):
     """Gram matrices per position, means and standard deviations are alike."""
 
+    unit = 0.4
+
     weight: float = WEIGHT
 
     def statistics(self, F: Array) -> Statistics:

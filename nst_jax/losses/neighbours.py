@@ -39,6 +39,7 @@ class Neighbours(StyleTerm):
     is_joint = True
     copies = ((90.0, 1.0), (180.0, 1.0), (-90.0, 1.0))
     likeness = 0.75
+    unit = 80.0
 
     @property
     def room(self) -> int:

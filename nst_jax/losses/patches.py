@@ -60,7 +60,6 @@ class Patches(StyleTerm):
 
     layers = ("conv3_1", "conv4_1")
     maps = "optional"
-    levels = 3
     is_smooth = False  # it jumps where a match changes
 
     size: int = _DEFAULT.size

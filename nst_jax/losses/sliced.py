@@ -32,6 +32,8 @@ class Slices(NamedTuple):
 class Sliced(StyleTerm):
     """Distributions of features are alike along as many directions as there are channels."""
 
+    unit = 4.0
+
     seed: int = 0
     """Of the directions."""
 

@@ -54,6 +54,7 @@ class RelaxedTransport(StyleTerm):
     is_joint = True
     renew_every = RENEW
     is_smooth = False
+    unit = 0.85
     seed: int = 0
     """Of the places."""
 

@@ -60,8 +60,8 @@ class StyleTerm:
 
     @property
     def levels(self) -> int:
-        """Sizes of a run, from coarse to fine, unless told otherwise."""
-        return 1
+        """Sizes of a run, from coarse to fine, unless told otherwise or some would be too small."""
+        return 3
 
     @property
     def is_smooth(self) -> bool:
@@ -103,7 +103,7 @@ class StyleTerm:
     @property
     def room(self) -> int:
         """Positions in each direction without which a coarse level is not worth while."""
-        return 1
+        return 3
 
     @property
     def copies(self) -> tuple[tuple[float, float], ...]:

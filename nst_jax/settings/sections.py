@@ -193,7 +193,10 @@ class Pyramid(Section):
     """From coarse to fine: the picture at growing sizes."""
 
     levels: int | None = setting(
-        None, whole(1, 8), "how many sizes, each with solver.evaluations; null: up to 3 for patches, else 1"
+        None,
+        whole(1, 8),
+        "how many sizes, each with solver.evaluations; null: 3 (strotss and nnst: 4), or fewer where they "
+        "would be too small; 1 without a style",
     )
     factor: float = setting(2.0, Number(above=1, most=4), "from one size to the next")
 
@@ -208,7 +211,9 @@ class Loss(Section):
         "whose formula the weights are meant for: gatys2016, literal, notebook, johnson, champandard2016",
     )
     total_variation: float | None = setting(
-        None, WEIGHT, "weight of the smoothness term; null: the convention's own"
+        None,
+        WEIGHT,
+        "weight of the smoothness term; null: the convention's own; of gatys2016 2e-5 of the style's weight",
     )
 
 
@@ -249,7 +254,7 @@ class Solver(Section):
         "range of content and style; for single runs",
     )
     evaluations: int = setting(
-        300, whole(1), "how often the loss and its gradient are computed", flag="evaluations"
+        150, whole(1), "how often the loss and its gradient are computed, at each size", flag="evaluations"
     )
     linesearch: Literal["none", "zoom"] = setting(
         "none", Choice(("none", "zoom")), "of lbfgs: none is one evaluation a step"

@@ -104,10 +104,12 @@ def loss_weights(
     if convention not in CONVENTIONS:
         raise SettingError.at("convention", f"should be one of {', '.join(CONVENTIONS)}, got {convention!r}")
     rules = CONVENTIONS[convention]
+    style = rules.style_weight if style is None else style
+    smoothed = rules.total_variation + rules.smoothness * style
     return LossWeights(
         content=rules.content_weight if content is None else content,
-        style=rules.style_weight if style is None else style,
-        total_variation=rules.total_variation if total_variation is None else total_variation,
+        style=style,
+        total_variation=smoothed if total_variation is None else total_variation,
         content_layers=_layer_weights(content_layers, share=rules.layers_share),
         style_layers=_layer_weights(style_layers, share=rules.layers_share),
         convention=convention,

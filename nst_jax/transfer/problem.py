@@ -361,6 +361,8 @@ def _check_whole(problem: Problem) -> None:
 
 def _fitting_levels(problem: Problem) -> int:
     """Return the levels that the style's term wants, or fewer where images would be too small for it."""
+    if not problem.weights.style_layers:  # the content is found again at its own size
+        return 1
     wanted = [problem.term.room * stride(layer) for layer in problem.weights.style_layers]
     needed = max([stride(problem.deepest), *wanted])
     smallest = problem.shortest

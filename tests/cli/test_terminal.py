@@ -81,3 +81,12 @@ def test_settings_that_go_nowhere_are_an_error():
     done = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "nst-jax: standard output: cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [(20, "level 1/3"), (60, "level 1/3  loss 75.9"), (200, "level 1/3  loss 75.9  content 40")],
+)
+def test_a_narrow_terminal_shows_what_counts_most(monkeypatch, columns, shown):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert terminal._fitting(["level 1/3", "", "loss 75.9", "content 40"]) == shown

@@ -97,7 +97,7 @@ def test_stdout_is_for_results_and_the_terminal_for_progress(world, monkeypatch,
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
     assert "4/4" in err
-    assert "content" in err
+    assert "loss" in err
 
 
 def test_a_loss_that_is_not_finite_is_exit_code_1(world, monkeypatch):

@@ -60,7 +60,7 @@ def test_it_wants_what_its_terms_want():
     assert isinstance(plain, AdditiveSum)
     assert (plain.maps, plain.levels, plain.renew_every, plain.per_channel((np.ones((3, 3)),))) == (
         "none",
-        1,
+        3,
         1,
         9,
     )

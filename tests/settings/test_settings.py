@@ -41,7 +41,7 @@ def test_defaults_of_the_papers():
     found = Settings()
     assert (found.content.layers, found.style.kind, found.style.layers) == (("conv4_2",), "gram", None)
     assert (found.init, found.seed, found.longest) == ("content", 0, 512)
-    assert (found.solver.kind, found.solver.evaluations, found.solver.linesearch) == ("lbfgs", 300, "none")
+    assert (found.solver.kind, found.solver.evaluations, found.solver.linesearch) == ("lbfgs", 150, "none")
     assert (found.loss.convention, found.network.pool, found.network.padding) == ("gatys2016", "avg", "zero")
     assert (found.content.weight, found.style.weight, found.semantic.weight) == (None, None, 50.0)
     assert (found.output.image, found.sweep.axes) == ("out.png", ())

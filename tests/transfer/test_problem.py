@@ -56,7 +56,7 @@ def test_only_large_images_on_a_cpu_are_computed_in_part_twice(monkeypatch):
 def test_settings_become_terms_weights_and_a_program(pair, narrow):
     found = make_problem(Pictures(*pair), Settings(), network_of(narrow))
     assert (found.term, found.levels, found.deepest) == (Gram(), 1, "conv5_1")
-    assert (found.init, found.seed, found.evaluations) == ("content", 0, 300)
+    assert (found.init, found.seed, found.evaluations) == ("content", 0, 150)
     assert found.open == ("history", "recompute")
     assert tuple(found.weights.style_layers) == Gram().layers
     assert (found.weights.convention, found.weights.style) == ("gatys2016", 1e3)
@@ -162,17 +162,19 @@ def test_a_term_of_ones_own_is_asked_for_its_layers(pair, narrow):
     assert found.term == Moments()
 
 
-def test_patches_have_three_levels_unless_told_and_gram_matrices_one(narrow):
+def test_there_are_three_levels_unless_told_or_without_a_style(narrow):
     large = np.zeros((96, 100, 3), np.float32), np.zeros((120, 100, 3), np.float32)
-    values = PATCHES | {"style.layers": ("conv3_1",), "content.layers": ("conv4_2",)}
+    values = PATCHES | {"style.layers": ("conv3_1",), "content.layers": ("conv4_2",), "pyramid.levels": None}
     assert problem(large, network_of(narrow), values).levels == 3
-    assert problem(large, network_of(narrow), values | {"style.kind": "gram"}).levels == 1
+    assert problem(large, network_of(narrow), values | {"style.kind": "gram"}).levels == 3
+    assert problem(large, network_of(narrow), values | {"style.kind": "nnst"}).levels == 3
     assert problem(large, network_of(narrow), values | {"pyramid.levels": 2}).levels == 2
+    assert problem((large[0], None), network_of(narrow), values | {"style.kind": "gram"}).levels == 1
 
 
 def test_levels_that_would_be_too_small_are_not_there(random, narrow):
     small = [np.float32(random.uniform(size=(size, 60, 3))) for size in (50, 60)]
-    values = PATCHES | {"style.layers": ("conv3_1",), "content.layers": ("conv4_2",)}
+    values = PATCHES | {"style.layers": ("conv3_1",), "content.layers": ("conv4_2",), "pyramid.levels": None}
 
     def levels(height=60, **changes):
         cut = [image[:height] for image in small]

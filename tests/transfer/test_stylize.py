@@ -226,7 +226,8 @@ def test_every_kind_paints_the_same_in_a_grid(pair, network, kind):
     found = stylize_grid(*pair, {"style.weight": weights}, base, network=network, how=How(mode="vmap"))
     for weight in weights:
         single = stylize(*pair, base, style_weight=weight, network=network)
-        assert np.mean(np.abs(found[weight,].image - single.image)) < 2e-3  # ranks may jump with rounding
+        assert found[weight,].loss == pytest.approx(single.loss, rel=0.05)  # ranks may jump with rounding
+        assert np.mean(np.abs(found[weight,].image - single.image)) < 0.02
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "sum"])
