@@ -116,6 +116,8 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
     base = Settings().with_values(
         {
             "loss.convention": CONVENTION,
+            "loss.total_variation": 0.0,
+            "pyramid.levels": 1,
             "network.pool": settings["pool"],
             "solver.history": settings["history"],
             "memory": settings["memory"],

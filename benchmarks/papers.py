@@ -17,6 +17,8 @@ from skimage.metrics import structural_similarity
 from nst_jax import Settings, images, load_network, stylize
 from nst_jax.runs import inputs, records
 
+PAPER = Settings().with_values({"pyramid.levels": 1, "loss.total_variation": 0.0})
+
 CONTENT = [f"conv{block}_2" for block in range(1, 6)]
 STYLE = [f"conv{block}_1" for block in range(1, 6)]
 
@@ -47,7 +49,7 @@ def styles(painting, network, counts, options):
     print("\n| style layers | loss falls by a factor of |\n|---|---|")
     for count in counts:
         layers = STYLE[:count]
-        settings = Settings().with_values({"style.layers": layers, "style.fit": "content"})
+        settings = PAPER.with_values({"style.layers": layers, "style.fit": "content"})
         found = stylize(None, painting, settings, network=network, **options)
         if OUT:
             images.write(f"{OUT}/style_{count}.png", found.image)
@@ -56,7 +58,9 @@ def styles(painting, network, counts, options):
 
 def balance(photograph, painting, network, options):
     """Print both terms at the end."""
-    found = stylize(photograph, painting, network=network, content_weight=1e-3, style_weight=1.0, **options)
+    found = stylize(
+        photograph, painting, PAPER, network=network, content_weight=1e-3, style_weight=1.0, **options
+    )
     if OUT:
         images.write(f"{OUT}/balance.png", found.image)
     sums = records.by_kind(found.terms)

@@ -101,7 +101,9 @@ def main():
     if torch:
         torch.set_num_threads(os.cpu_count() or 1)
 
-    settings = Settings().with_values({"loss.convention": options.convention, "size": options.size})
+    settings = Settings().with_values(
+        {"loss.convention": options.convention, "size": options.size, "loss.total_variation": 0.0}
+    )
     network = network_for("vgg19", convention=options.convention)
     posed = problem.make_problem(Pictures(load(options.content), load(options.style)), settings, network)
     params = posed.prepared()
