@@ -1,18 +1,34 @@
 """The style terms by their names."""
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 
+from nst_jax.errors import SettingError
 from nst_jax.losses.summed import summed
 from nst_jax.losses.terms import StyleTerm
 from nst_jax.settings import STYLE_KINDS, Settings
+from nst_jax.typing import Json
 
 
 def style_term(settings: Settings) -> StyleTerm:
-    """Return the term of ``style.terms`` or ``style.kind``: by their names, or the one given."""
+    """Return the term of ``style.terms`` or ``style.kind``: by their names, or the one given.
+
+    Raises:
+        SettingError: terms that cannot be summed.
+    """
     style = settings.style
     if style.terms:
+        _check(style.terms, settings)
         return summed([(_named(each["kind"], settings), float(each["weight"])) for each in style.terms])
     return style.kind if isinstance(style.kind, StyleTerm) else _named(style.kind, settings)
+
+
+def _check(terms: Sequence[Mapping[str, Json]], settings: Settings) -> None:
+    joint = [kind for kind in STYLE_KINDS if _named(kind, settings).is_joint]
+    if alone := [each["kind"] for each in terms if each["kind"] in joint]:
+        others = ", ".join(kind for kind in STYLE_KINDS if kind not in joint)
+        what = f"{alone[0]} looks at all layers together and stands alone; can be summed: {others}"
+        raise SettingError.at("style.terms", what)
 
 
 def _named(kind: str, settings: Settings) -> StyleTerm:

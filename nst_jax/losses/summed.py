@@ -7,7 +7,6 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import Array
 
-from nst_jax.errors import SettingError
 from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm
 from nst_jax.typing import Tree
 
@@ -15,15 +14,7 @@ Weighted = tuple[StyleTerm, float]
 
 
 def summed(terms: Sequence[Weighted]) -> StyleTerm:
-    """Return the sum of terms with their weights.
-
-    Raises:
-        SettingError: a term that looks at all layers together.
-    """
-    for term, _ in terms:
-        if term.is_joint:
-            what = f"{type(term).__name__} looks at all layers together, and cannot be one of several"
-            raise SettingError.at("style.terms", what)
+    """Return the sum of terms with their weights; none may look at all layers together."""
     if all(isinstance(term, AdditiveTerm) for term, _ in terms):
         return AdditiveSum(tuple(terms))
     return Sum(tuple(terms))

@@ -103,7 +103,7 @@ class StyleTerm:
     @property
     def room(self) -> int:
         """Positions in each direction without which a coarse level is not worth while."""
-        return 3
+        return 2
 
     @property
     def copies(self) -> tuple[tuple[float, float], ...]:

@@ -82,6 +82,7 @@ def replayed(path: str | Path) -> tuple[Record, Record]:
         settings = record["config"]
         if record["encoder"]["name"] in ("compact", "dictionary"):  # it had no VGG-19 then; do without it now
             settings["weights"] = record["encoder"]["name"]
+        _as_it_was(settings)
         for section in ("content", "style"):
             for name in ("image", "map"):  # a doodle has no content image, and most runs have no map
                 if settings[section].get(name) is not None:
@@ -129,7 +130,23 @@ def differences(record: Record, earlier: Mapping[str, Json]) -> list[str]:
     return found
 
 
-def _found(name: str, beside: Path) -> str:
+def _as_it_was(settings: Record) -> None:
+    """Write out the defaults of before runs went from coarse to fine, for a record from then."""
+    if "terms" in settings["style"]:
+        return
+    content, loss, pyramid = (settings.setdefault(name, {}) for name in ("content", "loss", "pyramid"))
+    convention = loss.get("convention", "gatys2016")
+    if pyramid.get("levels") is None and settings["style"].get("kind", "gram") != "patch":
+        pyramid["levels"] = 1
+    if loss.get("total_variation") is None and convention in ("gatys2016", "literal"):
+        loss["total_variation"] = 0.0
+    if content.get("weight") is None and convention == "gatys2016":
+        content["weight"] = 1.0
+
+
+def _found(name: str | list[str], beside: Path) -> str | list[str]:
+    if isinstance(name, list):  # of several styles
+        return [str(_found(each, beside)) for each in name]
     near = beside / name
     is_near = not name.startswith("sample:") and not os.path.exists(name) and os.path.exists(near)
     return str(near) if is_near else name

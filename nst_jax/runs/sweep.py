@@ -236,7 +236,7 @@ def _paint(
 
 def _note_idle_seeds(cells: Sequence[Cell], say: inputs.Say) -> None:
     seeds = {cell.config.seed for cell in cells}
-    inits = [cell.config.init for cell in cells]
+    inits = [inputs.as_posed(cell.config).init for cell in cells]  # a texture begins with noise
     noisy = any(init.get("noise") if isinstance(init, dict) else init == "noise" for init in inits)
     if len(seeds) > 1 and not noisy:
         say("note: the seed is swept, but no cell begins with noise, so it changes nothing; set init")

@@ -1,5 +1,8 @@
 from dataclasses import dataclass
 
+import pytest
+
+from nst_jax.errors import SettingError
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.guided import GuidedGram
 from nst_jax.losses.histogram import Histogram
@@ -50,3 +53,10 @@ def test_settings_name_the_terms():
 def test_it_is_known_before_which_kinds_maps_guide():
     terms = {kind: style_term(Settings(style=Style(kind=kind))) for kind in STYLE_KINDS}
     assert {kind for kind, term in terms.items() if term.maps != "none"} == set(GUIDED_KINDS)
+
+
+@pytest.mark.parametrize("kind", ["strotss", "nnst"])
+def test_terms_that_see_all_layers_stand_alone(kind):
+    terms = [{"kind": "gram", "weight": 1}, {"kind": kind, "weight": 1}]
+    with pytest.raises(SettingError, match=f"{kind} looks at all layers .*; can be summed: gram, moments"):
+        style_term(Settings(style=Style(terms=terms)))

@@ -2,14 +2,13 @@ import jax
 import numpy as np
 import pytest
 
-from nst_jax.errors import SettingError
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.guided import GuidedGram
 from nst_jax.losses.moments import Moments
 from nst_jax.losses.patches import Patches
 from nst_jax.losses.sliced import Sliced
 from nst_jax.losses.summed import AdditiveSum, Sum, summed
-from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm
+from nst_jax.losses.terms import AdditiveTerm, Guides
 from nst_jax.losses.wasserstein import Wasserstein
 
 GUIDES = Guides((np.zeros((6, 5, 0), np.float32),), np.zeros((6, 5, 0), np.float32), 1.0)
@@ -64,11 +63,3 @@ def test_it_wants_what_its_terms_want():
         1,
         9,
     )
-
-
-def test_terms_that_see_all_layers_are_refused():
-    class Joint(StyleTerm):
-        is_joint = True
-
-    with pytest.raises(SettingError, match="Joint looks at all layers together"):
-        summed([(Gram(), 1.0), (Joint(), 1.0)])

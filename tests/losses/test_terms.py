@@ -67,7 +67,7 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole(random):
 
 def test_what_a_term_need_not_say():
     term = StyleTerm()
-    assert (term.extent, term.room, term.copies, term.renew_every) == (1, 3, (), 1)
+    assert (term.extent, term.room, term.copies, term.renew_every) == (1, 2, (), 1)
     assert term.renewed(None, "target") == "target"
     assert term.per_channel(None) == 1
     for call in (lambda: term.targets([], None), lambda: term.loss(None, None)):

@@ -54,6 +54,18 @@ def test_settings_come_back_from_the_picture_or_the_file_beside_it(tmp_path, mon
     assert record["inputs"] == {"content": "c1", "style": "s1"}
 
 
+def test_several_styles_come_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    style = {"image": ["one.png", "sample:burning_sky"], "shares": [2, 1]}
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    images.write(beside / "one.png", np.zeros((2, 2, 3)))
+    settings, _ = records.replayed(made(beside, style=style))
+    found = config.load(base=settings)
+    assert found.style.image == (str(beside / "one.png"), "sample:burning_sky")
+    assert (found.style.shares, found.pyramid.levels, found.loss.total_variation) == ((2, 1), None, None)
+
+
 def test_a_record_names_versions_and_device():
     record = records.record(Settings(), ENCODER, {})
     assert record["versions"]["python"] == platform.python_version()
@@ -98,8 +110,11 @@ OLD = {
         "style.weight": 1000.0,
         "style.layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
         "size": 24,
+        "pyramid.levels": 1,
+        "loss.total_variation": 0.0,
     },
     "doodle": {
+        "loss.total_variation": None,
         "style.kind": "patch",
         "style.layers": ("conv2_1",),
         "loss.convention": "champandard2016",

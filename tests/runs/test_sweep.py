@@ -274,6 +274,9 @@ def test_seeds_that_change_nothing_are_said():
     assert "no cell begins with noise" in said[0]
     _, said = paint_sweep(sweep_settings(axes={"seed": [1, 2]}, init="noise", folder="other"))
     assert said == []
+    texture = sweep_settings(axes={"seed": [1, 2]}, content={"weight": 0}, folder="texture")
+    _, said = paint_sweep(texture)
+    assert said == []
 
 
 def test_an_image_with_alpha_keeps_it(world, random):
