@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.losses.gram import Gram, positions
-from nst_jax.losses.ranks import Quantiles, drawn, moved, quantiles
+from nst_jax.losses.ranks import Quantiles, distance, drawn, quantiles
 from nst_jax.losses.terms import Guides, StyleTerm
 
 WEIGHT = 1.0
@@ -47,9 +45,7 @@ class Histogram(StyleTerm):
         Their equation (7), on average. No gradient flows through R. Differs from the paper, which has
         histograms at conv1_1 and conv4_1 only.
         """
-        x = positions(F)
-        R = jax.lax.stop_gradient(moved(jax.lax.stop_gradient(x), target.quantiles))
-        return Gram().loss(F, target.gram) + self.weight * jnp.mean(jnp.square(x - R))
+        return Gram().loss(F, target.gram) + self.weight * distance(positions(F), target.quantiles)
 
     def per_channel(self, target: Histograms) -> int:
         """Return N^2."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.losses.gram import positions
-from nst_jax.losses.ranks import Quantiles, drawn, moved, quantiles
+from nst_jax.losses.ranks import Quantiles, distance, drawn, quantiles
 from nst_jax.losses.terms import Guides, StyleTerm
 
 _precisely = partial(jnp.matmul, precision="highest")
@@ -55,6 +55,4 @@ class Sliced(StyleTerm):
         sum_ik (x_ik - y_ik)^2 / (N M), where x are projections of the features and y those of the style with
         the same ranks, through which no gradient flows; see `ranks.moved` for how ranks are found.
         """
-        x = _precisely(positions(F), target.axes)
-        y = jax.lax.stop_gradient(moved(jax.lax.stop_gradient(x), target.quantiles))
-        return jnp.mean(jnp.square(x - y))
+        return distance(_precisely(positions(F), target.axes), target.quantiles)

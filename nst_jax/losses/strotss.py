@@ -104,7 +104,7 @@ class RelaxedTransport(StyleTerm):
         found = {
             "transport": relaxed(1 - directions(ours) @ directions(theirs).T),
             "moments": moments(ours, theirs),
-            "palette": relaxed(distances(colours, targets.colours) / GREY_LEVELS),
+            "palette": relaxed(euclidean(colours, targets.colours) / GREY_LEVELS),
         }
         return {name: self.unit * total * value for name, value in found.items()}
 
@@ -134,7 +134,7 @@ def _moments(A: Array) -> tuple[Array, Array]:
     return mean, (A - mean).T @ (A - mean) / len(A)
 
 
-def distances(a: Array, b: Array) -> Array:
+def euclidean(a: Array, b: Array) -> Array:
     """Return the Euclidean distances of all pairs of rows."""
     squares = jnp.sum(jnp.square(a), 1)[:, None] + jnp.sum(jnp.square(b), 1)[None] - 2 * a @ b.T
     return jnp.sqrt(jnp.maximum(squares, 1e-6))

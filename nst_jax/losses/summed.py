@@ -67,6 +67,10 @@ class _Summed:
         """As often as the one that wants it most often."""
         return min((term.renew_every for term, _ in self.terms if term.renew_every > 1), default=1)
 
+    def per_channel(self, target: tuple[Tree, ...]) -> int:
+        """Return that of the first."""
+        return self.terms[0][0].per_channel(target[0])
+
 
 @dataclass(frozen=True)
 class Sum(_Summed, StyleTerm):
@@ -86,10 +90,6 @@ class Sum(_Summed, StyleTerm):
         """Return those of each, renewed if it ever is."""
         pairs = zip(self.terms, target, strict=True)
         return tuple(term.renewed(F, each) if term.renew_every > 1 else each for (term, _), each in pairs)
-
-    def per_channel(self, target: tuple[Tree, ...]) -> int:
-        """Return that of the first."""
-        return self.terms[0][0].per_channel(target[0])
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,6 @@ class AdditiveSum(_Summed, AdditiveTerm):
             )
         ]
         return jnp.asarray(sum(parts))
-
-    def per_channel(self, target: tuple[Tree, ...]) -> int:
-        """Return that of the first."""
-        return self.terms[0][0].per_channel(target[0])
 
     @property
     def _additive(self) -> tuple[AdditiveTerm, ...]:

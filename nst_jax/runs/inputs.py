@@ -246,21 +246,24 @@ def read_maps(
 def _maps_of(settings: Settings) -> dict[str, str]:
     """Return the names of both maps, given or found beside the images; nothing if only one was found."""
     content, style = settings.content, settings.style
+    styles, why_not = styles_of(settings), ""
     if not is_guided(settings):
+        *others, last = GUIDED_KINDS
+        why_not = (
+            f"maps guide style.kind {', '.join(others)} and {last}, and style.kind is {style.kind}: use "
+            "--config semantic, or doodle"
+        )
+    elif len(styles) > 1:
+        why_not = "there are several styles, and maps go with one"
+    if why_not:
         for name, given in (("content", content.map), ("style", style.map)):
             if given not in (None, "none"):
-                *others, last = GUIDED_KINDS
-                raise ConfigError(
-                    f"{name}.map: maps guide style.kind {', '.join(others)} and {last}, and style.kind is "
-                    f"{style.kind}: use --config semantic, or doodle"
-                )
+                raise ConfigError(f"{name}.map: {why_not}")
         return {}
-    if isinstance(style.image, tuple):
-        for name, given in (("content", content.map), ("style", style.map)):
-            if given not in (None, "none"):
-                raise ConfigError(f"{name}.map: there are several styles, and maps go with one")
-        return {}
-    found = {"content": _beside(content.image, content.map), "style": _beside(style.image, style.map)}
+    found = {
+        "content": _beside(content.image, content.map),
+        "style": _beside(styles[0] if styles else None, style.map),
+    }
     for name, other, given in (("content", "style", content.map), ("style", "content", style.map)):
         if given not in (None, "none") and found[other] is None:
             raise ConfigError(f"{other}.map: there is a map of the {name} but none of the {other}: give both")

@@ -82,14 +82,12 @@ def from_dict(data: Mapping[str, Json]) -> Settings:
     return _from_dict(Settings, data)
 
 
-SHORT = {
-    each.name: default_of(each).SHORT
-    for each in fields(Settings)
-    if is_section(each) and default_of(each).SHORT
+_SHORT = {
+    each.name: default_of(each) for each in fields(Settings) if is_section(each) and default_of(each).SHORT
 }
+
+SHORT: dict[str, str] = {name: section.SHORT for name, section in _SHORT.items()}
 """Sections that may be written as one value, and which setting that is."""
 
-SHORT_TYPES: dict[str, tuple[type, ...]] = {
-    name: (str, list) if getattr(Settings(), name).SEVERAL else (str,) for name in SHORT
-}
+SHORT_TYPES: dict[str, tuple[type, ...]] = {name: section.SHORT_TYPES for name, section in _SHORT.items()}
 """Of what type that value may be."""

@@ -22,8 +22,8 @@ class Section:
 
     SHORT: ClassVar[str] = ""
     """The setting that the section may be written as, alone."""
-    SEVERAL: ClassVar[bool] = False
-    """Whether that may be a list."""
+    SHORT_TYPES: ClassVar[tuple[type, ...]] = (str,)
+    """Of what type it may then be."""
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -121,7 +121,7 @@ def from_dict(kind: type[AnySection], data: Mapping[str, Json]) -> AnySection:
 def _section(
     kind: type[AnySection], data: object, key: tuple[str, ...], problems: list[Problem]
 ) -> AnySection | None:
-    if kind.SHORT and isinstance(data, str | list if kind.SEVERAL else str):
+    if kind.SHORT and isinstance(data, kind.SHORT_TYPES):
         data = {kind.SHORT: data}
     if not isinstance(data, Mapping):
         one = kind.SHORT == "image" and isinstance(data, list | tuple)

@@ -103,7 +103,7 @@ class Style(Section):
     """The painting."""
 
     SHORT: ClassVar[str] = "image"
-    SEVERAL: ClassVar[bool] = True
+    SHORT_TYPES: ClassVar[tuple[type, ...]] = (str, list)
     image: str | tuple[str, ...] | None = setting(
         None,
         texts,

@@ -297,8 +297,9 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
 
     def style() -> object:
         guides = digest(problem.content_map), problem.settings.semantic.weight, problem.content.shape
-        query = None if problem.query is None else digest(np.asarray(problem.query))
-        more = () if isinstance(problem.term, AdditiveTerm) else (*guides, query)
+        query = problem.query
+        asked = None if query is None else digest(np.asarray(query))
+        more = () if isinstance(problem.term, AdditiveTerm) else (*guides, asked)
         styles = tuple(
             (digest(each.image), digest(each.alpha), digest(each.map), each.share)
             for each in problem.paintings

@@ -39,7 +39,7 @@ def style_targets(problem: Problem, params: vgg.Params) -> Tree:
         shares = [np.float32(painting.share) for painting in problem.paintings]
         mean = found[0] if len(found) == 1 else _averaged(found, shares)
         return {name: term.target_of(each) for name, each in mean.items()}
-    layers = tuple(problem.weights.style_layers)
+    layers, query = tuple(problem.weights.style_layers), problem.query
 
     def looked_at(picture: Image | Array, *, of_style: bool = True) -> Features:
         F, _ = _seen(problem, params, picture, layers=layers, of_style=of_style)
@@ -60,7 +60,7 @@ def style_targets(problem: Problem, params: vgg.Params) -> Tree:
         [np.ones_like(copy.image[:, :, :1]) if copy.alpha is None else copy.alpha for copy in every]
         if some
         else [],
-        None if problem.query is None else looked_at(problem.query, of_style=False),
+        None if query is None else looked_at(query, of_style=False),
         [np.float32(copy.share) for copy in every] if some else [],
         wrap=problem.wraps,
     )

@@ -38,7 +38,7 @@ def test_moments_and_distances_are_numpys(random):
     covariances = [np.cov(each.T, bias=True) for each in (A, B)]
     wanted = np.mean(np.abs(A.mean(0) - B.mean(0))) + np.mean(np.abs(covariances[0] - covariances[1]))
     np.testing.assert_allclose(strotss.moments(A, B), wanted, rtol=1e-4)
-    np.testing.assert_allclose(strotss.distances(A, B), distance.cdist(A, B), rtol=1e-3)
+    np.testing.assert_allclose(strotss.euclidean(A, B), distance.cdist(A, B), rtol=1e-3)
 
 
 def test_a_picture_is_near_itself_and_far_from_others(random):
