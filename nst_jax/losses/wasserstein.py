@@ -108,8 +108,7 @@ def roots(M: Array) -> tuple[Array, Array]:
 
     The coupled iteration of Newton and Schulz, T = (3 I - Z Y) / 2, Y <- Y T, Z <- T Z from Y = M / |M| and
     Z = I, with the Frobenius norm, leads to Y = (M / |M|)^1/2 and Z = (M / |M|)^-1/2 (Higham, "Functions of
-    matrices", 2008, equation 6.35). Eigenvalues by LAPACK take twice as long on two cores, and far longer
-    where other threads are at work.
+    matrices", 2008, equation 6.35). Not by eigenvalues: LAPACK's threads and XLA's wait for each other.
     """
     identity, scale = jnp.eye(len(M), dtype=M.dtype), jnp.sqrt(jnp.sum(jnp.square(M)))
     times = partial(jnp.matmul, precision="highest")
