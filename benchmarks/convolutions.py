@@ -14,8 +14,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from nst_jax.cli.process import keep_freed
 from nst_jax.networks import convolution
+from nst_jax.transfer.machine import keep_freed
 
 CHANNELS = (8, 16, 32, 64, 128, 256, 512)
 SIZES = (8, 16, 32, 64, 128, 256)

@@ -98,7 +98,7 @@ def trial(content: np.ndarray, style: np.ndarray) -> np.ndarray:
 
 def ours(folder: Path, settings: dict[str, Any]) -> Answers:
     """Return what nst_jax answers."""
-    from nst_jax.cli.process import keep_freed
+    from nst_jax.transfer.machine import keep_freed
 
     keep_freed()  # as the command line does
     from functools import cache, partial
@@ -252,7 +252,7 @@ def theirs(name: str, folder: Path, settings: dict[str, Any]) -> Answers:
     import baseline
     import torch
 
-    from nst_jax.cli.process import keep_freed
+    from nst_jax.transfer.machine import keep_freed
 
     options = dict(TORCH[name])
     if options.pop("kept", False):

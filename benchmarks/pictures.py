@@ -57,6 +57,7 @@ from nst_jax.errors import NstError, SettingError
 from nst_jax.networks import vgg
 from nst_jax.runs import inputs
 from nst_jax.settings import as_dict, from_dict
+from nst_jax.transfer import machine
 from nst_jax.transfer.pictures import Pictures, cropped, style_at
 
 SAMPLES = {
@@ -217,7 +218,7 @@ class Judge:
 
 def paint(pair, values, size, file):
     """Paint a pair; called in a process of its own, so that its memory can be told."""
-    process.keep_freed()
+    machine.keep_freed()
     settings = from_dict(values)
     result = stylize(pair.shown(size), read(pair.painting), settings, size=size)
     images.write(file, result.image)

@@ -1,7 +1,6 @@
 """The process of a command: signals that end the work, its streams, and what JAX is told before its start."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from nst_jax.cli.terminal import say
 from nst_jax.errors import ConfigError, OutputError
 from nst_jax.files import cache_folder, check_folder
+from nst_jax.transfer import machine
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that end the work: Ctrl-C, schedulers and ``timeout``, a terminal that is closed."""
@@ -107,7 +107,7 @@ def prepare_process() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's errors, not how it times kernels on a GPU
     # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
-    keep_freed()
+    machine.keep_freed()
     if asked := os.environ.get("JAX_PLATFORMS"):
         _check_platforms(asked)
 
@@ -127,34 +127,3 @@ def _check_platforms(asked: str) -> None:
         there = ", ".join(sorted({device.platform for device in jax.devices()}))
         what = f"JAX_PLATFORMS={asked}: JAX has no such device here"
         raise ConfigError(f"{what}; allowed: {there}, or to leave it out") from None
-
-
-_KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}
-"""glibc's M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD: one heap for all, which never shrinks."""
-
-FEW_CORES = 4
-"""With more, one heap for all costs more than it saves: on 16 cores three times the time to compile."""
-
-
-def accelerated() -> bool:
-    """Tell whether JAX will look for a GPU or TPU, without importing it."""
-    from importlib.util import find_spec
-
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    return platforms != "cpu" and any(find_spec(plugin) for plugin in ("jax_plugins", "libtpu"))
-
-
-def keep_freed() -> None:
-    """Have the C library keep the memory that is freed for the next use, instead of giving it back.
-
-    A step on a CPU takes some hundred megabytes, and page by page the kernel would clear them again for every
-    step: a tenth of the time. It works best before JAX starts its threads, which else have own heaps,
-    and with glibc only; elsewhere nothing is done. One heap for all makes threads wait for each other while
-    they compile, so it is done on few cores only, and not with a GPU, whose compiler has many threads.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        if len(os.sched_getaffinity(0)) > FEW_CORES or accelerated():
-            return
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in _KEEP.items():
-            mallopt(option, value)

@@ -1,6 +1,6 @@
 """Features of all layers at one place, as one long vector: hypercolumns (Hariharan et al., CVPR 2015)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -61,20 +61,29 @@ def directions(x: Array) -> Array:
     return x * jax.lax.rsqrt(jnp.maximum(energy, 1e-12))
 
 
-def nearest(query: Array, table: Array, less: Array, *, memory: int = 2**26) -> tuple[Array, Array]:
+def nearest(
+    query: Array, rows: Callable[[Array, int], tuple[Array, Array]], count: int, *, memory: int = 2**25
+) -> tuple[Array, Array]:
     """Return for each vector of a query the row of a table with the largest product, and that product.
 
     Args:
         query: ``(places, channels)``.
-        table: ``(rows, channels)``.
-        less: what is added to the products with each row.
+        rows: ``rows(first, number) -> (table, more)``: so many rows of the table, ``(number, channels)``, and
+            what is added to the products with each; they never exist all at a time.
+        count: of all rows.
         memory: bytes of the products that exist at a time.
     """
+    block = max(1, min(count, memory // (4 * len(query))))
 
-    def one(vector: Array) -> tuple[Array, Array]:
-        products = table @ vector + less
-        best = jnp.argmax(products)
-        return best, products[best]
+    def body(number: Array, known: tuple[Array, Array]) -> tuple[Array, Array]:
+        first = jnp.minimum(block * number, count - block)
+        table, more = rows(first, block)
+        products = query @ table.T + more[None]
+        index = jnp.argmax(products, 1)
+        best = jnp.take_along_axis(products, index[:, None], 1)[:, 0]
+        better = best > known[1]
+        return jnp.where(better, first + index, known[0]), jnp.where(better, best, known[1])
 
-    found: tuple[Array, Array] = jax.lax.map(one, query, batch_size=max(1, memory // (4 * len(table))))
+    none = jnp.zeros(len(query), jnp.int32), jnp.full(len(query), -jnp.inf)
+    found: tuple[Array, Array] = jax.lax.fori_loop(0, -(-count // block), body, none)
     return found

@@ -5,8 +5,9 @@ size every place of the picture is given the style's features that are most like
 then the picture follows them. Nothing is averaged, so that strokes are crisp.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -50,38 +51,23 @@ class Neighbours(StyleTerm):
         """Return features on the grid."""
         return {name: each if name == INPUT else on_grid(each, grid_of(F)) for name, each in F.items()}
 
-    def all_targets(self, features: Sequence[Features], guides: Mapping[str, Guides]) -> Copied:
+    def all_targets(self, features: Iterable[Features], guides: Mapping[str, Guides]) -> Copied:
         """Return for each place of the query the style's features whose hypercolumn is most like its own.
 
         Both are centred, each by its own mean, and compared by their cosine. Maps are appended, times
-        gamma / 50 of the same length as the hypercolumns.
+        gamma / 50 of the same length as the hypercolumns. Of the style and its copies one at a time is
+        searched.
         """
-        grid = grid_of({INPUT: _query(guides[INPUT])})
-        names = [name for name in features[0] if name != INPUT]
-        asked = joined({name: _query(guides[name]) for name in names})
-        asked = directions(asked - jnp.mean(asked, 0, keepdims=True))
-        asked = _guided(asked, guides[INPUT].content, guides[INPUT].weight, grid)
-        best = jnp.full(len(asked), -jnp.inf)
-        found = {name: jnp.zeros((len(asked), features[0][name].shape[-1])) for name in names}
-        middle = None
+        asked, middle = _asked(guides), None
+        known: _Known | None = None
         for number, picture in enumerate(features):
-            own = grid_of(picture)
-            layers = {name: picture[name] for name in names}
-            table = joined(layers)
-            middle = jnp.mean(table, 0, keepdims=True) if middle is None else middle
-            theirs = guides[INPUT].style[number]
-            table = _guided(directions(table - middle), theirs, guides[INPUT].weight, own)
-            hidden = jnp.zeros(len(table))
-            if guides[INPUT].visible:
-                seen = on_grid(guides[INPUT].visible[number], own).reshape(-1, 1)
-                hidden = jnp.where(seen >= 0.5 * jnp.max(seen), 0.0, -10.0)[:, 0]
-            index, likeness = nearest(asked, table, hidden)
-            better = likeness > best
-            best = jnp.where(better, likeness, best)
-            for name, F in layers.items():
-                copied = F.reshape(-1, F.shape[-1])[index]
-                found[name] = jnp.where(better[:, None], copied, found[name])
-        return Copied({name: F.reshape(*grid, -1) for name, F in found.items()})
+            middle = _middle(picture) if middle is None else middle
+            map_, visible = guides[INPUT].style[number], guides[INPUT].visible[number : number + 1]
+            known = _searched(known, asked, picture, middle, (map_, guides[INPUT].weight), visible)
+            jax.block_until_ready(known)  # type: ignore[no-untyped-call]  # before the next is looked at
+        assert known is not None
+        grid = grid_of({INPUT: _query(guides[INPUT])})
+        return Copied({name: F.reshape(*grid, -1) for name, F in known[0].items()})
 
     def distances(
         self, F: Features, targets: Copied, weights: Mapping[str, Array | float], *, per_channel: bool = False
@@ -101,14 +87,71 @@ class Neighbours(StyleTerm):
         return {"hypercolumns": self.unit * sum(weights.values()) * jnp.mean(1 - cosine)}
 
 
+_Known = tuple[Features, Array]
+"""The best features of each place, ``(places, channels)`` by layer, and how like they are."""
+
+
 def _query(guides: Guides) -> Array:
     assert guides.query is not None
     return guides.query
 
 
-def _guided(x: Array, map_: Array, gamma: Array | float, grid: tuple[int, int]) -> Array:
-    """Return unit vectors with a map as further channels."""
+@jax.jit
+def _asked(guides: Mapping[str, Guides]) -> Array:
+    """Return unit vectors that are to be found, ``(places, channels)``, maps among them."""
+    asked = joined({name: _query(each) for name, each in guides.items() if name != INPUT})
+    asked = directions(asked - jnp.mean(asked, 0, keepdims=True))
+    of_input = guides[INPUT]
+    return _guided(asked, _labels(of_input.content, grid_of({INPUT: _query(of_input)})), of_input.weight)
+
+
+@jax.jit
+def _middle(picture: Features) -> Array:
+    """Return the mean hypercolumn of a picture, ``(1, channels)``."""
+    means = {name: jnp.mean(F, (0, 1), keepdims=True) for name, F in picture.items() if name != INPUT}
+    return joined(means)
+
+
+@partial(jax.jit, donate_argnames="known")
+def _searched(
+    known: _Known | None,
+    asked: Array,
+    picture: Features,
+    middle: Array,
+    map_: tuple[Array, Array | float],
+    visible: Sequence[Array],
+) -> _Known:
+    """Return the best of what was known and what one more picture has."""
+    grid = grid_of(picture)
+    tables = {name: F.reshape(-1, F.shape[-1]) for name, F in picture.items() if name != INPUT}
+    labels, gamma = _labels(map_[0], grid), map_[1]
+    hidden = jnp.zeros(grid[0] * grid[1])
+    if visible:
+        seen = on_grid(visible[0], grid).reshape(-1)
+        hidden = jnp.where(seen >= 0.5 * jnp.max(seen), 0.0, -10.0)
+
+    def rows(first: Array, number: int) -> tuple[Array, Array]:
+        some = {name: jax.lax.dynamic_slice_in_dim(F, first, number) for name, F in tables.items()}
+        here = jax.lax.dynamic_slice_in_dim(labels, first, number)
+        table = _guided(directions(joined(some) - middle), here, gamma)
+        return table, jax.lax.dynamic_slice_in_dim(hidden, first, number)
+
+    index, likeness = nearest(asked, rows, len(hidden))
+    found = {name: F[index] for name, F in tables.items()}
+    if known is None:
+        return found, likeness
+    better = likeness > known[1]
+    best = {name: jnp.where(better[:, None], F, known[0][name]) for name, F in found.items()}
+    return best, jnp.where(better, likeness, known[1])
+
+
+def _labels(map_: Array, grid: tuple[int, int]) -> Array:
+    """Return a map on the grid as unit vectors, ``(places, labels)``."""
     if not map_.shape[-1]:
-        return x
-    labels = directions(on_grid(map_, grid).reshape(len(x), -1))
-    return jnp.concatenate([x, labels * (gamma / GAMMA)], 1)
+        return jnp.zeros((grid[0] * grid[1], 0))
+    return directions(on_grid(map_, grid).reshape(-1, map_.shape[-1]))
+
+
+def _guided(x: Array, labels: Array, gamma: Array | float) -> Array:
+    """Return unit vectors with labels as further channels."""
+    return jnp.concatenate([x, labels * (gamma / GAMMA)], 1) if labels.shape[-1] else x

@@ -4,7 +4,7 @@ Kolkin, Salavon & Shakhnarovich, "Style transfer by relaxed optimal transport an
 CVPR 2019), equations (2) to (7). Its content term is `self_similarity`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -63,22 +63,18 @@ class RelaxedTransport(StyleTerm):
         """Two by two positions of the deepest layer."""
         return 2
 
-    def all_targets(self, features: Sequence[Features], guides: Mapping[str, Guides]) -> Samples:
+    def all_targets(self, features: Iterable[Features], guides: Mapping[str, Guides]) -> Samples:
         """Return samples of the style; where the picture's are taken is known when it is `renewed`."""
         now, later = jax.random.split(jax.random.key(self.seed))
-        places = [_places(each[INPUT], number) for number, each in enumerate(features)]
-        table = drawn(places, guides[INPUT].visible, guides[INPUT].shares)
-        rows = jax.random.randint(now, (min(SAMPLES, len(table)),), 0, len(table))
-        chosen = table[rows]
-
-        def of(name: str) -> Array:
-            found = jnp.stack([sampled(each[name], chosen[:, :2]) for each in features])
-            return found[chosen[:, 2].astype(jnp.int32), jnp.arange(len(chosen))]
-
-        layers = {name: of(name) for name in features[0] if name != INPUT}
+        chosen = _chosen(now, guides[INPUT])
+        samples: Features | None = None
+        for number, picture in enumerate(features):
+            samples = jax.block_until_ready(_taken(samples, picture, chosen, number))  # type: ignore[no-untyped-call]
+        assert samples is not None
+        layers = {name: each for name, each in samples.items() if name != INPUT}
         height, width = guides[INPUT].content.shape[:2]
         unknown = jnp.full((min(PLACES, height * width), 2), 0.5)
-        return Samples(layers, of(INPUT), unknown, jax.random.key_data(later))
+        return Samples(layers, samples[INPUT], unknown, jax.random.key_data(later))
 
     def distances(
         self,
@@ -140,7 +136,25 @@ def euclidean(a: Array, b: Array) -> Array:
     return jnp.sqrt(jnp.maximum(squares, 1e-6))
 
 
-def _places(picture: Array, number: int) -> Array:
+@jax.jit
+def _chosen(key: Array, guides: Guides) -> Array:
+    """Return where samples of the style are taken, and the number of their picture, ``(samples, 3)``."""
+    places = [_places(map_.shape, number) for number, map_ in enumerate(guides.style)]
+    table = drawn(places, guides.visible, guides.shares)
+    return table[jax.random.randint(key, (min(SAMPLES, len(table)),), 0, len(table))]
+
+
+@jax.jit
+def _taken(known: Features | None, picture: Features, chosen: Array, number: int) -> Features:
+    """Return samples, given those of the pictures before: with those that are of this picture."""
+    here = {name: sampled(F, chosen[:, :2]) for name, F in picture.items()}
+    if known is None:
+        return here
+    is_here = chosen[:, 2:] == number
+    return {name: jnp.where(is_here, F, known[name]) for name, F in here.items()}
+
+
+def _places(shape: Sequence[int], number: int) -> Array:
     """Return the middles of all pixels as shares, and the number of their picture, ``(height, width, 3)``."""
-    rows, columns = ((jnp.arange(n) + 0.5) / n for n in picture.shape[:2])
+    rows, columns = ((jnp.arange(n) + 0.5) / n for n in shape[:2])
     return jnp.stack(jnp.meshgrid(rows, columns, jnp.float32([number]), indexing="ij"), -1)[:, :, 0]

@@ -8,8 +8,9 @@ give `targets` and `loss` of one; those that look at all layers together overrid
 Features F are ``(height, width, channels)``; maps are ``(height, width, labels)`` at the same layer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, Self
 
 import jax
@@ -140,15 +141,22 @@ class StyleTerm:
         """Return what of the features of a style is needed for `all_targets`."""
         return F
 
-    def all_targets(self, features: Sequence[Features], guides: Mapping[str, Guides]) -> Tree:
+    def all_targets(self, features: Iterable[Features], guides: Mapping[str, Guides]) -> Tree:
         """Return the targets of all layers: a mapping of them by layer, or what has one as ``layers``.
 
+        It is not compiled as a whole, so that what one picture or layer needs is free for the next.
+
         Args:
-            features: as in `targets`, by layer, and `INPUT`: the pictures themselves.
+            features: as in `targets`, by layer, and `INPUT`: the pictures themselves; made as they are asked
+                for.
             guides: by layer, and `INPUT`.
         """
-        layers = [name for name in features[0] if name != INPUT]
-        return {name: self.targets([each[name] for each in features], guides[name]) for name in layers}
+        all_features = [dict(each) for each in features]
+        found = {}
+        for name in [name for name in all_features[0] if name != INPUT]:
+            here = [each.pop(name) for each in all_features]
+            found[name] = jax.block_until_ready(_targets(self, here, guides[name]))  # type: ignore[no-untyped-call]
+        return found
 
     def distances(
         self, F: Features, targets: Tree, weights: Mapping[str, Array | float], *, per_channel: bool = False
@@ -173,6 +181,11 @@ class StyleTerm:
     def all_renewed(self, F: Features, targets: Tree) -> Tree:
         """Return what `renewed` does, of all layers."""
         return {name: self.renewed(F[name], target) for name, target in targets.items()}
+
+
+@partial(jax.jit, static_argnames="term")
+def _targets(term: StyleTerm, features: Sequence[Array], guides: Guides) -> Tree:
+    return term.targets(features, guides)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING, STATUSES, State, Status
-from nst_jax.transfer import memory, pyramid, targets
+from nst_jax.transfer import machine, memory, pyramid, targets
 from nst_jax.transfer.objective import Targets
 from nst_jax.transfer.pictures import Image, shown
 from nst_jax.transfer.problem import Problem
@@ -238,6 +238,7 @@ def _set_up(
     layers = (*one.weights.content_layers, *one.weights.style_layers)
     params = shared(remember(one.prepared, lambda: ("network", _seen_by(one), layers)))
     targets = each(stacked([_targets(problem, params, remember) for problem in filled]))
+    machine.give_back()
     weights = each(stacked([memory.as_float32(problem.weights) for problem in filled]))
     args = (params, targets, weights)
     step = compiled(program, shapes, batch.size, batch.devices)

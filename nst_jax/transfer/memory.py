@@ -45,12 +45,14 @@ class Estimate:
     """The image, its gradient and the history."""
     features: int
     """And all else that exists only during an evaluation."""
+    kept: int
+    """Of what is freed after one; see `machine.keep_freed`."""
     usable: int
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.network + self.optimiser + self.features
+        return self.network + self.optimiser + self.features + self.kept
 
     @property
     def fits(self) -> bool:
@@ -65,7 +67,8 @@ def estimate(problem: Problem, shapes: Shapes | None = None) -> Estimate:
     optimiser = min(arguments, nbytes(shapes.state))
     scipys = _of_scipy(problem)
     usable = machine.usable(jax.local_devices()[:1], problem.settings.memory_limit)
-    return Estimate(arguments - optimiser, optimiser + scipys, rest, usable)
+    kept = machine.kept() * rest
+    return Estimate(arguments - optimiser, optimiser + scipys, rest, kept, usable)
 
 
 def _of_scipy(problem: Problem) -> int:
@@ -79,8 +82,9 @@ def _of_scipy(problem: Problem) -> int:
 def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estimate]:
     """Return a problem that fits in memory: with a shorter history, or features computed twice, if need be.
 
-    Only what was left open is changed (`Problem.open`): first the history, down to `problem.FEW` pairs, then
-    the features, then the history again, down to `FEWEST`.
+    First what is freed is no longer kept (`machine.let_go`). Then only what was left open is changed
+    (`Problem.open`): the history, down to `problem.FEW` pairs, then the features, then the history again,
+    down to `FEWEST`.
 
     Args:
         problem: the problem.
@@ -90,6 +94,9 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
         NstError: it does not fit, with the numbers and what to do.
     """
     found = estimate(problem, shapes)
+    if found.kept and not found.fits:
+        machine.let_go()
+        found = estimate(problem, shapes)
     programs = [problem.program]
     if "recompute" in problem.open and problem.program.recompute < objective.IN_STRIPS:
         programs.append(replace(problem.program, recompute=objective.IN_STRIPS))
@@ -120,6 +127,7 @@ def table(problem: Problem, found: Estimate) -> str:
         ("network", found.network, ""),
         ("optimiser", found.optimiser, pairs),
         ("features", found.features, f"{twice} computed twice" if recompute else "all kept"),
+        *([("kept", found.kept, "of what is freed, to be faster")] if found.kept else []),
         ("together", found.total, "besides Python and JAX, about 0.5 GiB"),
         ("usable", found.usable, "of the memory limit" if limited else "of what is free"),
     ]

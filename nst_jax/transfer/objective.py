@@ -6,7 +6,7 @@ it: the convention of the weights, the term of the targets, the names of layers.
 do not belong together are an error.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
@@ -14,6 +14,7 @@ from typing import Any, TypedDict, Unpack, cast
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from nst_jax.architecture import block_and_index, canonical_layers
 from nst_jax.errors import SettingError
@@ -167,23 +168,25 @@ def make_targets(
     P, _ = seen(params, content, layers=tuple(content_layers), **seeing)
     return Targets(
         content={name: content_target(content_kind, each) for name, each in P.items()},
-        style=style_targets(term, [painting], maps[:1], maps[1], 1.0, query=query, wrap=wraps(seeing)),
+        style=style_targets(
+            term, [painting], maps[:1], maps[1], 1.0, query=query, layers=layers, wrap=wraps(seeing)
+        ),
         term=term,
         content_kind=content_kind,
     )
 
 
-@partial(jax.jit, static_argnames=("term", "wrap"))
 def style_targets(
     term: StyleTerm,
-    features: Sequence[Features],
-    style_maps: Sequence[Array],
-    content_map: Array,
-    gamma: Weight,
-    visible: Sequence[Array] = (),
+    features: Iterable[Features],
+    style_maps: Sequence[ArrayLike],
+    content_map: ArrayLike,
+    gamma: ArrayLike,
+    visible: Sequence[ArrayLike] = (),
     query: Features | None = None,
-    shares: Sequence[Weight] = (),
+    shares: Sequence[ArrayLike] = (),
     *,
+    layers: Sequence[str],
     wrap: bool = False,
 ) -> Tree:
     """Return what a term compares with, see `StyleTerm.all_targets`.
@@ -197,16 +200,23 @@ def style_targets(
         visible: how much of each position of the style, and of copies of it, counts; none: all.
         query: features of what the picture shall be like, for a term that asks for it.
         shares: of the styles, and of copies as of what they are of; none: all alike.
+        layers: those of the features.
         wrap: whether the picture to be made is a torus.
     """
     guides = {}
-    for name in features[0]:
-        *style, content = (averaged(each, name) for each in (*style_maps, content_map))
-        seen_there = tuple(averaged(each, name) for each in visible)
+    for name in (*layers, INPUT):
+        *style, content = _averaged((*style_maps, content_map), name)
         content = _whole(content, term, wrap=wrap)
         asked = query[name] if query else None
-        guides[name] = Guides(tuple(style), content, gamma, seen_there, asked, tuple(shares))
+        seen_there = _averaged(visible, name)
+        every = tuple(jnp.asarray(share) for share in shares)
+        guides[name] = Guides(tuple(style), content, jnp.asarray(gamma), seen_there, asked, every)
     return term.all_targets(features, guides)
+
+
+@partial(jax.jit, static_argnames="layer")
+def _averaged(maps: Sequence[ArrayLike], layer: str) -> tuple[Array, ...]:
+    return tuple(averaged(jnp.asarray(each), layer) for each in maps)
 
 
 @partial(jax.jit, static_argnames="term")

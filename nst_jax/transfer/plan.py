@@ -157,7 +157,8 @@ def shares(problems: Mapping[int, Problem], how: How = _HOW) -> list[Share]:
         network = nbytes(batch.shapes.args[0])
         at_once = min(len(every), threads * batch.size)
         copies = at_once if batch.size == 1 else 1
-        found.append(Share(every, at_once, network + copies * (arguments - network + rest)))
+        each = arguments - network + (1 + machine.kept()) * rest
+        found.append(Share(every, at_once, network + copies * each))
     return found
 
 
@@ -226,7 +227,8 @@ def workers(problems: Mapping[int, Problem], how: How) -> int:
     arguments, rest = machine.taken(compiled(largest.program, shapes))
     network = nbytes(shapes.args[0])
     room = machine.usable([device], largest.settings.memory_limit) - network
-    return int(max(1, min(wanted, room // (arguments - network + rest))))
+    each = arguments - network + (1 + machine.kept()) * rest
+    return int(max(1, min(wanted, room // each)))
 
 
 def _plans(how: How) -> dict[str, Json]:

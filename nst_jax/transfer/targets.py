@@ -50,7 +50,7 @@ def style_targets(problem: Problem, params: vgg.Params) -> Tree:
     some = any(painting.alpha is not None or painting.share < 1 for painting in problem.paintings)
     return objective.style_targets(
         term,
-        [looked_at(copy.image) for copy in every],
+        (looked_at(copy.image) for copy in every),
         [
             np.zeros((*copy.image.shape[:2], 0), np.float32) if copy.map is None else copy.map
             for copy in every
@@ -62,6 +62,7 @@ def style_targets(problem: Problem, params: vgg.Params) -> Tree:
         else [],
         None if query is None else looked_at(query, of_style=False),
         [np.float32(copy.share) for copy in every] if some else [],
+        layers=layers,
         wrap=problem.wraps,
     )
 

@@ -1,37 +1,13 @@
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from types import SimpleNamespace
 
 import pytest
 
 from nst_jax.cli import process
-
-
-@pytest.mark.parametrize(
-    ("cores", "plugin", "platforms", "kept"),
-    [
-        (2, False, "", True),
-        (16, False, "", False),  # threads would wait for each other while they compile
-        (2, True, "", False),  # a GPU's compiler too
-        (2, True, "cpu", True),
-        (2, True, "cuda", False),
-    ],
-)
-def test_freed_memory_is_kept_on_few_cores_only(cores, plugin, platforms, kept, tmp_path, monkeypatch):
-    asked = {}
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=asked.__setitem__))
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
-    monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    if plugin:
-        (tmp_path / "libtpu.py").touch()
-    process.keep_freed()
-    assert bool(asked) == kept
 
 
 def test_a_second_signal_ends_the_work_at_once(capsys):
@@ -64,7 +40,7 @@ def test_a_cache_that_cannot_be_is_said_once(cache, tmp_path, monkeypatch, capsy
     (tmp_path / "file").touch()
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("NST_JAX_CACHE", cache)
-    monkeypatch.setattr(process, "keep_freed", lambda: None)
+    monkeypatch.setattr(process.machine, "keep_freed", lambda: None)
     with warnings.catch_warnings():
         process.prepare_process()
     said = capsys.readouterr().err

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -38,11 +39,12 @@ def test_layers_are_joined_by_their_channels(random):
     assert not np.any(directions(np.zeros((2, 3), np.float32)))
 
 
-@pytest.mark.parametrize("memory", [1, 2**20])
+@pytest.mark.parametrize("memory", [1, 4 * 11 * 10, 2**20])
 def test_the_nearest_are_those_of_brute_force(random, memory):
     query, table = np.float32(random.normal(size=(11, 5))), np.float32(random.normal(size=(23, 5)))
     less = np.float32(-random.uniform(size=23))
-    index, product = nearest(query, table, less, memory=memory)
+    rows = lambda first, number: tuple(jax.lax.dynamic_slice_in_dim(x, first, number) for x in (table, less))
+    index, product = nearest(query, rows, len(table), memory=memory)
     products = query @ table.T + less
     np.testing.assert_array_equal(index, products.argmax(1))
     np.testing.assert_allclose(product, products.max(1), rtol=1e-5)

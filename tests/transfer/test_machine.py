@@ -1,3 +1,6 @@
+import ctypes
+import os
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -144,3 +147,31 @@ def test_without_a_c_library_nothing_is_given_back(monkeypatch):
 
     monkeypatch.setattr(machine.ctypes, "CDLL", without)
     machine.give_back()
+
+
+@pytest.mark.parametrize(
+    ("cores", "plugin", "platforms", "kept"),
+    [
+        (2, False, "", True),
+        (16, False, "", False),  # threads would wait for each other while they compile
+        (2, True, "", False),  # a GPU's compiler too
+        (2, True, "cpu", True),
+        (2, True, "cuda", False),
+    ],
+)
+def test_freed_memory_is_kept_on_few_cores_only(cores, plugin, platforms, kept, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(machine, "_kept", 0)
+    monkeypatch.setattr(
+        ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=asked.__setitem__, malloc_trim=lambda pad: 0)
+    )
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    if plugin:
+        (tmp_path / "libtpu.py").touch()
+    machine.keep_freed()
+    assert bool(asked) == bool(machine.kept()) == kept
+    machine.let_go()
+    assert machine.kept() == 0
+    assert not kept or asked[-4] > 0  # large blocks are given back each

@@ -56,6 +56,19 @@ def test_an_estimate_fits_in_what_is_usable_or_not(posed, whole, limit):
         assert (found.usable, found.fits) == (usable, usable == whole.total)
 
 
+def test_freed_memory_is_kept_only_where_there_is_room(posed, whole, limit, monkeypatch):
+    monkeypatch.setattr(machine, "_kept", machine.KEPT)
+    monkeypatch.setattr(machine, "_heap", lambda options, kept: monkeypatch.setattr(machine, "_kept", kept))
+    more = memory.estimate(posed)
+    assert (more.kept, more.total) == (3 * whole.features, whole.total + 3 * whole.features)
+    for usable, kept in ((more.total, more.kept), (more.total - 1, 0)):
+        limit(usable)
+        same, found = memory.fit(posed)
+        assert (same.program, found.kept) == (posed.program, kept)
+    assert "\nkept" in memory.table(posed, more)
+    assert "\nkept" not in memory.table(posed, found)
+
+
 def test_what_fits_is_left_alone(posed, limit):
     limit(2**40)
     assert memory.fit(posed)[0] is posed or memory.fit(posed)[0].program == posed.program

@@ -1,0 +1,76 @@
+"""Prints how much memory runs take, beside what the planner says: the whole process at its peak.
+
+python benchmarks/memory.py --size 512
+python benchmarks/memory.py --runs gram "small:style.kind=w2,memory_limit=1200MiB"
+python benchmarks/memory.py --images DIR ...
+
+A run is NAME:key=value,key=value over the default settings; without any, each kind of style. The plan is what
+--dry-run says, and 512 MiB for Python and JAX. Pictures are those of the papers in DIR, or samples. On Linux.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+from nst_jax.settings import GUIDED_KINDS, STYLE_KINDS
+
+BESIDES = 512
+UNITS = {"MiB": 1, "GiB": 1024}
+PAIR = ("work:neckarfront", "work:starry_night")
+
+
+def command(values, options, folder):
+    """Return the command line of a run."""
+    pair = ["--content", options.pair[0], "--style", options.pair[1]]
+    sets = [word for value in values.split(",") if value for word in ("--set", value)]
+    common = ["--size", str(options.size), "--evaluations", str(options.evaluations)]
+    images = ["--images", options.images] if options.images else []
+    output = ["--output", os.path.join(folder, "out.png")]
+    return [sys.executable, "-m", "nst_jax", *pair, *common, *images, *output, *sets]
+
+
+def planned(words):
+    """Return the MiB that the planner tells."""
+    told = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, check=False)
+    found = re.search(r"together\s+([\d.]+) (\w+)", told.stdout)
+    if not found:
+        sys.exit(told.stderr)
+    return float(found[1]) * UNITS[found[2]] + BESIDES
+
+
+def peak(words):
+    """Return the MiB that a run takes at its peak."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(said)
+    return usage.ru_maxrss / 1024
+
+
+def main():
+    """Run each twice: planned, and in earnest."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    unguided = [kind for kind in STYLE_KINDS if kind not in GUIDED_KINDS or kind == "nnst"]
+    parser.add_argument("--runs", nargs="+", default=[f"{kind}:style.kind={kind}" for kind in unguided])
+    parser.add_argument("--pair", nargs=2, default=PAIR, metavar=("CONTENT", "STYLE"))
+    parser.add_argument("--images", help="folder of the papers' pictures")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--evaluations", type=int, default=6)
+    options = parser.parse_args()
+    print("| run | planned, MiB | peak, MiB | peak / planned |\n| --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for run in options.runs:
+            name, _, values = run.partition(":")
+            words = command(values, options, folder)
+            plan, taken = planned(words), peak(words)
+            print(f"| {name} | {plan:.0f} | {taken:.0f} | {taken / plan:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
