@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network, load_network
     from nst_jax.settings import Settings
     from nst_jax.transfer.loop import Result
+    from nst_jax.transfer.pictures import Places
     from nst_jax.transfer.plan import How
     from nst_jax.transfer.stylize import Progress, stylize, stylize_grid
 
@@ -19,6 +20,7 @@ __version__ = version("nst_jax")
 __all__ = [
     "How",
     "Network",
+    "Places",
     "Progress",
     "Result",
     "Settings",
@@ -32,6 +34,7 @@ _HOMES = {
     **dict.fromkeys(("Network", "load_network"), "pretrained.network"),
     "Settings": "settings",
     "How": "transfer.plan",
+    "Places": "transfer.pictures",
     "Result": "transfer.loop",
     **dict.fromkeys(("Progress", "stylize", "stylize_grid"), "transfer.stylize"),
 }

@@ -10,7 +10,17 @@ from nst_jax.images.labels import read_map
 from nst_jax.images.pictures import FloatArray, Picture
 from nst_jax.images.reading import read, read_text
 from nst_jax.images.sheet import contact_sheet
-from nst_jax.images.sizes import bounded, canvas, crop, fit, middle_square, resize, resize_map, turned
+from nst_jax.images.sizes import (
+    bounded,
+    canvas,
+    crop,
+    fit,
+    middle_square,
+    resize,
+    resize_map,
+    resize_smoothly,
+    turned,
+)
 from nst_jax.images.writing import SUFFIXES, check_suffix, encode, write
 
 __all__ = [
@@ -32,6 +42,7 @@ __all__ = [
     "read_text",
     "resize",
     "resize_map",
+    "resize_smoothly",
     "turned",
     "write",
 ]

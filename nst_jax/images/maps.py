@@ -100,6 +100,22 @@ def encoded(
     return *maps, [*warnings, *(f"the {name} map has one colour only: it guides nothing" for name in names)]
 
 
+def regions(map: FloatArray) -> tuple[FloatArray, list[str]]:
+    """Return where each main colour of a map is, and what they are called, from the darkest to the lightest.
+
+    Args:
+        map: (height, width, channels) in [0, 1].
+
+    Returns:
+        (height, width, colours), 1 where a colour is the nearest, else 0; see `encoded` for main colours.
+    """
+    colours, pixels, counts = _distinct(map)
+    main, _ = _main(colours, pixels, counts, exact=len(colours) <= MAX_LABELS)
+    main = main[np.argsort(main.mean(1), kind="stable")]
+    one_hot = np.eye(len(main), dtype=np.float32)
+    return one_hot[_nearest(colours, main)[pixels]], [_name(colour) for colour in main]
+
+
 def check_channels(content: FloatArray, style: FloatArray) -> None:
     """Raise ImageError if two maps, ``(height, width, channels)``, differ in their number of channels."""
     counts = content.shape[2], style.shape[2]
@@ -209,8 +225,9 @@ def _missing(colours: FloatArray, shares: NDArray[np.float64]) -> list[str]:
 
 
 def _name(colour: FloatArray) -> str:
-    if len(colour) in (3, 4):
-        return "#" + "".join(f"{round(float(value) * 255):02x}" for value in colour)
+    if len(colour) in (1, 3, 4):
+        levels = colour.repeat(3) if len(colour) == 1 else colour
+        return "#" + "".join(f"{round(float(value) * 255):02x}" for value in levels)
     return str(tuple(round(float(value), 2) for value in colour))
 
 

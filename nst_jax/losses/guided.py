@@ -36,6 +36,8 @@ class GuidedGram(StyleTerm):
     def targets(self, features: Sequence[Array], guides: Guides) -> Guided:
         """Return the Gram matrices of the style's regions."""
         theirs, ours = guides.style[0], guides.content
+        if guides.where is not None:
+            ours = ours * jnp.sqrt(guides.where)
         if guides.visible:
             theirs = theirs * jnp.sqrt(guides.visible[0])  # the square of a guide is what counts
         present = (jnp.max(theirs, (0, 1)) > 0) & (jnp.max(ours, (0, 1)) > 0)

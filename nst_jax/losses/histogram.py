@@ -26,6 +26,8 @@ class Histograms(NamedTuple):
     """See `gram.gram_matrix`."""
     quantiles: Quantiles
     """Of each channel."""
+    share: Array | None
+    """How much each position of the picture counts, ``(height, width, 1)``; None: all alike."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Histogram(StyleTerm):
     def targets(self, features: Sequence[Array], guides: Guides) -> Histograms:
         """Return the style's Gram matrix and histograms."""
         style = drawn(features, guides.visible, guides.shares)
-        return Histograms(Gram().statistics(style[None]), quantiles(style))
+        return Histograms(Gram().statistics(style[None]), quantiles(style), guides.where)
 
     def loss(self, F: Array, target: Histograms) -> Array:
         """Return `gram.style_loss` + gamma sum_ik (F_ik - R_ik)^2 / (N M), with R(F) from `ranks.moved`.
@@ -45,7 +47,11 @@ class Histogram(StyleTerm):
         Their equation (7), on average. No gradient flows through R. Differs from the paper, which has
         histograms at conv1_1 and conv4_1 only.
         """
-        return Gram().loss(F, target.gram) + self.weight * distance(positions(F), target.quantiles)
+        share, gram = target.share, Gram()
+        G = gram.statistics(F) if share is None else gram.weighted(F, share)
+        of_positions = None if share is None else positions(share)
+        moved = distance(positions(F), target.quantiles, of_positions)
+        return gram.compare(G, target.gram) + self.weight * moved
 
     def per_channel(self, target: Histograms) -> int:
         """Return N^2."""

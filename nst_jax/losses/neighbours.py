@@ -25,6 +25,8 @@ class Copied:
 
     layers: dict[str, Array]
     """By layer, all on one grid, ``(height / 4, width / 4, channels)``."""
+    share: Array | None
+    """How much each place counts, ``(height / 4, width / 4)``; None: all alike."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Neighbours(StyleTerm):
             jax.block_until_ready(known)  # type: ignore[no-untyped-call]  # before the next is looked at
         assert known is not None
         grid = grid_of({INPUT: _query(guides[INPUT])})
-        return Copied({name: F.reshape(*grid, -1) for name, F in known[0].items()})
+        there = guides[INPUT].where
+        share = None if there is None else on_grid(there, grid)[:, :, 0]
+        return Copied({name: F.reshape(*grid, -1) for name, F in known[0].items()}, share)
 
     def distances(
         self, F: Features, targets: Copied, weights: Mapping[str, Array | float], *, per_channel: bool = False
@@ -84,7 +88,9 @@ class Neighbours(StyleTerm):
             lengths += share * jnp.sum(jnp.square(here), -1)
             wanted += share * jnp.sum(jnp.square(R), -1)
         cosine = products * jax.lax.rsqrt(jnp.maximum(lengths * wanted, 1e-12))
-        return {"hypercolumns": self.unit * sum(weights.values()) * jnp.mean(1 - cosine)}
+        where = targets.share
+        mean = jnp.mean(1 - cosine) if where is None else jnp.sum(where * (1 - cosine)) / jnp.sum(where)
+        return {"hypercolumns": self.unit * sum(weights.values()) * mean}
 
 
 _Known = tuple[Features, Array]

@@ -52,6 +52,8 @@ class PatchStyle:
     """Of the picture to be made, ``(height, width, labels)``, scaled as those of the sources."""
     held: tuple[Array, Array] | None = None
     """Matches, from `nearest`, to go on with; None: they are found in every evaluation."""
+    where: Array | None = None
+    """How much each position of the picture counts, ``(height, width, 1)``; None: all alike."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Patches(StyleTerm):
             Source(F, guides.weight * (factor * map_), visible)
             for F, map_, visible in zip(features, guides.style, seen, strict=True)
         )
-        style = PatchStyle(sources, guides.weight * (factor * guides.content))
+        style = PatchStyle(sources, guides.weight * (factor * guides.content), where=guides.where)
         if self.rematch == 1:
             return style
         none = jnp.zeros([n - self.size + 1 for n in guides.content.shape[:2]], jnp.int32)
@@ -295,10 +297,10 @@ def patch_loss(
 ) -> Array:
     """Return the mean squared difference of the image's patches and their nearest style patches.
 
-    S = sum_i |Psi_i(F) - Psi_NN(i)(F_s)|^2 / (patches * k^2 * channels). Equation (4) of Champandard (2016)
-    is the sum; the mean, as in his code, makes the weight independent of the picture's size. The channels of
-    the map choose the patch and do not count here. With the matches held, the gradient is that of a
-    quadratic; it jumps where a match changes.
+    S = sum_i |Psi_i(F) - Psi_NN(i)(F_s)|^2 / (patches * k^2 * channels), or a mean where positions count by
+    their shares. Equation (4) of Champandard (2016) is the sum; the mean, as in his code, makes the weight
+    independent of the picture's size. The channels of the map choose the patch and do not count here. With
+    the matches held, the gradient is that of a quadratic; it jumps where a match changes.
 
     Args:
         F: features of the image, ``(height, width, channels)``.
@@ -309,16 +311,19 @@ def patch_loss(
     """
     begins, apart = style.held or nearest(F, style, size=size, memory=memory, variety=variety)
     height, width = begins.shape
+    share = None if style.where is None else _windowed(style.where, size) / size**2
     table = jnp.concatenate([source.features.reshape(-1, F.shape[-1]) for source in style.sources])
 
     # Gathered anew for the gradient: k^2 times the features would have to be kept.
     def part(F: Array, down: int, across: int) -> Array:
         wanted = table[begins + down * apart + across]
-        return jnp.sum(jnp.square(F[down : down + height, across : across + width] - wanted))
+        squares = jnp.square(F[down : down + height, across : across + width] - wanted)
+        return jnp.sum(squares if share is None else share * squares)
 
     parts = [
         jax.checkpoint(part, static_argnums=(1, 2))(F, down, across)
         for down in range(size)
         for across in range(size)
     ]
-    return sum(parts, jnp.zeros(())) / (height * width * size**2 * F.shape[-1])
+    count = height * width if share is None else jnp.sum(share)
+    return sum(parts, jnp.zeros(())) / (count * size**2 * F.shape[-1])

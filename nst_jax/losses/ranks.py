@@ -62,13 +62,15 @@ def moved(x: Array, to: Quantiles, share: Array | None = None) -> Array:
     return table[at, jnp.arange(x.shape[1])[None]].astype(x.dtype)
 
 
-def distance(x: Array, to: Quantiles) -> Array:
+def distance(x: Array, to: Quantiles, share: Array | None = None) -> Array:
     """Return the mean of (x - y)^2, y being x `moved`: the squared distance of Wasserstein of each channel.
 
-    No gradient flows through y.
+    No gradient flows through y. Positions count by their shares, ``(positions, 1)``, or all alike.
     """
-    y = jax.lax.stop_gradient(moved(jax.lax.stop_gradient(x), to))
-    return jnp.mean(jnp.square(x - y))
+    y = jax.lax.stop_gradient(moved(jax.lax.stop_gradient(x), to, share))
+    if share is None:
+        return jnp.mean(jnp.square(x - y))
+    return jnp.sum(share * jnp.square(x - y)) / (jnp.sum(share) * x.shape[1])
 
 
 def _between(table: Array, row: Array) -> Array:

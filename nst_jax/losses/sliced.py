@@ -26,6 +26,8 @@ class Slices(NamedTuple):
     """Directions, orthonormal, ``(channels, channels)``: one in each column."""
     quantiles: Quantiles
     """Of the style's features along them."""
+    share: Array | None
+    """How much each position of the picture counts, ``(positions, 1)``; None: all alike."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Sliced(StyleTerm):
         height, width = guides.content.shape[:2]
         key = jax.random.fold_in(jax.random.key(self.seed), height * width)
         axes = jax.random.orthogonal(key, style.shape[-1])
-        return Slices(axes, quantiles(_precisely(style, axes)))
+        share = None if guides.where is None else positions(guides.where)
+        return Slices(axes, quantiles(_precisely(style, axes)), share)
 
     def loss(self, F: Array, target: Slices) -> Array:
         """Return the mean over directions p of the squared distance of Wasserstein of p.F and p.A.
@@ -55,4 +58,4 @@ class Sliced(StyleTerm):
         sum_ik (x_ik - y_ik)^2 / (N M), where x are projections of the features and y those of the style with
         the same ranks, through which no gradient flows; see `ranks.moved` for how ranks are found.
         """
-        return distance(_precisely(positions(F), target.axes), target.quantiles)
+        return distance(_precisely(positions(F), target.axes), target.quantiles, target.share)

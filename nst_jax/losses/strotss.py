@@ -40,6 +40,8 @@ class Samples:
     """Rows and columns as shares, ``(places, 2)``."""
     key: Array
     """Of the places to come, as data."""
+    where: Array | None
+    """How much each place of the picture counts, ``(height, width, 1)``; None: all alike."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class RelaxedTransport(StyleTerm):
         layers = {name: each for name, each in samples.items() if name != INPUT}
         height, width = guides[INPUT].content.shape[:2]
         unknown = jnp.full((min(PLACES, height * width), 2), 0.5)
-        return Samples(layers, samples[INPUT], unknown, jax.random.key_data(later))
+        return Samples(layers, samples[INPUT], unknown, jax.random.key_data(later), guides[INPUT].where)
 
     def distances(
         self,
@@ -107,7 +109,12 @@ class RelaxedTransport(StyleTerm):
     def all_renewed(self, F: Features, targets: Samples) -> Samples:
         """Return the target with other places of the picture."""
         now, later = jax.random.split(jax.random.wrap_key_data(targets.key))
+        where = targets.where
         places = jax.random.uniform(now, targets.places.shape)
+        if where is not None:
+            rows = _places(where.shape, 0)[:, :, :2].reshape(-1, 2)
+            upto = jnp.cumsum(where.reshape(-1))
+            places = rows[jnp.searchsorted(upto, places[:, 0] * upto[-1])]
         return replace(targets, places=places, key=jax.random.key_data(later))
 
 

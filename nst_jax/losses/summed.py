@@ -77,8 +77,15 @@ class Sum(_Summed, StyleTerm):
     """A sum of terms of which some are not additive."""
 
     def targets(self, features: Sequence[Array], guides: Guides) -> tuple[Tree, ...]:
-        """Return those of each."""
-        return tuple(term.targets(features, guides) for term, _ in self.terms)
+        """Return those of each; of averages those of the styles alone, without copies."""
+        step = 1 + len(self.copies)
+        few = guides._replace(
+            style=guides.style[::step], visible=guides.visible[::step], shares=guides.shares[::step]
+        )
+        return tuple(
+            term.targets(features, guides) if term.copies else term.targets(features[::step], few)
+            for term, _ in self.terms
+        )
 
     def loss(self, F: Array, target: tuple[Tree, ...]) -> Array:
         """Return sum_t w_t u_t loss_t, with the unit u_t of each."""

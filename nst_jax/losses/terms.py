@@ -43,6 +43,9 @@ class Guides(NamedTuple):
     """Features that the picture shall have, for a term with `StyleTerm.likeness`."""
     shares: tuple[Array | float, ...] = ()
     """Of each style, and of each copy as of what it is of; none: all alike."""
+    where: Array | None = None
+    """How much each position of the picture counts, ``(height, width, regions)`` in [0, 1], see `regions`; a
+    term itself gets those of one region. None: all positions alike."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,16 @@ class StyleTerm:
         return {name: self.renewed(F[name], target) for name, target in targets.items()}
 
 
+def mean_of(trees: Sequence[Tree], shares: Sequence[Array | float]) -> Tree:
+    """Return the mean of trees of arrays by shares, whatever these add up to."""
+    if len(trees) == 1:
+        return trees[0]
+    total = sum(shares)
+    return jax.tree.map(
+        lambda *leaves: sum(share * leaf for share, leaf in zip(shares, leaves, strict=True)) / total, *trees
+    )
+
+
 @partial(jax.jit, static_argnames="term")
 def _targets(term: StyleTerm, features: Sequence[Array], guides: Guides) -> Tree:
     return term.targets(features, guides)
@@ -225,9 +238,14 @@ class AdditiveTerm(StyleTerm):
         raise NotImplementedError
 
     def targets(self, features: Sequence[Array], guides: Guides) -> Tree:
-        """Return `target_of` the statistics of the style."""
-        F = features[0]
-        return self.target_of(self.weighted(F, guides.visible[0]) if guides.visible else self.statistics(F))
+        """Return `target_of` the statistics of the style: of several, their mean by shares."""
+        seen: Sequence[Array | None] = guides.visible or (None,) * len(features)
+        shares = guides.shares or (1.0,) * len(features)
+        found = [
+            self.statistics(F) if share is None else self.weighted(F, share)
+            for F, share in zip(features, seen, strict=True)
+        ]
+        return self.target_of(mean_of(found, shares))
 
     def loss(self, F: Array, target: Tree) -> Array:
         """Compare the statistics of features."""

@@ -16,7 +16,16 @@ from nst_jax.errors import ConfigError
 from nst_jax.images import FloatArray, Picture, maps
 from nst_jax.samples import works
 from nst_jax.settings import GUIDED_KINDS, INIT_SOURCES, LONGEST, Content, Settings, Style
-from nst_jax.transfer.pictures import Pictures, coloured, content_at, cropped, style_at, without
+from nst_jax.transfer.pictures import (
+    Pictures,
+    Places,
+    coloured,
+    content_at,
+    cropped,
+    place_at,
+    style_at,
+    without,
+)
 
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network
@@ -64,7 +73,8 @@ class Reader:
         names, posed = names_of(settings), as_posed(settings)
         drawn, map_digests, notes = self._maps(settings, names)
         content_name, styles = names.get("content"), styles_of(settings)
-        there = Pictures(content_name, styles or None, **drawn)  # the names, to tell what there is
+        # The names, to tell what there is.
+        there = Pictures(content_name, styles or None, drawn.get("content_map"), drawn.get("style_map"))
         style = partial(self._style, posed=posed)
         like = (content_name, names.get("content_map"))
         texture = is_texture(settings)
@@ -81,11 +91,15 @@ class Reader:
         init = names.get("init")
         first = self._once(("init", init), lambda: _with_alpha(self._picture(init, posed))) if init else None
         alpha = self._once(("alpha", content_name, posed.longest), lambda: self._alpha(content_name, posed))
+        places, more = self._places(names, content, posed)
+        notes = (*notes, *more)
         digests = {use: self._digests[name] for use, name in names.items() if name in self._digests}
         pictures = replace(there, content=content, style=paintings or (content,), init=first)
         if posed.colour != "style":
             every = (posed.colour, key, looks, styles, init)
-            pictures = replace(self._once(every, lambda: coloured(pictures, posed)), **drawn)
+            found = self._once(every, lambda: coloured(pictures, posed))
+            pictures = replace(found, **drawn)
+        pictures = replace(pictures, places=places)
         of_files = (note for name in names.values() for note in self._notes.get(name, ()))
         said = dict.fromkeys((*stand_ins(names), *of_files, *notes))
         return Inputs(pictures, alpha, digests | map_digests, tuple(said))
@@ -111,6 +125,31 @@ class Reader:
         alpha = self._picture(name, settings).alpha if name else None
         return None if alpha is None else images.bounded(alpha, settings.longest)
 
+    def _places(
+        self, names: dict[str, str], content: FloatArray, posed: Settings
+    ) -> tuple[Places, tuple[str, ...]]:
+        """Return what says where something is painted, at the content's size, and what should be said."""
+        size, notes = (content.shape[0], content.shape[1]), []
+        found: dict[str, FloatArray] = {}
+
+        def grey(name: str, use: str) -> FloatArray:
+            return place_at(np.mean(self._picture(name, posed).rgb, 2, keepdims=True), size, use)
+
+        for use, key in (("keep", "content.keep"), ("strength", "style.strength_map")):
+            if use in names:
+                found[use] = self._once((use, names[use], size), partial(grey, names[use], key))
+        if "regions" in names:
+            where = ("regions", names["regions"], size)
+            found["regions"], colours = self._once(where, partial(_regions, names["regions"], posed, size))
+            styles = styles_of(posed)
+            if len(colours) != len(styles):
+                what = f"main colours: {len(colours)} ({', '.join(colours)}), styles: {len(styles)}"
+                raise ConfigError(f"style.regions: {what}; give one for each colour, for the darkest first")
+            notes += [
+                f"regions: {colour} gets {style}" for colour, style in zip(colours, styles, strict=True)
+            ]
+        return Places(found.get("keep"), found.get("strength"), found.get("regions")), tuple(notes)
+
     def _maps(
         self, settings: Settings, names: dict[str, str]
     ) -> tuple[dict[str, FloatArray], dict[str, str], tuple[str, ...]]:
@@ -120,6 +159,11 @@ class Reader:
             key, lambda: read_maps(settings, names)
         )
         return found
+
+
+def _regions(name: str, settings: Settings, size: tuple[int, int]) -> tuple[FloatArray, list[str]]:
+    found, colours = maps.regions(_map_named(name, settings))
+    return place_at(found, size, "style.regions"), colours
 
 
 def as_posed(settings: Settings) -> Settings:
@@ -183,7 +227,7 @@ def names_of(settings: Settings) -> dict[str, str]:
             f"size: {width}x{height} is for a picture without content; with one, give the bound of the "
             "longer side"
         )
-    names |= _maps_of(settings)
+    names |= _maps_of(settings) | _masks_of(settings)
     if isinstance(settings.init, str) and settings.init not in INIT_SOURCES:
         names["init"] = settings.init
     return names
@@ -223,13 +267,7 @@ def read_maps(
     settings: Settings, names: dict[str, str]
 ) -> tuple[dict[str, FloatArray], dict[str, str], tuple[str, ...]]:
     """Return both semantic maps as they are compared, the digest of each file, and what should be said."""
-    read = {
-        use: samples.load(sample)
-        if (sample := sample_of(name))
-        else images.read_map(name, max_pixels=settings.max_pixels)
-        for use, name in names.items()
-        if use.endswith("_map")
-    }
+    read = {use: _map_named(name, settings) for use, name in names.items() if use.endswith("_map")}
     if not read:
         plain = (
             "no semantic maps: plain patch-based style transfer; --content-map and --style-map would guide it"
@@ -241,6 +279,11 @@ def read_maps(
     content, style, notes = maps.encoded(read["content_map"], read["style_map"], kind=kind)
     digests = {use: _digest(array) for use, array in read.items()}
     return {"content_map": content, "style_map": style}, digests, tuple(notes)
+
+
+def _map_named(name: str, settings: Settings) -> FloatArray:
+    sample = sample_of(name)
+    return samples.load(sample) if sample else images.read_map(name, max_pixels=settings.max_pixels)
 
 
 def _maps_of(settings: Settings) -> dict[str, str]:
@@ -272,6 +315,20 @@ def _maps_of(settings: Settings) -> dict[str, str]:
             raise ConfigError("style.kind: guided_gram needs maps: give --content-map and --style-map")
         return {}
     return {f"{name}_map": str(file) for name, file in found.items()}
+
+
+def _masks_of(settings: Settings) -> dict[str, str]:
+    """Return the names of what says where something is painted."""
+    style = settings.style
+    given = {"keep": settings.content.keep, "strength": style.strength_map, "regions": style.regions}
+    if settings.content.image is None and (uses := [use for use, name in given.items() if name]):
+        key = {"keep": "content.keep", "strength": "style.strength_map", "regions": "style.regions"}[uses[0]]
+        raise ConfigError(f"{key}: is of the photograph, and there is none: give one, or leave it out")
+    if style.regions and style.shares:
+        raise ConfigError(
+            "style.shares: with style.regions each style has its own place: leave one of them out"
+        )
+    return {use: name for use, name in given.items() if name}
 
 
 def _beside(image: str | None, given: str | None) -> str | None:

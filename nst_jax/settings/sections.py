@@ -96,6 +96,12 @@ class Content(Section):
         "NAME_sem.png beside the image, if there is one; none: no map. A map without an image is a doodle",
         flag="content-map",
     )
+    keep: str | None = setting(
+        None,
+        text,
+        "a mask of what stays as photographed: white is left alone, grey is a blend; null: nothing",
+        flag="keep-mask",
+    )
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,20 @@ class Style(Section):
         "of each block for Gram matrices",
     )
     map: str | None = setting(None, text, "the map of the painting, as content.map", flag="style-map")
+    strength_map: str | None = setting(
+        None,
+        text,
+        "a grey picture of how much the style's weight counts at each place of the photograph: white all of "
+        "it, black nothing; null: everywhere alike",
+        flag="strength-map",
+    )
+    regions: str | None = setting(
+        None,
+        text,
+        "a map of the photograph whose colours each have a style of their own, from the darkest to the "
+        "lightest; null: all styles everywhere",
+        flag="regions",
+    )
     crop: tuple[float, float, float, float] | None = setting(
         None, box, "the part to look at: [left, top, right, bottom] as shares from 0 to 1; null: all of it"
     )

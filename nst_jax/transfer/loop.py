@@ -21,7 +21,7 @@ from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING, STATUSES, State, Status
 from nst_jax.transfer import machine, memory, pyramid, targets
 from nst_jax.transfer.objective import Targets
-from nst_jax.transfer.pictures import Image, shown
+from nst_jax.transfer.pictures import Image
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Devices, Shapes, Steps, batch_of, begin, compiled, placements, stacked
 from nst_jax.typing import Tree
@@ -165,7 +165,7 @@ def solve(
     assert pictures is not None
     return [
         Result(
-            image=shown(pyramid.at_size(pictures[i], problem), problem.colours),
+            image=problem.shown(pyramid.at_size(pictures[i], problem)),
             loss=float(look.loss[i]),
             terms={name: float(term[i]) for name, term in look.terms.items()},
             initial_loss=float(look.initial_loss[i]),
@@ -278,7 +278,7 @@ def _look(batch: Batch, around: _Around, state: State, found: Found, rate: float
 
 def _shown(raw: NDArray[np.float32], problems: tuple[Problem, ...]) -> NDArray[np.float32]:
     pairs = zip(raw, problems, strict=False)  # a batch that is not full repeats its last
-    return np.stack([shown(image, problem.colours) for image, problem in pairs])
+    return np.stack([problem.shown(image) for image, problem in pairs])
 
 
 _FINISHED = STATUSES.index("finished")
@@ -305,13 +305,15 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
             (digest(each.image), digest(each.alpha), digest(each.map), each.share)
             for each in problem.paintings
         )
-        return "style", common, tuple(weights.style_layers), styles, problem.term, more
+        where = digest(problem.where)
+        return "style", common, tuple(weights.style_layers), styles, problem.term, where, more
 
     return Targets(
         remember(lambda: targets.content_targets(problem, params), content),
         remember(lambda: targets.style_targets(problem, params), style),
         problem.term,
         problem.settings.content.kind,
+        targets.kept(problem),
     )
 
 

@@ -9,12 +9,11 @@ do not belong together are an error.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from nst_jax.architecture import block_and_index, canonical_layers
 from nst_jax.errors import SettingError
@@ -124,6 +123,15 @@ def _layer_weights(layers: Layers, *, share: bool) -> dict[str, Weight]:
     return dict.fromkeys(names, 1 / len(names) if share and names else 1.0)
 
 
+class Kept(NamedTuple):
+    """What of the picture is left alone."""
+
+    mask: Array
+    """1 where nothing is painted, ``(height, width, 1)``."""
+    content: Array
+    """What is there instead, in the network's input space."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Targets:
@@ -133,6 +141,7 @@ class Targets:
     style: Tree
     term: StyleTerm = field(default=_GRAM, metadata={"static": True})
     content_kind: ContentKind = field(default="features", metadata={"static": True})
+    kept: Kept | None = None
 
     @property
     def style_layers(self) -> tuple[str, ...]:
@@ -159,7 +168,7 @@ def make_targets(
     """
     layers = tuple(term.layers if style_layers is None else style_layers)
     content_size, style_size = content.shape[:2], style.shape[:2]
-    maps = jnp.zeros((*style_size, 0)), jnp.zeros((*content_size, 0))
+    guides = Guides((jnp.zeros((*style_size, 0)),), jnp.zeros((*content_size, 0)), jnp.ones(()))
     of_style = seeing_style(seeing)
     painting = term.condensed(seen(params, style, layers=layers, **of_style)[0] | {INPUT: style})
     query = None
@@ -168,9 +177,7 @@ def make_targets(
     P, _ = seen(params, content, layers=tuple(content_layers), **seeing)
     return Targets(
         content={name: content_target(content_kind, each) for name, each in P.items()},
-        style=style_targets(
-            term, [painting], maps[:1], maps[1], 1.0, query=query, layers=layers, wrap=wraps(seeing)
-        ),
+        style=style_targets(term, [painting], guides, query, layers=layers, wrap=wraps(seeing)),
         term=term,
         content_kind=content_kind,
     )
@@ -179,12 +186,8 @@ def make_targets(
 def style_targets(
     term: StyleTerm,
     features: Iterable[Features],
-    style_maps: Sequence[ArrayLike],
-    content_map: ArrayLike,
-    gamma: ArrayLike,
-    visible: Sequence[ArrayLike] = (),
+    guides: Guides,
     query: Features | None = None,
-    shares: Sequence[ArrayLike] = (),
     *,
     layers: Sequence[str],
     wrap: bool = False,
@@ -194,29 +197,30 @@ def style_targets(
     Args:
         term: the term.
         features: of the style, and perhaps of copies of it: by layer, and `terms.INPUT`.
-        style_maps: of these, each of its image's height and width; without labels where there are none.
-        content_map: of the picture to be made, of its height and width.
-        gamma: how much maps count.
-        visible: how much of each position of the style, and of copies of it, counts; none: all.
+        guides: at the images' own heights and widths; maps without labels where there are none.
         query: features of what the picture shall be like, for a term that asks for it.
-        shares: of the styles, and of copies as of what they are of; none: all alike.
         layers: those of the features.
         wrap: whether the picture to be made is a torus.
     """
-    guides = {}
+    found = {}
     for name in (*layers, INPUT):
-        *style, content = _averaged((*style_maps, content_map), name)
-        content = _whole(content, term, wrap=wrap)
-        asked = query[name] if query else None
-        seen_there = _averaged(visible, name)
-        every = tuple(jnp.asarray(share) for share in shares)
-        guides[name] = Guides(tuple(style), content, jnp.asarray(gamma), seen_there, asked, every)
-    return term.all_targets(features, guides)
+        *style, content = _averaged((*guides.style, guides.content), name)
+        where = None if guides.where is None else _averaged((guides.where,), name)[0]
+        found[name] = Guides(
+            style=tuple(style),
+            content=_whole(content, term, wrap=wrap),
+            weight=guides.weight,
+            visible=_averaged(guides.visible, name),
+            query=query[name] if query else None,
+            shares=guides.shares,
+            where=None if where is None else _whole(where, term, wrap=wrap),
+        )
+    return term.all_targets(features, found)
 
 
 @partial(jax.jit, static_argnames="layer")
-def _averaged(maps: Sequence[ArrayLike], layer: str) -> tuple[Array, ...]:
-    return tuple(averaged(jnp.asarray(each), layer) for each in maps)
+def _averaged(maps: Sequence[Array], layer: str) -> tuple[Array, ...]:
+    return tuple(averaged(each, layer) for each in maps)
 
 
 @partial(jax.jit, static_argnames="term")
@@ -227,9 +231,15 @@ def weighted_statistics(term: AdditiveTerm, F: Features, alpha: Array) -> dict[s
 
 def renewed(x: Array, params: Params, targets: Targets, **seeing: Unpack[Seeing]) -> Targets:
     """Return the targets for the evaluations to come, see `StyleTerm.renewed`."""
+    x = composed(x, targets.kept)
     F, _ = seen(params, x, layers=targets.style_layers, **seeing)
     F = {name: _whole(each, targets.term, wrap=wraps(seeing)) for name, each in F.items()}
     return replace(targets, style=targets.term.all_renewed(F | {INPUT: x}, targets.style))
+
+
+def composed(x: Array, kept: Kept | None) -> Array:
+    """Return an image with what is left alone: m c + (1 - m) x for a mask m and the content c."""
+    return x if kept is None else x + kept.mask * (kept.content - x)
 
 
 def _whole(F: Array, term: StyleTerm, *, wrap: bool) -> Array:
@@ -368,6 +378,7 @@ def loss(
     Raises:
         SettingError: targets and weights are of different layers.
     """
+    x = composed(x, targets.kept)
     _check_layers("content", targets.content, weights.content_layers)
     style_layers = targets.style_layers
     _check_layers("style", style_layers, weights.style_layers)

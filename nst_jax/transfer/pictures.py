@@ -26,8 +26,28 @@ Size = tuple[int, int]
 Styles = ArrayLike | tuple[ArrayLike, ...]
 """A style image, or several."""
 
+Maps = tuple[ArrayLike, ArrayLike]
+"""Semantic maps of content and style."""
+
 Init = str | ArrayLike | Mapping[str, Any]
 """A name of `settings.INIT_SOURCES`, an image, or a mapping of names (an image: ``image``) to shares."""
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where in the picture something is painted: masks in [0, 1], at any resolution."""
+
+    keep: ArrayLike | None = None
+    """What is left as it is in the content, ``(height, width)``."""
+    strength: ArrayLike | None = None
+    """How much the style's weight counts, likewise."""
+    regions: ArrayLike | None = None
+    """Where each of several styles is used, ``(height, width, styles)``."""
+    maps: Maps | None = None
+    """Semantic maps besides, as `stylize` takes them."""
+
+
+_EVERYWHERE = Places()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +65,7 @@ class Pictures:
     """The first image; None: as the settings say."""
     colours: Image | None = None
     """The picture whose colours the result gets, if it is painted in greys; see `coloured`."""
+    places: Places = _EVERYWHERE
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,9 +182,61 @@ def _coloured(style: Image, content: Image, light: Image | None) -> Image:
     return np.concatenate([painting, alpha], -1)
 
 
-def shown(image: Image, colours: Image | None) -> Image:
-    """Return an optimised image as it is shown: as it is, or in the colours of a picture."""
-    return image if colours is None else colour.recoloured(image, colours)
+def placed(places: Places, content: Image) -> tuple[Image | None, Image | None]:
+    """Return how much the style counts at each place of a content, by regions, and what is left alone.
+
+    Returns:
+        ``(height, width, regions)``, or None for everywhere alike; ``(height, width, 1)``, or None.
+
+    Raises:
+        NstError: a mask of another shape than the content, or all of it is left alone.
+    """
+    size = content.shape[0], content.shape[1]
+    given = {
+        "content.keep": places.keep,
+        "style.strength_map": places.strength,
+        "style.regions": places.regions,
+    }
+    keep, strength, regions = (
+        None if values is None else place_at(values, size, name) for name, values in given.items()
+    )
+    where: Image | None = None
+    for factor in (regions, strength, None if keep is None else 1 - keep):
+        where = factor if where is None else where if factor is None else where * factor
+    if where is not None and not where.any():
+        what = "leave nothing of the picture to be styled: white is kept, and black gets no style"
+        raise SettingError.at("content.keep, style.strength_map", what)
+    return where, keep
+
+
+def place_at(mask: ArrayLike, size: Size, name: str) -> Image:
+    """Return a mask, or one for each region, at a content's size: ``(height, width, regions)`` in [0, 1].
+
+    Raises:
+        ImageError: it has another aspect ratio.
+    """
+    array = np.asarray(mask, np.float32)
+    array = array[:, :, None] if array.ndim == 2 else array
+    maps.check_shape(array, size, name)
+    resize = images.resize_map if array.shape[2] > 1 else images.resize_smoothly  # regions stay whole
+    fitting: Image = np.clip(resize(array, size), 0, 1)
+    return fitting
+
+
+def shown(image: Image, colours: Image | None, content: Image, keep: Image | None) -> Image:
+    """Return an optimised image as it is shown: in the colours of a picture or its own, and parts left alone.
+
+    Args:
+        image: the image.
+        colours: a picture, whose colours it gets; None: it has its own.
+        content: what is there where nothing is painted, unless ``colours`` is.
+        keep: 1 where nothing is painted, ``(height, width, 1)``.
+    """
+    painted = image if colours is None else colour.recoloured(image, colours)
+    if keep is None:
+        return painted
+    photograph = content if colours is None else colours
+    return photograph * keep + painted * (1 - keep)
 
 
 def _content(pictures: Pictures, style: Image | None, settings: Settings) -> Image:

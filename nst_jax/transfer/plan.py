@@ -86,7 +86,8 @@ def _group_of(problem: Problem) -> object:
     searched = () if isinstance(problem.term, AdditiveTerm) else tuple(looked_at)
     convention, factor = problem.weights.convention, problem.settings.pyramid.factor
     sizes = problem.content.shape, problem.evaluations, problem.levels, factor
-    return problem.program, problem.term, convention, sizes, searched
+    is_kept = problem.keep is not None
+    return problem.program, problem.term, convention, sizes, searched, is_kept
 
 
 def _common_layers(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:

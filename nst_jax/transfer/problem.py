@@ -20,6 +20,7 @@ from nst_jax.architecture import block_and_index, stride
 from nst_jax.errors import ImageError, SettingError
 from nst_jax.images import maps
 from nst_jax.losses.kinds import style_term
+from nst_jax.losses.regions import by_regions
 from nst_jax.losses.terms import StyleTerm
 from nst_jax.networks import vgg
 from nst_jax.pretrained.network import Network
@@ -35,7 +36,9 @@ from nst_jax.transfer.pictures import (
     as_image,
     coloured,
     each_style,
+    placed,
     shares_of,
+    shown,
     sized,
 )
 from nst_jax.transfer.program import Program
@@ -74,6 +77,11 @@ class Problem:
     program: Program
     colours: Image | None = None
     """What the result gets its colours from, see `pictures.shown`; None: it has its own."""
+    where: Image | None = None
+    """How much the style counts at each place, and which one, ``(height, width, regions)``; None: everywhere
+    alike. See `losses.regions`."""
+    keep: Image | None = None
+    """How much each place is left as it is in the content, ``(height, width, 1)``; None: not at all."""
     levels: int = 1
     """So many sizes, see `pyramid`."""
     open: tuple[str, ...] = ()
@@ -113,6 +121,10 @@ class Problem:
         share = self.term.likeness if self.weights.content_layers else 0.0
         return (1 - share) * vgg.to_image(self.first_image()) + share * self.content
 
+    def shown(self, image: Image) -> Image:
+        """Return an optimised image as it is shown, see `pictures.shown`."""
+        return shown(image, self.colours, self.content, self.keep)
+
     def prepared(self) -> vgg.Params:
         """Return the parameters of the layers that are used, ready for the optimisation."""
         program = self.program
@@ -151,6 +163,8 @@ def posed(
 ) -> Problem:
     """Return what `make_problem` does, of pictures that are `sized` and `coloured` already."""
     content = np.asarray(pictures.content)
+    where, keep = placed(pictures.places, content)
+    term = style_term(settings)
     return _checked(
         Problem(
             settings=settings,
@@ -160,10 +174,12 @@ def posed(
             content_map=_guide(pictures.content_map, content, None),
             init=settings.init if pictures.init is None else pictures.init,
             seed=settings.seed if seed is None else seed,
-            term=style_term(settings),
+            term=term if where is None else by_regions(term, where.shape[2]),
             weights=weights_of(settings),
             program=_program(settings, content),
             colours=pictures.colours,
+            where=where,
+            keep=keep,
             open=("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
             + ("recompute",) * (settings.memory == "auto"),
         )
@@ -300,6 +316,10 @@ def _check_weights(weights: objective.LossWeights) -> None:
 
 def _check_maps(problem: Problem) -> None:
     content, style, term = problem.content_map, problem.paintings[0].map, problem.term
+    regions = 1 if problem.where is None else problem.where.shape[2]
+    if regions > 1 and regions != len(problem.paintings):
+        what = f"regions: {regions}, styles: {len(problem.paintings)}; give one for each region"
+        raise SettingError.at("style.regions", what)
     if style is not None and len(problem.paintings) > 1:
         raise SettingError.at("style.map", "there are several styles: maps go with one")
     if term.maps == "none" and (content is not None or style is not None):
@@ -344,6 +364,21 @@ def check_layers(problem: Problem) -> None:
                     "shallower layers"
                 )
     _check_whole(problem)
+    _check_places(problem)
+
+
+def _check_places(problem: Problem) -> None:
+    """Raise ImageError if a region has no place at the coarsest layer, where its style is compared."""
+    if problem.where is None or not problem.weights.style_layers:
+        return
+    deepest = stride(max(problem.weights.style_layers, key=block_and_index))
+    rows, columns = (n // deepest * deepest for n in problem.where.shape[:2])
+    for number, most in enumerate(np.max(problem.where[:rows, :columns], (0, 1))):
+        if not most:
+            which = f"region {number + 1} of style.regions" if problem.where.shape[2] > 1 else "the picture"
+            raise ImageError(
+                f"nothing of {which} is left to be styled by content.keep and style.strength_map"
+            )
 
 
 def _check_whole(problem: Problem) -> None:

@@ -73,6 +73,8 @@ def _at(problem: Problem, share: float) -> Problem:
         content=content,
         paintings=tuple(map(painted, problem.paintings)),
         content_map=guide(problem.content_map, content),
+        where=guide(problem.where, content),
+        keep=guide(problem.keep, content),
         program=program,
         levels=1,
     )

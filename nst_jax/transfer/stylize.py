@@ -18,11 +18,9 @@ from nst_jax.settings import Settings
 from nst_jax.transfer import batch, loop
 from nst_jax.transfer.batch import GridProgress
 from nst_jax.transfer.loop import Batch, Look, Result
-from nst_jax.transfer.pictures import Image, Init, Pictures, Styles, without
+from nst_jax.transfer.pictures import Image, Init, Maps, Pictures, Places, Styles, without
 from nst_jax.transfer.plan import How, align
 from nst_jax.transfer.problem import Problem, make_problem
-
-Maps = tuple[ArrayLike, ArrayLike]
 
 _DEFAULT, _HOW = Settings(), How()
 
@@ -89,7 +87,7 @@ def stylize(
     init: Init | None = None,
     seed: int | Array | None = None,
     network: str | Network | None = None,
-    maps: Maps | None = None,
+    maps: Maps | Places | None = None,
     callback: Callable[[Progress], object] | None = None,
 ) -> Result:
     """Paint the content image in the style of another: minimise equation (7) of Gatys et al. (2016).
@@ -110,7 +108,8 @@ def stylize(
         seed: of the noise, an int or a JAX key.
         network: ``auto``, ``vgg19``, ``compact``, a file of weights, or a `Network` loaded before.
         maps: semantic maps of content and style, each ``(height, width, labels)`` in [0, 1], of its image's
-            aspect ratio but any size; for style kinds that they guide.
+            aspect ratio but any size; for style kinds that they guide. Or what is left alone, and where the
+            style counts how much, see `pictures.Places`.
         callback: called now and then with a `Progress`; the run ends as interrupted if it returns True.
 
     Returns:
@@ -140,7 +139,7 @@ def stylize_grid(
     settings: Settings = _DEFAULT,
     *,
     network: str | Network | None = None,
-    maps: Maps | None = None,
+    maps: Maps | Places | None = None,
     how: How = _HOW,
     callback: Callable[[GridProgress], object] = lambda progress: None,
 ) -> dict[tuple[Any, ...], Result]:
@@ -199,10 +198,13 @@ def _changed(settings: Settings, values: Mapping[str, object]) -> Settings:
         ) from None
 
 
-def _pictures(content: ArrayLike | None, style: Styles | None, maps: Maps | None, init: object) -> Pictures:
-    content_map, style_map = (None, None) if maps is None else maps
+def _pictures(
+    content: ArrayLike | None, style: Styles | None, maps: Maps | Places | None, init: object
+) -> Pictures:
+    places = maps if isinstance(maps, Places) else Places(maps=maps)
+    content_map, style_map = places.maps or (None, None)
     first: Any = None if isinstance(init, str) else init
-    return Pictures(content, style, content_map, style_map, first)
+    return Pictures(content, style, content_map, style_map, first, places=places)
 
 
 def _problem(pictures: Pictures, settings: Settings, network: Network, seed: int | Array | None) -> Problem:

@@ -1,17 +1,17 @@
 """What a problem's picture is compared with: made of its content and its styles, once for each size."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from nst_jax import images
 from nst_jax.losses.content import content_target
-from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, StyleTerm
+from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm, mean_of
 from nst_jax.networks import vgg
 from nst_jax.transfer import objective
 from nst_jax.transfer.pictures import Image, Painting
@@ -22,7 +22,14 @@ from nst_jax.typing import Tree
 def targets_of(problem: Problem, params: vgg.Params) -> objective.Targets:
     """Return what a problem's image is compared with; ``params`` are `Problem.prepared`'s."""
     content, style = content_targets(problem, params), style_targets(problem, params)
-    return objective.Targets(content, style, problem.term, problem.settings.content.kind)
+    return objective.Targets(content, style, problem.term, problem.settings.content.kind, kept(problem))
+
+
+def kept(problem: Problem) -> objective.Kept | None:
+    """Return what of a problem's picture is left alone."""
+    if problem.keep is None:
+        return None
+    return objective.Kept(jnp.asarray(problem.keep), vgg.to_input(problem.content))
 
 
 def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
@@ -37,7 +44,7 @@ def style_targets(problem: Problem, params: vgg.Params) -> Tree:
     if isinstance(term, AdditiveTerm):
         found = [_statistics(problem, term, params, painting) for painting in problem.paintings]
         shares = [np.float32(painting.share) for painting in problem.paintings]
-        mean = found[0] if len(found) == 1 else _averaged(found, shares)
+        mean = _averaged(found, shares)
         return {name: term.target_of(each) for name, each in mean.items()}
     layers, query = tuple(problem.weights.style_layers), problem.query
 
@@ -46,24 +53,30 @@ def style_targets(problem: Problem, params: vgg.Params) -> Tree:
         return term.condensed(F | {INPUT: vgg.to_input(picture)})
 
     every = [copy for painting in problem.paintings for copy in _copies(painting, term)]
-    blank = np.zeros((*problem.content.shape[:2], 0), np.float32)
-    some = any(painting.alpha is not None or painting.share < 1 for painting in problem.paintings)
     return objective.style_targets(
         term,
         (looked_at(copy.image) for copy in every),
-        [
-            np.zeros((*copy.image.shape[:2], 0), np.float32) if copy.map is None else copy.map
-            for copy in every
-        ],
-        blank if problem.content_map is None else problem.content_map,
-        np.float32(problem.settings.semantic.weight),
-        [np.ones_like(copy.image[:, :, :1]) if copy.alpha is None else copy.alpha for copy in every]
-        if some
-        else [],
+        _guides(problem, every),
         None if query is None else looked_at(query, of_style=False),
-        [np.float32(copy.share) for copy in every] if some else [],
         layers=layers,
         wrap=problem.wraps,
+    )
+
+
+def _guides(problem: Problem, every: list[Painting]) -> Guides:
+    """Return the maps and shares of a problem, and of styles and copies of them, at their own sizes."""
+
+    def array(image: Image | None, like: Image, channels: int = 0) -> Array:
+        return jnp.full((*like.shape[:2], channels), 1.0) if image is None else jnp.asarray(image)
+
+    some = any(painting.alpha is not None or painting.share < 1 for painting in problem.paintings)
+    return Guides(
+        style=tuple(array(each.map, each.image) for each in every),
+        content=array(problem.content_map, problem.content),
+        weight=jnp.float32(problem.settings.semantic.weight),
+        visible=tuple(array(each.alpha, each.image, 1) for each in every) if some else (),
+        shares=tuple(jnp.float32(each.share) for each in every) if some else (),
+        where=None if problem.where is None else jnp.asarray(problem.where),
     )
 
 
@@ -93,12 +106,7 @@ def _copies(painting: Painting, term: StyleTerm) -> list[Painting]:
     return [painting, *map(turned, term.copies)]
 
 
-@jax.jit
-def _averaged(found: Sequence[Tree], shares: Sequence[Array]) -> dict[str, Tree]:
-    mean: dict[str, Tree] = jax.tree.map(
-        lambda *leaves: sum(share * leaf for share, leaf in zip(shares, leaves, strict=True)), *found
-    )
-    return mean
+_averaged = jax.jit(mean_of)
 
 
 def _seen(

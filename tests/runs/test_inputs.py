@@ -281,6 +281,67 @@ def test_the_style_is_cropped(mapped):
     np.testing.assert_array_equal(found.pictures.style_map, pixels("art_sem.png"))  # the problem crops it
 
 
+def mask(name, *rows, mode="L"):
+    Image.fromarray(np.uint8(np.repeat(np.repeat(rows, 15, 0), 20, 1))).convert(mode).save(name)
+
+
+def test_masks_are_read_at_the_size_of_the_result(folder):
+    mask("keep.png", [0, 255], [0, 255])
+    mask("strength.png", [51, 255], [51, 51], mode="RGB")
+    found = inputs.read_inputs(
+        settings(content={"image": "photo.png", "keep": "keep.png"}, style=["art.png"], size=20).with_values(
+            {"style.strength_map": "strength.png"}
+        )
+    )
+    places = found.pictures.places
+    assert places.keep.shape == places.strength.shape == (15, 20, 1)
+    np.testing.assert_allclose(places.keep[[0, 0], [0, -1], 0], [0, 1])
+    np.testing.assert_allclose(places.strength[[0, 0, -1], [0, -1, -1], 0], [0.2, 1, 0.2], atol=1e-3)
+    assert places.regions is None
+    assert {"keep", "strength"} <= set(found.digests)
+
+
+def test_each_colour_of_a_map_has_a_style_the_darkest_first(folder):
+    mask("map.png", [[0, 0, 90], [250, 200, 250]], [[250, 200, 250], [250, 200, 250]], mode="RGB")
+    found = inputs.read_inputs(settings(style={"image": ["art.png", "first.png"], "regions": "map.png"}))
+    regions = found.pictures.places.regions
+    assert regions.shape == (15, 20, 2)
+    np.testing.assert_array_equal(regions[0, 0], [1, 0])
+    np.testing.assert_array_equal(regions[[-1, 0], [0, -1]], [[0, 1]] * 2)
+    assert found.notes[-2:] == ("regions: #00005a gets art.png", "regions: #fac8fa gets first.png")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"style": {"image": ["art.png", "first.png"], "regions": "one.png"}},
+            "main colours: 1 .#ffffff., styles: 2; give one",
+        ),
+        (
+            {"style": {"image": "art.png", "regions": "two.png"}},
+            "main colours: 2 .#000000, #ffffff., styles: 1; give one",
+        ),
+        (
+            {"style": {"image": ["art.png", "first.png"], "regions": "two.png", "shares": [1, 2]}},
+            "style.shares: with style.regions each style has its own place",
+        ),
+        (
+            {"content": {"keep": "two.png", "weight": 0}},
+            "content.keep: is of the photograph, and there is none",
+        ),
+        ({"content": {"image": "photo.png", "keep": "tall.png"}}, "the content.keep map is 20 x 30 pixels"),
+        ({"content": {"image": "photo.png", "keep": "gone.png"}}, "gone.png: no such file"),
+    ],
+)
+def test_masks_that_cannot_be_used(folder, changes, message):
+    mask("one.png", [255, 255], [255, 255])
+    mask("two.png", [255, 0], [255, 0])
+    mask("tall.png", [255], [0])
+    with pytest.raises(NstError, match=message):
+        inputs.read_inputs(settings(**changes))
+
+
 @pytest.mark.parametrize(
     ("changes", "phrase"),
     [

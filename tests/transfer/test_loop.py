@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from makers import NARROW
-from problems import network_of, problem, solve
+from problems import network_of, problem, settings, solve
 
 from nst_jax.images.colour import lightness, recoloured
 from nst_jax.losses.patches import PatchStyle, Source, nearest, patch_loss
@@ -16,7 +16,9 @@ from nst_jax.solvers.state import RUNNING
 from nst_jax.transfer import objective
 from nst_jax.transfer.loop import Batch, Result, digest
 from nst_jax.transfer.loop import solve as solve_batch
-from nst_jax.transfer.pictures import Pictures, coloured, sized
+from nst_jax.transfer.pictures import Pictures, Places, coloured, sized
+from nst_jax.transfer.problem import make_problem
+from nst_jax.transfer.pyramid import levels
 
 PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
 PATCHES |= {"pyramid.levels": 1, "content.layers": (), "content.weight": 0.0}
@@ -286,3 +288,24 @@ def test_a_batch_that_is_not_full_shows_each_picture_in_its_own_colours(pair, ne
         np.testing.assert_array_equal(picture, result.image)
     np.testing.assert_array_equal(seen[-1].raw()[0], pictures[0])
     np.testing.assert_array_equal(recoloured(seen[-1].raw()[1], pair[0]), pictures[1])
+
+
+@pytest.mark.parametrize("kind", ["gram", "patch"])
+def test_what_is_left_alone_is_left_alone_at_every_size(pair, network, kind):
+    """And counts for nothing: a picture there that is not the content's changes nothing elsewhere."""
+    content, style = pair
+    keep = np.zeros(content.shape[:2], np.float32)
+    keep[:, :12] = 1
+    chosen = settings({"style.kind": kind, "pyramid.levels": 2, "style.layers": ("conv2_1",)})
+    posed = make_problem(Pictures(content, style, init="noise", places=Places(keep=keep)), chosen, network)
+    seen = []
+    found = solve(posed, lambda look: seen.append(look.pictures()[0]))
+    np.testing.assert_array_equal(found.image[:, :12], posed.content[:, :12])
+    assert not np.allclose(found.image[:, 12:], posed.content[:, 12:], atol=0.1)
+    half = seen[0].shape[1] * 12 // content.shape[1]
+    assert np.ptp(seen[0][:, half + 1 :]) > 0
+    for picture in seen:
+        edge = picture.shape[1] * 12 // content.shape[1]
+        source = posed.content if picture.shape == posed.content.shape else levels(posed)[0].content
+        np.testing.assert_array_equal(picture[:, :edge], source[:, :edge])
+    assert found.loss < found.initial_loss

@@ -13,6 +13,7 @@ from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.guided import GuidedGram
 from nst_jax.losses.patches import Patches, patch_loss
+from nst_jax.losses.terms import Guides
 from nst_jax.networks import vgg
 from nst_jax.transfer import objective
 
@@ -256,9 +257,9 @@ def test_the_loss_of_a_torus_is_the_same_wherever_it_begins(narrow, random, term
 def test_maps_of_a_torus_are_those_of_all_its_patches(narrow, random):
     style_map, content_map = random.random((2, 16, 24, 2))
     F = {"conv2_1": np.float32(random.normal(size=(8, 12, 4)))}
-    maps = [style_map], content_map, 1.0
+    guides = Guides((style_map,), content_map, 1.0)
     open_, closed = (
-        objective.style_targets(Patches(), [F], *maps, layers=F, wrap=wrap) for wrap in (False, True)
+        objective.style_targets(Patches(), [F], guides, layers=F, wrap=wrap) for wrap in (False, True)
     )
     wanted = np.pad(open_["conv2_1"].map, ((0, 2), (0, 2), (0, 0)), mode="wrap")
     np.testing.assert_array_equal(closed["conv2_1"].map, wanted)
@@ -317,7 +318,7 @@ def test_guided_terms_are_those_of_the_regions_alone(setting):
     guides[:8, :, 0] = guides[8:, :, 1] = 1  # and a region that is nowhere
     weights = objective.loss_weights(content=0.0, style=7.0, content_layers=(), style_layers=("conv1_1",))
     style = {"conv1_1": A["conv1_1"]}
-    found = objective.style_targets(GuidedGram(), [style], [guides], guides, 1.0, layers=style)
+    found = objective.style_targets(GuidedGram(), [style], Guides((guides,), guides, 1.0), layers=style)
     value, _ = objective.loss(x, params, objective.Targets({}, found, GuidedGram()), weights)
     rows = [slice(0, 8), slice(8, 24)]
     parts = [
@@ -333,7 +334,7 @@ def test_patch_terms_are_those_of_the_layers_features(setting, random):
     maps = np.float32(random.random((2, 24, 32, 2)))
     layers = ("conv2_1", "conv3_1")
     F_style = {name: A[name] for name in layers}
-    style = objective.style_targets(Patches(), [F_style], maps[:1], maps[1], 20.0, layers=layers)
+    style = objective.style_targets(Patches(), [F_style], Guides((maps[0],), maps[1], 20.0), layers=layers)
     weights = objective.loss_weights(
         convention="champandard2016",
         content_layers=(),

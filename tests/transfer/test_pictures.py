@@ -8,9 +8,11 @@ from nst_jax.images import colour
 from nst_jax.settings import Settings
 from nst_jax.transfer.pictures import (
     Pictures,
+    Places,
     as_image,
     coloured,
     is_texture,
+    placed,
     shown,
     sized,
     style_size,
@@ -199,8 +201,49 @@ def test_a_picture_of_a_single_colour_is_no_trouble(two, kind, flat):
 
 
 def test_an_image_is_shown_as_it_is_or_in_other_colours(picture):
-    assert shown(picture, None) is picture
-    np.testing.assert_array_equal(shown(picture, picture[::-1]), colour.recoloured(picture, picture[::-1]))
+    assert shown(picture, None, picture[::-1], None) is picture
+    found = shown(picture, picture[::-1], picture, None)
+    np.testing.assert_array_equal(found, colour.recoloured(picture, picture[::-1]))
+
+
+@pytest.mark.parametrize("is_coloured", [False, True])
+def test_what_is_left_alone_is_shown_as_photographed(picture, is_coloured):
+    keep = np.float32(np.linspace(0, 1, picture.shape[1]))[None, :, None] * np.ones_like(picture[:, :, :1])
+    photograph = picture[::-1]
+    colours, grey = (photograph, 0 * photograph) if is_coloured else (None, photograph)
+    found, painted = shown(picture, colours, grey, keep), shown(picture, colours, grey, None)
+    np.testing.assert_array_equal(found[:, -1], photograph[:, -1])
+    np.testing.assert_array_equal(found[:, 0], painted[:, 0])
+    np.testing.assert_allclose(found, keep * photograph + (1 - keep) * painted, atol=1e-6)
+
+
+def test_where_something_is_painted(picture):
+    half = np.zeros((8, 12))
+    half[:, 6:] = 1
+    content = np.zeros((4, 6, 3), np.float32)
+    assert placed(Places(), content) == (None, None)
+    where, keep = placed(Places(keep=half), content)
+    np.testing.assert_allclose(keep + where, 1)
+    assert where.shape == (4, 6, 1)
+    np.testing.assert_array_equal(where[:, [0, -1], 0], [[1, 0]] * 4)
+    regions = np.stack([half, 1 - half], -1)
+    where, keep = placed(Places(keep=0.25 * np.ones((2, 3)), strength=half, regions=regions), content)
+    assert keep.shape == (4, 6, 1)
+    np.testing.assert_array_equal(where[:, [0, -1]], [[[0, 0], [0.75, 0]]] * 4)
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (Places(keep=np.ones((4, 6))), "leave nothing of the picture to be styled"),
+        (Places(strength=np.zeros((4, 6))), "leave nothing of the picture to be styled"),
+        (Places(keep=np.ones((6, 4))), "the content.keep map is 4 x 6 pixels, its image 6 x 4"),
+        (Places(strength=np.ones((9, 9))), "the style.strength_map map is 9 x 9"),
+    ],
+)
+def test_masks_that_cannot_be(places, message):
+    with pytest.raises(NstError, match=message):
+        placed(places, np.zeros((4, 6, 3), np.float32))
 
 
 @pytest.mark.parametrize("kind", ["content", "matched"])

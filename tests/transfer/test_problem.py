@@ -3,15 +3,16 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from problems import Moments, network_of, problem
+from problems import Moments, network_of, problem, settings
 
 from nst_jax.errors import ImageError, NstError
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.patches import Patches
+from nst_jax.losses.regions import by_regions
 from nst_jax.networks import vgg
 from nst_jax.settings import Settings, Style
 from nst_jax.transfer import problem as problems
-from nst_jax.transfer.pictures import Pictures
+from nst_jax.transfer.pictures import Pictures, Places
 from nst_jax.transfer.problem import first_image, history_for, make_problem, recompute_for
 
 PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
@@ -131,6 +132,27 @@ def test_too_small_an_image_names_size_and_layer(narrow):
 def test_all_weights_zero(pair, narrow, values):
     with pytest.raises(NstError, match="weights: all are zero: give "):
         problem(pair, network_of(narrow), values)
+
+
+def test_styles_of_regions_are_as_many_as_these(pair, narrow):
+    regions = np.zeros((24, 32, 2))
+    regions[:12, :, 0] = regions[12:, :, 1] = 1
+    content, style = pair
+    posed = lambda places, *styles: make_problem(
+        Pictures(content, styles, places=places), settings(), network_of(narrow)
+    )
+    found = posed(Places(regions=regions), style, style)
+    assert found.term == by_regions(Gram(), 2)
+    assert found.where.shape == (*found.content.shape[:2], 2)
+    with pytest.raises(NstError, match=r"style.regions: regions: 2, styles: 3; give one for each"):
+        posed(Places(regions=regions), style, style, style)
+    last = np.zeros((24, 32))
+    last[:, -1] = 1  # which pooling drops, or leaves too little of
+    deep = settings({"style.layers": ("conv3_1",)})
+    with pytest.raises(NstError, match="nothing of the picture is left to be styled"):
+        make_problem(
+            Pictures(content[:, :31], style, places=Places(strength=last[:, 1:])), deep, network_of(narrow)
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,191 @@
+"""Style here more than there: positions count by shares, and each region may have a style of its own.
+
+Gatys et al., "Controlling perceptual factors in neural style transfer" (CVPR 2017), section 4, weigh the
+features of a Gram matrix by guidance channels; here any term's positions are weighed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nst_jax.losses.summed import Sum
+from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm
+from nst_jax.typing import Tree
+
+
+def by_regions(term: StyleTerm, count: int) -> "Regions":
+    """Return a term by the shares of positions in so many regions, see `Guides.where`."""
+    return Regions(_weighed(term), count)
+
+
+def _weighed(term: StyleTerm) -> StyleTerm:
+    if isinstance(term, AdditiveTerm):
+        return Weighed(term)
+    if isinstance(term, Sum):
+        return Sum(tuple((_weighed(one), weight) for one, weight in term.terms))
+    return term
+
+
+@dataclass(frozen=True)
+class _Wrapped(StyleTerm):
+    """Says of itself what another term says."""
+
+    term: StyleTerm
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.term.layers
+
+    @property
+    def maps(self) -> Literal["none", "optional", "required"]:
+        return self.term.maps
+
+    @property
+    def levels(self) -> int:
+        return self.term.levels
+
+    @property
+    def is_smooth(self) -> bool:
+        return self.term.is_smooth
+
+    @property
+    def is_joint(self) -> bool:
+        return self.term.is_joint
+
+    @property
+    def likeness(self) -> float | None:
+        return self.term.likeness
+
+    @property
+    def unit(self) -> float:
+        return self.term.unit
+
+    @property
+    def extent(self) -> int:
+        return self.term.extent
+
+    @property
+    def room(self) -> int:
+        return self.term.room
+
+    @property
+    def copies(self) -> tuple[tuple[float, float], ...]:
+        return self.term.copies
+
+    @property
+    def renew_every(self) -> int:
+        return self.term.renew_every
+
+
+class _Placed(NamedTuple):
+    """An additive term's target, and what counts towards it."""
+
+    target: Tree
+    share: Array
+    """``(height, width, 1)``"""
+
+
+@dataclass(frozen=True)
+class Weighed(_Wrapped):
+    """An additive term whose statistics of the picture are sums by shares; no longer made in strips."""
+
+    term: AdditiveTerm
+
+    def targets(self, features: Sequence[Array], guides: Guides) -> _Placed:
+        """Return the term's target, and the shares."""
+        assert guides.where is not None
+        return _Placed(self.term.targets(features, guides), guides.where)
+
+    def loss(self, F: Array, target: _Placed) -> Array:
+        """Compare `AdditiveTerm.weighted` with the target."""
+        return self.term.compare(self.term.weighted(F, target.share), target.target)
+
+    def per_channel(self, target: _Placed) -> int:
+        """Return what the term does."""
+        return self.term.per_channel(target.target)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Regional:
+    """The targets of each region."""
+
+    targets: tuple[Tree, ...]
+    extents: tuple[Array, ...]
+    """Mean shares of the regions in the picture."""
+
+    @property
+    def layers(self) -> Mapping[str, Tree]:
+        """By layer, of the first region."""
+        first = self.targets[0]
+        found: Mapping[str, Tree] = first if isinstance(first, Mapping) else first.layers
+        return found
+
+
+@dataclass(frozen=True)
+class Regions(_Wrapped):
+    """Each region is compared with its own style, or the only one with all of them."""
+
+    count: int
+
+    def condensed(self, F: Features) -> Features:
+        """Return what the term does."""
+        return self.term.condensed(F)
+
+    def all_targets(self, features: Iterable[Features], guides: Mapping[str, Guides]) -> Regional:
+        """Return the targets of each region, of the styles in turn."""
+        pictures = iter(features)
+        every = len(guides[INPUT].style)
+        each = every // self.count
+        found, extents = [], []
+        for number in range(self.count):
+            part = slice(number * each, (number + 1) * each)
+            here = {name: _of_region(of, number, part) for name, of in guides.items()}
+            found.append(self.term.all_targets(_some(pictures, each), here))
+            extents.append(jnp.mean(_where(here[INPUT])))
+        return Regional(tuple(found), tuple(extents))
+
+    def distances(
+        self,
+        F: Features,
+        targets: Regional,
+        weights: Mapping[str, Array | float],
+        *,
+        per_channel: bool = False,
+    ) -> dict[str, Array]:
+        """Return sum_r e_r d_r of the regions' distances d, where e_r are their mean shares.
+
+        With equal shares s of all positions that is s times the distance.
+        """
+        found: dict[str, Array] = {}
+        for target, extent in zip(targets.targets, targets.extents, strict=True):
+            here = self.term.distances(F, target, weights, per_channel=per_channel)
+            found = {name: found.get(name, 0.0) + extent * distance for name, distance in here.items()}
+        return found
+
+    def all_renewed(self, F: Features, targets: Regional) -> Regional:
+        """Return what the term does, region by region."""
+        renewed = tuple(self.term.all_renewed(F, target) for target in targets.targets)
+        return Regional(renewed, targets.extents)
+
+
+def _some(pictures: Iterator[Features], number: int) -> Iterator[Features]:
+    return (next(pictures) for _ in range(number))
+
+
+def _where(guides: Guides) -> Array:
+    assert guides.where is not None
+    return guides.where
+
+
+def _of_region(guides: Guides, number: int, part: slice) -> Guides:
+    return guides._replace(
+        style=guides.style[part],
+        visible=guides.visible[part],
+        shares=guides.shares[part],
+        where=_where(guides)[:, :, number : number + 1],
+    )
