@@ -43,6 +43,7 @@ class Neighbours(StyleTerm):
     copies = ((90.0, 1.0), (180.0, 1.0), (-90.0, 1.0))
     likeness = 0.75
     unit = 80.0
+    smoothness = 50.0
 
     @property
     def room(self) -> int:
@@ -76,21 +77,21 @@ class Neighbours(StyleTerm):
     def distances(
         self, F: Features, targets: Copied, weights: Mapping[str, Array | float], *, per_channel: bool = False
     ) -> dict[str, Array]:
-        """Return the mean of 1 - cosine of the hypercolumns and those copied.
+        """Return sum_p s_p |h_p - r_p|^2 / sum_p s_p |r|^2, of hypercolumns h and those copied, r, by shares.
 
-        Layers count by their weights relative to one another, squared, besides 1 / channels.
+        |r|^2 is the mean over places. Layers count by their weights relative to one another, squared, besides
+        1 / channels. Differs from the paper, which compares by the cosine: that leaves brightness open, and
+        with L-BFGS as much grain again.
         """
-        products = lengths = wanted = jnp.zeros(())
+        apart = lengths = jnp.zeros(())
         for name, R in targets.layers.items():
             share = jnp.square(weights[name] / R.shape[-1])
             here = on_grid(F[name], (R.shape[0], R.shape[1]))
-            products += share * jnp.sum(here * R, -1)
-            lengths += share * jnp.sum(jnp.square(here), -1)
-            wanted += share * jnp.sum(jnp.square(R), -1)
-        cosine = products * jax.lax.rsqrt(jnp.maximum(lengths * wanted, 1e-12))
+            apart += share * jnp.sum(jnp.square(here - R), -1)
+            lengths += share * jnp.mean(jnp.sum(jnp.square(R), -1))
         where = targets.share
-        mean = jnp.mean(1 - cosine) if where is None else jnp.sum(where * (1 - cosine)) / jnp.sum(where)
-        return {"hypercolumns": self.unit * sum(weights.values()) * mean}
+        mean = jnp.mean(apart) if where is None else jnp.sum(where * apart) / jnp.sum(where)
+        return {"hypercolumns": self.unit * sum(weights.values()) * mean / jnp.maximum(lengths, 1e-12)}
 
 
 _Known = tuple[Features, Array]

@@ -65,6 +65,10 @@ class _Wrapped(StyleTerm):
         return self.term.unit
 
     @property
+    def smoothness(self) -> float:
+        return self.term.smoothness
+
+    @property
     def extent(self) -> int:
         return self.term.extent
 

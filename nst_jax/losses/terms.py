@@ -90,6 +90,11 @@ class StyleTerm:
         """What its distance is multiplied by, so that a weight means about as much as with Gram matrices."""
         return 1.0
 
+    @property
+    def smoothness(self) -> float:
+        """How many times the total variation that a convention has against grain is needed."""
+        return 1.0
+
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the term that settings describe."""

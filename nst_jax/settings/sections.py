@@ -233,7 +233,8 @@ class Loss(Section):
     total_variation: float | None = setting(
         None,
         WEIGHT,
-        "weight of the smoothness term; null: the convention's own; of gatys2016 2e-5 of the style's weight",
+        "weight of the smoothness term; null: the convention's own; of gatys2016 2e-5 of the "
+        "style's weight (nnst: 1e-3)",
     )
 
 

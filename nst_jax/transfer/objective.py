@@ -90,6 +90,7 @@ def loss_weights(
     total_variation: Weight | None = None,
     content_layers: Layers = ("conv4_2",),
     style_layers: Layers = _GRAM.layers,
+    smoothness: float = 1.0,
 ) -> LossWeights:
     """Return weights; what is not given is the convention's own value.
 
@@ -100,12 +101,13 @@ def loss_weights(
         total_variation: weight of the smoothness term.
         content_layers: names, or names with their weights.
         style_layers: likewise; the w_l of equation (5).
+        smoothness: see `StyleTerm.smoothness`.
     """
     if convention not in CONVENTIONS:
         raise SettingError.at("convention", f"should be one of {', '.join(CONVENTIONS)}, got {convention!r}")
     rules = CONVENTIONS[convention]
     style = rules.style_weight if style is None else style
-    smoothed = rules.total_variation + rules.smoothness * style
+    smoothed = rules.total_variation + rules.smoothness * smoothness * style
     return LossWeights(
         content=rules.content_weight if content is None else content,
         style=style,

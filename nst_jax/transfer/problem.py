@@ -189,13 +189,15 @@ def posed(
 def weights_of(settings: Settings) -> objective.LossWeights:
     """Return the weights of the loss that settings describe."""
     layers = settings.style.layers
+    term = style_term(settings)
     return objective.loss_weights(
         convention=settings.loss.convention,
         content=settings.content.weight,
         style=settings.style.weight,
         total_variation=settings.loss.total_variation,
         content_layers=settings.content.layers,
-        style_layers=style_term(settings).layers if layers is None else layers,
+        style_layers=term.layers if layers is None else layers,
+        smoothness=term.smoothness,
     )
 
 

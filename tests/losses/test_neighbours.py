@@ -59,12 +59,12 @@ def test_the_best_of_several_pictures_is_taken(random):
     assert {0, 1} == {index // 20 for index in which}
 
 
-def test_the_distance_is_that_of_cosines(random):
+def test_the_distance_is_that_of_squares(random):
     F, query, style = (features(random) for _ in range(3))
     target = TERM.all_targets([TERM.condensed(style)], guides(query))
     x = columns(F)
     R = np.concatenate([np.reshape(target.layers[name], (20, -1)) / LAYERS[name][2] for name in LAYERS], 1)
-    wanted = np.mean(1 - np.sum(unit(x) * unit(R), 1))
+    wanted = np.sum((x - R) ** 2) / np.sum(R**2)
     found = TERM.distances(F, target, WEIGHTS)
     assert set(found) == {"hypercolumns"}
     np.testing.assert_allclose(found["hypercolumns"], TERM.unit * wanted, rtol=1e-4)
