@@ -219,6 +219,11 @@ class Pyramid(Section):
         "would be too small; 1 without a style",
     )
     factor: float = setting(2.0, Number(above=1, most=4), "from one size to the next")
+    variables: Literal["pixels", "laplacian"] = setting(
+        "pixels",
+        Choice(("pixels", "laplacian")),
+        "what is optimised: the picture's pixels, or the bands of its Laplacian pyramid, as in STROTSS",
+    )
 
 
 @dataclass(frozen=True)
@@ -286,6 +291,20 @@ class Solver(Section):
         "pairs that L-BFGS remembers; null: as many of 100 as fit in 512 MiB, at least 20; 20 of lbfgsb",
     )
     learning_rate: float = setting(2.0, Number(above=0), "of Adam, in grey levels (0 to 255)")
+    beta2: float = setting(
+        0.999, Number(least=0, most=0.999999), "of Adam: the decay of its mean of squared gradients"
+    )
+    averaging: float = setting(
+        0.0,
+        Number(least=0, most=0.999999),
+        "of Adam: the decay of a mean of all pictures, which is then the result, and what the next size "
+        "begins with: 0.99 is about the last hundred; 0: none",
+    )
+    carry: bool = setting(
+        False,
+        Choice((False, True)),
+        "of Adam: whether its means of gradients go on from one size to the next, or begin anew",
+    )
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,11 @@ PATIENCE = 12
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class State:
-    """Where a solve stands. ``best`` is the x of the lowest value so far, with its ``value`` and ``aux``."""
+    """Where a solve stands. ``best`` is the x of the lowest value so far, with its ``value`` and ``aux``.
+
+    Where a method averages, ``best`` is the mean of all x so far, and ``value`` and ``aux`` are those of the
+    latest x: the mean itself is not evaluated.
+    """
 
     x: Array
     best: Array
@@ -61,10 +65,13 @@ class Method(NamedTuple):
     """A way to minimise: ``init(x, *args) -> State`` and ``step(state, *args) -> State``.
 
     ``init`` evaluates nothing; the first step evaluates x itself. A step leaves a state that has ended alone.
+    ``carry(state, before, resized) -> State``, where there is one, puts into a state of ``init`` what goes on
+    from the last state of a smaller x, whose arrays ``resized`` brings to the shape of the larger.
     """
 
     init: Callable[..., State]
     step: Callable[..., State]
+    carry: Callable[[State, State, Callable[[Array], Array]], State] | None = None
 
 
 def evaluated(evaluate: Callable[..., Tree], state: State, x: Array, args: tuple[Tree, ...]) -> State:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 import jax
@@ -23,7 +24,18 @@ from nst_jax.transfer import machine, memory, pyramid, targets
 from nst_jax.transfer.objective import Targets
 from nst_jax.transfer.pictures import Image
 from nst_jax.transfer.problem import Problem
-from nst_jax.transfer.program import Devices, Shapes, Steps, batch_of, begin, compiled, placements, stacked
+from nst_jax.transfer.program import (
+    Devices,
+    Program,
+    Shapes,
+    Steps,
+    batch_of,
+    begin,
+    carried,
+    compiled,
+    placements,
+    stacked,
+)
 from nst_jax.typing import Tree
 
 Step = Callable[[State], State]
@@ -144,6 +156,7 @@ def solve(
     every = list(zip(*map(pyramid.levels, batch.problems), strict=True))
     first = checkpoint.level if checkpoint else 0
     pictures: NDArray[np.float32] | None = None
+    before: tuple[State, Program] | None = None
     spent, seconds = 0, 0.0
     for number in range(first, len(every)):
         here = list(every[number])
@@ -156,7 +169,8 @@ def solve(
             here, shapes = [fitted], shapes if fitted.program == here[0].program else memory.shapes_of(fitted)
         level = replace(batch, problems=tuple(here), shapes=shapes)
         around = _Around([problem.content.size for problem, *_ in every], number, spent, seconds)
-        look, is_interrupted = _level(level, around, watch, stops, checkpoint, remember)
+        look, state, is_interrupted = _level(level, around, before, watch, stops, checkpoint, remember)
+        before = (state, here[0].program) if here[0].program.solver.carry else None
         pictures, seconds = look.raw()[: len(here)], look.seconds
         spent += int(np.max(look.evaluations))
         statuses = [_ended(int(status), is_interrupted) for status in look.status[: len(here)]]
@@ -196,13 +210,17 @@ class _Around:
 def _level(
     batch: Batch,
     around: _Around,
+    before: tuple[State, Program] | None,
     watch: Callable[[Look], object],
     stops: int,
     checkpoint: Checkpoint | None,
     remember: Remember[Tree],
-) -> tuple[Look, bool]:
-    """Optimise at one level; return the last look, and whether the watcher ended it."""
-    steps, state = _set_up(batch, around.number, checkpoint, remember)
+) -> tuple[Look, State, bool]:
+    """Optimise at one level; return the last look and state, and whether the watcher ended it.
+
+    What the level's solver carries on from the one before comes from the last state there, and its program.
+    """
+    steps, state = _set_up(batch, around.number, before, checkpoint, remember)
     problem, initial, is_interrupted = batch.problems[0], None, False
     began = time.perf_counter()
     with _stepping(problem, steps) as stepping:
@@ -224,11 +242,15 @@ def _level(
                 checkpoint.keep(state, steps.kept, around.number, last=is_interrupted)
             if is_interrupted:
                 break
-    return look, is_interrupted
+    return look, state, is_interrupted
 
 
 def _set_up(
-    batch: Batch, level: int, checkpoint: Checkpoint | None, remember: Remember[Tree]
+    batch: Batch,
+    level: int,
+    before: tuple[State, Program] | None,
+    checkpoint: Checkpoint | None,
+    remember: Remember[Tree],
 ) -> tuple[Steps, State]:
     """Return the step of a batch with its arguments, and the state to begin with."""
     filled = [*batch.problems, *[batch.problems[-1]] * (batch.size - len(batch.problems))]
@@ -247,16 +269,21 @@ def _set_up(
     if checkpoint and (kept := checkpoint.resume(like, level)):
         state, steps.kept = each(kept)
         return steps, state
-    return steps, begin(program, [problem.first_image() for problem in filled], args, each)
+    state = begin(program, [problem.first_image() for problem in filled], args, each)
+    if before:
+        known, coarser = before
+        state = each(carried(state, known, program=program, coarser=coarser, size=batch.size))
+    return steps, state
 
 
 def _look(batch: Batch, around: _Around, state: State, found: Found, rate: float, seconds: float) -> Look:
     evaluations, status, loss, terms = jax.tree.map(np.atleast_1d, found)
-    problems, best = batch.problems, state.best
+    problems, best, program = batch.problems, state.best, batch.problems[0].program
     budget = problems[0].evaluations
 
     def raw() -> NDArray[np.float32]:
-        return to_image(best).reshape(-1, *problems[0].content.shape)
+        images = _to_images(best, program=program, size=batch.size)
+        return np.asarray(images).reshape(-1, *problems[0].content.shape)
 
     return Look(
         evaluations=evaluations,
@@ -379,11 +406,7 @@ def advance(
             return
 
 
-@jax.jit
-def _to_image(x: Array) -> Array:
-    return vgg.to_image(x)
-
-
-def to_image(x: Array) -> Image:
-    """Fetch an image out of the network's input space: RGB in [0, 1]."""
-    return np.asarray(_to_image(x))
+@partial(jax.jit, static_argnames=("program", "size"))
+def _to_images(x: Array, *, program: Program, size: int) -> Array:
+    """Return what is shown of what is optimised: RGB in [0, 1]."""
+    return vgg.to_image((program.picture if size == 1 else jax.vmap(program.picture))(x))

@@ -103,7 +103,7 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
     for program in programs:
         problem = replace(problem, program=program)
         found = found if program == programs[0] else estimate(problem)
-        pair, history = 2 * problem.content.nbytes, program.solver.history or 0
+        pair, history = 2 * problem.moving, program.solver.history or 0
         pairs = min(history, history - -(-(found.total - found.usable) // pair))
         few = problems.FEW if program != programs[-1] else FEWEST
         if not found.fits and "history" in problem.open and pairs >= few:
@@ -139,7 +139,7 @@ def _refusal(problem: Problem, found: Estimate) -> str:
     height, width = problem.content.shape[:2]
     least = found.total
     if "history" in problem.open:
-        least -= ((problem.program.solver.history or 0) - FEWEST) * 2 * problem.content.nbytes
+        least -= ((problem.program.solver.history or 0) - FEWEST) * 2 * problem.moving
     share = (found.usable - found.network) / (least - found.network)
     size = int(0.97 * max(height, width) * share**0.5) if share > 0 else 0
     advice = f"use size {size}" if size >= 64 else "free some memory"

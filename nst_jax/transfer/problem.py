@@ -27,7 +27,7 @@ from nst_jax.pretrained.network import Network
 from nst_jax.settings import INIT_SOURCES, Memory, Settings
 from nst_jax.settings.checks import MOST_WEIGHT
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
-from nst_jax.transfer import objective
+from nst_jax.transfer import objective, variables
 from nst_jax.transfer.pictures import (
     Image,
     Init,
@@ -97,6 +97,11 @@ class Problem:
     def wraps(self) -> bool:
         """Whether the picture is a torus."""
         return self.program.network.padding == "wrap"
+
+    @property
+    def moving(self) -> int:
+        """Bytes of what is optimised: of pixels, or of bands, which are a third more."""
+        return variables.nbytes(self.program.bands, self.content.shape)
 
     @property
     def evaluations(self) -> int:
@@ -202,13 +207,15 @@ def weights_of(settings: Settings) -> objective.LossWeights:
 
 
 def _program(settings: Settings, content: Image) -> Program:
-    solver = settings.solver
-    history = history_for(content.nbytes, solver.kind) if solver.history is None else solver.history
+    solver, bands = settings.solver, bands_for(settings, content)
+    moving = variables.nbytes(bands, content.shape)
+    history = history_for(moving, solver.kind) if solver.history is None else solver.history
     return Program(
         network=replace(settings.network, normalised=None),
         solver=replace(solver, history=history, evaluations=1),  # how many there are does not shape it
         precision=settings.precision,
         recompute=recompute_for(settings.memory, content.shape[0] * content.shape[1]),
+        bands=bands,
     )
 
 
@@ -239,6 +246,13 @@ def history_for(nbytes: int, kind: str = "lbfgs") -> int:
     if kind == "lbfgsb":
         return CORRECTIONS
     return int(max(FEW, min(HISTORY, HISTORY_BYTES // (2 * nbytes))))
+
+
+def bands_for(settings: Settings, content: Image) -> variables.Bands:
+    """Return the bands that are optimised; none: pixels are."""
+    if settings.pyramid.variables == "pixels":
+        return ()
+    return variables.bands_of((content.shape[0], content.shape[1]), wrap=settings.network.padding == "wrap")
 
 
 def recompute_for(memory: Memory, pixels: int) -> int:
@@ -293,10 +307,20 @@ def _checked(problem: Problem) -> Problem:
             "solver.kind",
             "lbfgsb: its line search fails where a style.kind changes what it matches: use lbfgs",
         )
+    _check_moving(problem.settings)
     _check_maps(problem)
     check_layers(problem)
     levels = problem.settings.pyramid.levels
     return replace(problem, levels=_fitting_levels(problem) if levels is None else levels)
+
+
+def _check_moving(settings: Settings) -> None:
+    solver = settings.solver
+    if solver.kind == "lbfgsb" and settings.pyramid.variables != "pixels":
+        raise SettingError.at("pyramid.variables", "solver.kind lbfgsb bounds pixels: use lbfgs or adam")
+    for name, given in (("averaging", solver.averaging), ("carry", solver.carry)):
+        if given and solver.kind != "adam":
+            raise SettingError.at(f"solver.{name}", f"is of adam, solver.kind is {solver.kind}: leave it out")
 
 
 def _check_weights(weights: objective.LossWeights) -> None:

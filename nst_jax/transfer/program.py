@@ -18,8 +18,9 @@ from nst_jax import settings
 from nst_jax.networks import vgg
 from nst_jax.solvers import lbfgs
 from nst_jax.solvers.state import Method, State
-from nst_jax.transfer import machine, objective
-from nst_jax.transfer.objective import LossWeights, Seeing, Targets
+from nst_jax.transfer import machine, objective, variables
+from nst_jax.transfer.objective import LossWeights, Seeing, Targets, Terms
+from nst_jax.transfer.variables import Bands
 from nst_jax.typing import Tree
 
 Args = tuple[vgg.Params, Targets, LossWeights]
@@ -42,14 +43,31 @@ class Program:
     solver: settings.Solver
     precision: settings.Precision = "auto"
     recompute: int = 0
+    bands: Bands = ()
+    """Of the Laplacian pyramid that is optimised; none: pixels are. See `variables`."""
 
     def build(self) -> Method:
         """Return the functions to be compiled."""
         module, _, name = settings.SOLVERS[self.solver.kind].partition(":")
-        method: Method = getattr(import_module(module), name)(
-            partial(objective.loss, **self.seeing), self.solver
-        )
+        method: Method = getattr(import_module(module), name)(self.loss, self.solver)
         return method
+
+    def loss(self, x: Array, *args: Tree) -> tuple[Array, Terms]:
+        """Return `objective.loss` of what is optimised."""
+        return objective.loss(self.picture(x), *args, **self.seeing)  # type: ignore[no-any-return]
+
+    def packed(self, image: Array) -> Array:
+        """Return what is optimised, for an image to begin with."""
+        return variables.packed(image, self.bands, wrap=objective.wraps(self.seeing))
+
+    def picture(self, x: Array) -> Array:
+        """Return the image that it stands for."""
+        return variables.picture(x, self.bands, wrap=objective.wraps(self.seeing))
+
+    def init(self, image: Array, *args: Tree) -> State:
+        """Return the state before the first evaluation, of an image to begin with."""
+        state: State = self.build().init(self.packed(image), *args)
+        return state
 
     @property
     def seeing(self) -> Seeing:
@@ -82,9 +100,9 @@ class Program:
 
 
 @partial(jax.jit, static_argnames="program")
-def start(x: Array, args: Args, *, program: Program) -> State:
+def start(image: Array, args: Args, *, program: Program) -> State:
     """Return the state before the first evaluation."""
-    return program.build().init(x, *args)
+    return program.init(image, *args)
 
 
 # The history is large: donated, there is one copy of it.
@@ -95,8 +113,8 @@ def step(state: State, args: Args, *, program: Program) -> State:
 
 
 @partial(jax.jit, static_argnames="program")
-def _start_batch(x: Array, args: Args, *, program: Program) -> State:
-    return jax.vmap(program.build().init, in_axes=EACH)(x, *args)
+def _start_batch(images: Array, args: Args, *, program: Program) -> State:
+    return jax.vmap(program.init, in_axes=EACH)(images, *args)
 
 
 def begin(program: Program, first_images: Sequence[Array], args: Args, place: "Place") -> State:
@@ -104,6 +122,29 @@ def begin(program: Program, first_images: Sequence[Array], args: Args, place: "P
     starting = start if len(first_images) == 1 else _start_batch
     state: State = place(starting(place(stacked(first_images)), args, program=program))
     return state
+
+
+@partial(jax.jit, static_argnames=("program", "coarser", "size"))
+def carried(state: State, before: State, *, program: Program, coarser: Program, size: int = 1) -> State:
+    """Return the state of a batch before the first evaluation, with what its solver keeps of a coarser level.
+
+    Args:
+        state: from `begin`.
+        before: the last of the level before.
+        program: of this level.
+        coarser: of the level before.
+        size: of the batch.
+    """
+
+    def carry(state: State, before: State) -> State:
+        def resized(x: Array) -> Array:
+            return variables.resized(x, coarser.bands, program.bands, state.x.shape)
+
+        go_on = program.build().carry
+        return go_on(state, before, resized) if go_on else state
+
+    found: State = (carry if size == 1 else jax.vmap(carry))(state, before)
+    return found
 
 
 # Compiling.
@@ -216,7 +257,10 @@ class Steps:
 @partial(jax.jit, static_argnames=("program", "size"))
 def _renewed(x: Array, args: Args, *, program: Program, size: int) -> Targets:
     network, targets, _ = args
-    renew = partial(objective.renewed, **program.seeing)
+
+    def renew(x: Array, network: vgg.Params, targets: Targets) -> Targets:
+        return objective.renewed(program.picture(x), network, targets, **program.seeing)
+
     found: Targets = (renew if size == 1 else jax.vmap(renew, in_axes=EACH[:3]))(x, network, targets)
     return found
 

@@ -11,8 +11,9 @@ import numpy as np
 from nst_jax import images
 from nst_jax.architecture import stride
 from nst_jax.errors import ImageError
+from nst_jax.transfer import variables
 from nst_jax.transfer.pictures import Image, Painting
-from nst_jax.transfer.problem import Problem, check_layers, history_for
+from nst_jax.transfer.problem import Problem, bands_for, check_layers, history_for
 
 
 def levels(problem: Problem) -> list[Problem]:
@@ -65,9 +66,10 @@ def _at(problem: Problem, share: float) -> Problem:
         )
 
     content = scaled(problem.content, stride(problem.deepest) if problem.wraps else 1)
-    program = problem.program
+    program = replace(problem.program, bands=bands_for(problem.settings, content))
     if "history" in problem.open:
-        program = replace(program, solver=replace(program.solver, history=history_for(content.nbytes)))
+        history = history_for(variables.nbytes(program.bands, content.shape))
+        program = replace(program, solver=replace(program.solver, history=history))
     return replace(
         problem,
         content=content,
