@@ -59,7 +59,8 @@ def picture(x: Array, bands: Bands, *, wrap: bool = False) -> Array:
     """Return the image whose bands these are: I_i = b_i + up(I_(i+1)). It inverts `packed`, and is linear."""
     if not bands:
         return x
-    *finer, image = (band / 2**i for i, band in enumerate(unpacked(x, bands)))
+    *finer, coarsest = (band / 2**i for i, band in enumerate(unpacked(x, bands)))
+    image: Array = coarsest
     for band in reversed(finer):
         image = band + _doubled(image, (band.shape[0], band.shape[1]), wrap=wrap)
     return image

@@ -15,6 +15,7 @@ from nst_jax.settings import (
     Loss,
     Output,
     Patch,
+    Pyramid,
     Settings,
     Solver,
     Style,
@@ -44,6 +45,8 @@ def test_defaults_of_the_papers():
     assert (found.solver.kind, found.solver.evaluations, found.solver.linesearch) == ("lbfgs", 150, "none")
     assert (found.loss.convention, found.network.pool, found.network.padding) == ("gatys2016", "avg", "zero")
     assert (found.content.weight, found.style.weight, found.semantic.weight) == (None, None, 50.0)
+    assert (found.pyramid.variables, found.solver.beta2) == ("pixels", 0.999)
+    assert (found.solver.averaging, found.solver.carry) == (0.0, False)
     assert (found.output.image, found.sweep.axes) == ("out.png", ())
 
 
@@ -116,6 +119,14 @@ def test_all_mistakes_of_a_section_at_once():
         (Settings, {"style": "b.jpg"}, "should be Style, got 'b.jpg'"),
         (Output, {"bits": 12}, "should be 8 or 16, got 12"),
         (Output, {"bits": 16.0}, "should be 8 or 16, got 16.0"),
+        (Pyramid, {"variables": "bands"}, "should be 'pixels' or 'laplacian', got 'bands'"),
+        (Solver, {"beta2": 1}, "should be a finite number of at least 0 and of at most 0.999999, got 1"),
+        (
+            Solver,
+            {"averaging": 1.0},
+            "should be a finite number of at least 0 and of at most 0.999999, got 1",
+        ),
+        (Solver, {"carry": 1}, "should be False or True, got 1"),
     ],
 )
 def test_mistakes_say_what_is_allowed(section, values, sentence):

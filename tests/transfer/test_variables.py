@@ -5,7 +5,7 @@ import pytest
 from problems import grid, problem, solve, solve_all
 
 from nst_jax.errors import SettingError
-from nst_jax.transfer import memory, pyramid, variables
+from nst_jax.transfer import batch, checkpoints, loop, memory, pyramid, variables
 from nst_jax.transfer.variables import bands_of, packed, picture, resized, unpacked
 
 BANDS = {"pyramid.variables": "laplacian"}
@@ -164,6 +164,32 @@ def test_carried_work_interrupted_at_a_level_or_between_goes_on_bit_for_bit(
     late, whole = solve_all(ready, finished=early, **how)
     assert whole
     for index, (result, curve) in (early | late).items():
+        np.testing.assert_array_equal(result.image, expected[index][0].image)
+        assert curve == expected[index][1]
+
+
+@pytest.mark.parametrize("mode", ["threads", "vmap"])
+def test_carried_work_that_was_killed_between_levels_ends_with_the_same_bytes(
+    pair, network, tmp_path, mode, monkeypatch
+):
+    """What is carried comes from the last state of the level before, which is all that was saved."""
+    ready = grid(pair, network, CARRIED | {"pyramid.levels": 2}, weights=(10.0, 1e4))
+    expected, _ = solve_all(ready, mode=mode, max_parallel=2 if mode == "vmap" else 1)
+    how = {"mode": mode, "keep": tmp_path, "stamp": "this", "max_parallel": 2 if mode == "vmap" else 1}
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as world:
+        world.setattr(batch, "SAVE_SECONDS", 0.0)
+        world.setattr(batch, "SAVE_SHARE", 1e9)
+        world.setattr(loop, "carried", killed)
+        with pytest.raises(KeyboardInterrupt):
+            solve_all(ready, **how)
+    assert checkpoints.about(tmp_path / "00000.npz")["level"] == 0
+    found, whole = solve_all(ready, **how)
+    assert whole
+    for index, (result, curve) in found.items():
         np.testing.assert_array_equal(result.image, expected[index][0].image)
         assert curve == expected[index][1]
 
