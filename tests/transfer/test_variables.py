@@ -2,10 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import grid, problem, solve, solve_all
+from problems import grid, problem, settings, solve, solve_all
 
 from nst_jax.errors import SettingError
 from nst_jax.transfer import batch, checkpoints, loop, memory, pyramid, variables
+from nst_jax.transfer.pictures import Pictures, Places
+from nst_jax.transfer.problem import make_problem
 from nst_jax.transfer.variables import bands_of, packed, picture, resized, unpacked
 
 BANDS = {"pyramid.variables": "laplacian"}
@@ -214,6 +216,16 @@ def test_the_mean_of_pictures_is_shown_and_handed_on(pair, network):
     without = problem(pair, network, values | {"solver.averaging": 0.0})
     solve(without, lambda look: plain.append(look.raw()[0]), stops=1)
     assert not np.array_equal(seen[4], plain[4])
+
+
+def test_what_is_left_alone_is_left_alone_by_bands(pair, network):
+    keep = np.zeros((24, 32), np.float32)
+    keep[:, :12] = 1
+    posed = make_problem(Pictures(*pair, places=Places(keep=keep)), settings(BANDS), network)
+    found = solve(posed)
+    np.testing.assert_array_equal(found.image[:, :12], pair[0][:, :12])
+    assert not np.array_equal(found.image[:, 12:], pair[0][:, 12:])
+    assert found.loss < found.initial_loss
 
 
 def test_memory_counts_bands(pair, network):
