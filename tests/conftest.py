@@ -11,7 +11,7 @@ from hypothesis import settings
 from makers import NARROW
 
 from nst_jax import images
-from nst_jax.networks import vgg
+from nst_jax.networks import convolution, vgg
 from nst_jax.pretrained import files as weights
 from nst_jax.transfer import memory
 
@@ -58,6 +58,12 @@ def real_weights():
     if not path or not os.path.exists(path):
         pytest.skip("needs real VGG-19 weights in $NST_JAX_WEIGHTS")
     return path
+
+
+@pytest.fixture
+def direct(monkeypatch):
+    """Wide layers are convolved directly: Winograd's programs take long to compile; they have their tests."""
+    monkeypatch.setattr(convolution, "NARROWEST", {})
 
 
 EXPLODING = 666.0

@@ -12,6 +12,9 @@ from nst_jax.runs import single, sweep
 NARROW = ((2, 4), (2, 4), (4, 6), (4, 6), (4, 6))
 """VGG-19's names with a handful of channels."""
 
+LAYERS = {"content": ["conv2_2"], "style": ["conv1_1", "conv2_1"]}
+"""Of two blocks of the network, whose program is soon compiled; runs have them unless told otherwise."""
+
 AXES = [{"style.weight": [10.0, 1000.0]}, {"content.weight": [0.1, 1.0, 10.0]}]
 """Six cells."""
 
@@ -42,10 +45,17 @@ def errors(tmp_path, text, **options):
     return [line.replace(f"{tmp_path}/", "") for line in str(caught.value).splitlines()]
 
 
+def shallow(data):
+    """Return data of settings with few layers, and one level, where none are named."""
+    short = {role: {"image": data[role]} if isinstance(data[role], str) else data[role] for role in LAYERS}
+    layers = {role: {"layers": LAYERS[role]} | short[role] for role in LAYERS}
+    return {"pyramid": {"levels": 1}} | data | layers
+
+
 def run_settings(**changes):
     data = {"content": "photo.png", "style": "art.png", "output": "out.png", "size": 24}
     data |= {"solver": {"evaluations": 6}, "network": {"normalised": False}}
-    return config.load(base=data | changes)
+    return config.load(base=shallow(data | changes))
 
 
 def paint(**changes):
@@ -55,7 +65,7 @@ def paint(**changes):
 def sweep_settings(axes=AXES, folder="grid", **changes):
     data = {"content": "photo.png", "style": "art.png", "size": 24, "network": {"normalised": False}}
     data |= {"solver": {"evaluations": 6}, "sweep": {"axes": axes, "folder": folder}}
-    return config.load(base=data | changes)
+    return config.load(base=shallow(data | changes))
 
 
 def paint_sweep(config, **options):

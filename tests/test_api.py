@@ -38,6 +38,7 @@ def test_defaults_are_those_of_the_settings():
     ] == []
 
 
+@pytest.mark.usefixtures("direct")
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     """As it stands, but on small pictures and for two evaluations; nothing is downloaded."""
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+@pytest.mark.usefixtures("direct")
 def test_the_tour_in_python_runs():
     page = ROOT / "docs" / "python.md"
     (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)

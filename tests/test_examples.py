@@ -17,6 +17,7 @@ SMALL = {"SIZE": 48, "WIDTH": 48, "HEIGHT": 32, "EVALUATIONS": 3}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("direct")
 def test_it_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(weights, "read", functools.partial(weights.read, blocks=NARROW))

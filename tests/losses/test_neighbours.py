@@ -12,6 +12,9 @@ WEIGHTS = dict.fromkeys(LAYERS, 1 / 3)
 TERM = Neighbours()
 
 
+all_targets, distances = jax.jit(TERM.all_targets), jax.jit(TERM.distances)
+
+
 def features(random, scale=1.0):
     found = {name: np.float32(np.maximum(random.normal(size=shape), 0)) for name, shape in LAYERS.items()}
     return found | {INPUT: np.zeros((20, 16, 3), np.float32)}
@@ -37,7 +40,7 @@ def unit(x):
 
 def test_places_get_the_features_of_their_nearest_neighbours(random):
     query, style = features(random), features(random)
-    found = TERM.all_targets([TERM.condensed(style)], guides(query))
+    found = all_targets([TERM.condensed(style)], guides(query))
     q, s = (columns(each) for each in (query, style))
     cosines = unit(q - q.mean(0)) @ unit(s - s.mean(0)).T
     for name in LAYERS:
@@ -48,7 +51,7 @@ def test_places_get_the_features_of_their_nearest_neighbours(random):
 def test_the_best_of_several_pictures_is_taken(random):
     query, one, other = (features(random) for _ in range(3))
     both = {name: each._replace(style=each.style * 2) for name, each in guides(query).items()}
-    found = TERM.all_targets([TERM.condensed(one), TERM.condensed(other)], both)
+    found = all_targets([TERM.condensed(one), TERM.condensed(other)], both)
     tables = {
         name: np.concatenate([on_grid(F[name], (5, 4)).reshape(20, -1) for F in (one, other)])
         for name in LAYERS
@@ -61,31 +64,31 @@ def test_the_best_of_several_pictures_is_taken(random):
 
 def test_the_distance_is_that_of_squares(random):
     F, query, style = (features(random) for _ in range(3))
-    target = TERM.all_targets([TERM.condensed(style)], guides(query))
+    target = all_targets([TERM.condensed(style)], guides(query))
     x = columns(F)
     R = np.concatenate([np.reshape(target.layers[name], (20, -1)) / LAYERS[name][2] for name in LAYERS], 1)
     wanted = np.sum((x - R) ** 2) / np.sum(R**2)
-    found = TERM.distances(F, target, WEIGHTS)
+    found = distances(F, target, WEIGHTS)
     assert set(found) == {"hypercolumns"}
     np.testing.assert_allclose(found["hypercolumns"], TERM.unit * wanted, rtol=1e-4)
-    doubled = TERM.distances(F, target, dict.fromkeys(LAYERS, 2 / 3))
+    doubled = distances(F, target, dict.fromkeys(LAYERS, 2 / 3))
     np.testing.assert_allclose(doubled["hypercolumns"], 2 * found["hypercolumns"], rtol=1e-5)
 
 
 def test_a_layer_of_weight_zero_does_not_count(random):
     F, query, style = (features(random) for _ in range(3))
-    target = TERM.all_targets([TERM.condensed(style)], guides(query))
+    target = all_targets([TERM.condensed(style)], guides(query))
     weights = WEIGHTS | {"conv4_1": 0.0}
     other = F | {"conv4_1": 5 * F["conv4_1"] + 1}
-    assert TERM.distances(F, target, weights) == TERM.distances(other, target, weights)
+    assert distances(F, target, weights) == distances(other, target, weights)
 
 
 def test_a_content_that_is_the_style_gives_the_style(random):
     F = features(random)
-    target = TERM.all_targets([TERM.condensed(F)], guides(F))
+    target = all_targets([TERM.condensed(F)], guides(F))
     for name in LAYERS:
         np.testing.assert_allclose(target.layers[name], on_grid(F[name], (5, 4)), rtol=1e-5)
-    np.testing.assert_allclose(TERM.distances(F, target, WEIGHTS)["hypercolumns"], 0, atol=1e-4)
+    np.testing.assert_allclose(distances(F, target, WEIGHTS)["hypercolumns"], 0, atol=1e-4)
 
 
 def test_maps_decide_where_they_count_enough(random):
@@ -93,7 +96,7 @@ def test_maps_decide_where_they_count_enough(random):
     ours, theirs = np.zeros((2, 20, 16, 2), np.float32)
     ours[:, :8, 0], ours[:, 8:, 1] = 1, 1
     theirs[:12, :, 0], theirs[12:, :, 1] = 1, 1
-    found = TERM.all_targets([TERM.condensed(style)], guides(query, (theirs, ours), 1e4))
+    found = all_targets([TERM.condensed(style)], guides(query, (theirs, ours), 1e4))
     table = np.reshape(on_grid(style["conv3_1"], (5, 4)), (20, -1))
     for row, column in np.ndindex(5, 4):
         which = np.flatnonzero(np.all(np.isclose(table, found.layers["conv3_1"][row, column]), 1))
@@ -104,7 +107,7 @@ def test_what_is_hidden_is_not_copied(random):
     query, style = features(random), features(random)
     seen = np.zeros((20, 16, 1), np.float32)
     seen[:8] = 1
-    found = TERM.all_targets([TERM.condensed(style)], guides(query, visible=(seen,)))
+    found = all_targets([TERM.condensed(style)], guides(query, visible=(seen,)))
     table = np.reshape(on_grid(style["conv3_1"], (5, 4)), (20, -1))[:8]
     for row in np.reshape(found.layers["conv3_1"], (20, -1)):
         assert np.any(np.all(np.isclose(table, row), 1))
@@ -112,8 +115,9 @@ def test_what_is_hidden_is_not_copied(random):
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_plain_features_have_a_finite_gradient(random, value):
+    slopes = jax.jit(jax.grad(lambda F, target: TERM.distances(F, target, WEIGHTS)["hypercolumns"]))
     flat = {name: np.full(F.shape, value, np.float32) for name, F in features(random).items()}
     for F, style in ((flat, features(random)), (features(random), flat), (flat, flat)):
-        target = TERM.all_targets([TERM.condensed(style)], guides(F))
-        slope = jax.grad(lambda F, t=target: TERM.distances(F, t, WEIGHTS)["hypercolumns"])(F)
+        target = all_targets([TERM.condensed(style)], guides(F))
+        slope = slopes(F, target)
         assert all(np.isfinite(each).all() for each in slope.values())

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -6,8 +7,13 @@ from nst_jax.losses import ranks
 from nst_jax.losses.ranks import drawn, quantiles
 
 
+@jax.jit
+def _moved(x, y, share):
+    return ranks.moved(x, quantiles(y), share)
+
+
 def moved(x, y, share=None):
-    return np.asarray(ranks.moved(np.float32(x), quantiles(np.float32(y)), share))
+    return np.asarray(_moved(np.float32(x), np.float32(y), share))
 
 
 def by_sorting(x, y):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,16 @@ def pair(random):
     return np.float32(np.maximum(random.normal(size=(2, *SHAPE)), 0))
 
 
+@partial(jax.jit, static_argnames=("seed", "shape"))
 def target_of(A, seed=0, shape=SHAPE):
     return Sliced(seed).targets([A], Guides((), np.zeros(shape), 1.0))
+
+
+both = jax.jit(jax.value_and_grad(Sliced().loss))
+
+
+def loss(F, target):
+    return both(F, target)[0]
 
 
 def wanted(F, A, axes):
@@ -27,13 +37,13 @@ def test_it_is_the_mean_of_squared_distances_along_the_directions(pair):
     F, A = pair
     target = target_of(A)
     np.testing.assert_allclose(target.axes.T @ target.axes, np.eye(4), atol=1e-6)
-    np.testing.assert_allclose(Sliced().loss(F, target), wanted(F, A, target.axes), rtol=5e-3)
+    np.testing.assert_allclose(loss(F, target), wanted(F, A, target.axes), rtol=5e-3)
 
 
 def test_positions_do_not_matter(pair, random):
     F, _ = pair
     shuffled = random.permutation(F.reshape(-1, 4)).reshape(SHAPE)
-    assert Sliced().loss(F, target_of(shuffled)) < 1e-5 * np.var(F)
+    assert loss(F, target_of(shuffled)) < 1e-5 * np.var(F)
 
 
 def test_it_sees_what_no_moments_do(random):
@@ -42,13 +52,13 @@ def test_it_sees_what_no_moments_do(random):
     A = np.float32(random.normal(size=SHAPE))
     A = (A - A.mean((0, 1))) @ np.linalg.inv(np.linalg.cholesky(np.cov(A.reshape(-1, 4).T, bias=True))).T
     F = (F - F.mean((0, 1))) @ np.linalg.inv(np.linalg.cholesky(np.cov(F.reshape(-1, 4).T, bias=True))).T
-    assert Sliced().loss(np.float32(F), target_of(np.float32(A))) > 0.01
+    assert loss(np.float32(F), target_of(np.float32(A))) > 0.01
 
 
 def test_the_gradient_is_that_of_finite_differences(pair):
     F, A = pair[0] + 0.01, 2 * pair[1]
     target = target_of(A)
-    gradient = np.ravel(jax.grad(Sliced().loss)(F, target))
+    gradient = np.ravel(both(F, target)[1])
     for index in range(0, F.size, 37):
         step = np.zeros(F.size)
         step[index] = 1e-3
@@ -68,6 +78,6 @@ def test_directions_are_the_same_in_every_run_and_others_at_other_sizes(pair):
 def test_plain_pictures_have_a_finite_gradient(pair, value):
     flat = jnp.full(SHAPE, value)
     for F, A in ((flat, pair[1]), (pair[0], flat), (flat, flat)):
-        loss, gradient = jax.value_and_grad(Sliced().loss)(F, target_of(A))
-        assert np.isfinite(loss)
+        value, gradient = both(F, target_of(A))
+        assert np.isfinite(value)
         assert np.isfinite(gradient).all()

@@ -14,6 +14,10 @@ WEIGHTS = dict.fromkeys(LAYERS, 0.5)
 TERM = RelaxedTransport()
 
 
+all_targets, all_renewed = jax.jit(TERM.all_targets), jax.jit(TERM.all_renewed)
+distances = jax.jit(TERM.distances)
+
+
 def features(random):
     found = {name: np.float32(np.maximum(random.normal(size=shape), 0)) for name, shape in LAYERS.items()}
     return found | {INPUT: np.float32(random.uniform(-100, 100, size=(20, 16, 3)))}
@@ -43,19 +47,19 @@ def test_moments_and_distances_are_numpys(random):
 
 def test_a_picture_is_near_itself_and_far_from_others(random):
     F, style = features(random), features(random)
-    target = TERM.all_renewed(F, TERM.all_targets([style], guides()))
-    own = TERM.all_renewed(style, target)
-    far, near = (sum(TERM.distances(*pair, WEIGHTS).values()) for pair in ((F, target), (style, own)))
+    target = all_renewed(F, all_targets([style], guides()))
+    own = all_renewed(style, target)
+    far, near = (sum(distances(*pair, WEIGHTS).values()) for pair in ((F, target), (style, own)))
     assert near < 0.6 * far
-    assert set(TERM.distances(F, target, WEIGHTS)) == {"transport", "moments", "palette"}
+    assert set(distances(F, target, WEIGHTS)) == {"transport", "moments", "palette"}
 
 
 def test_places_are_new_each_time_and_the_same_in_every_run(random):
     F = features(random)
-    one, again = (TERM.all_renewed(F, TERM.all_targets([F], guides())) for _ in range(2))
+    one, again = (all_renewed(F, all_targets([F], guides())) for _ in range(2))
     np.testing.assert_array_equal(one.places, again.places)
     assert one.places.shape == (320, 2)
-    assert not np.array_equal(TERM.all_renewed(F, one).places, one.places)
+    assert not np.array_equal(all_renewed(F, one).places, one.places)
 
 
 def test_what_is_hidden_is_not_sampled(random):
@@ -63,14 +67,15 @@ def test_what_is_hidden_is_not_sampled(random):
     seen = np.zeros((20, 16, 1), np.float32)
     seen[:10] = 1
     F[INPUT][10:] = 1e4
-    colours = TERM.all_targets([F], guides((seen,))).colours
+    colours = all_targets([F], guides((seen,))).colours
     assert np.max(np.abs(colours)) <= 100
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_plain_features_have_a_finite_gradient(random, value):
+    slopes = jax.jit(jax.grad(lambda F, target: sum(TERM.distances(F, target, WEIGHTS).values())))
     flat = {name: np.full(F.shape, value, np.float32) for name, F in features(random).items()}
     for F, style in ((flat, features(random)), (features(random), flat), (flat, flat)):
-        target = TERM.all_renewed(F, TERM.all_targets([style], guides()))
-        slope = jax.grad(lambda F, t=target: sum(TERM.distances(F, t, WEIGHTS).values()))(F)
+        target = all_renewed(F, all_targets([style], guides()))
+        slope = slopes(F, target)
         assert all(np.isfinite(each).all() for each in slope.values())

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,8 @@ def blurred(x):
 def test_mapped_equals_the_whole(random, height, rows, wrap):
     x = np.float32(random.normal(size=(height, 3, 2)))
     outputs = [(2, np.float32), (1, bool)]
-    found, positive = strips.mapped(blurred, (x,), rows=rows, outputs=outputs, wrap=wrap)
+    run = jax.jit(lambda x: strips.mapped(blurred, (x,), rows=rows, outputs=outputs, wrap=wrap))
+    found, positive = run(x)
     padded = np.pad(x, ((1, 1), (0, 0), (0, 0)), mode="wrap" if wrap else "constant")
     wanted = padded[:-2] + 2 * padded[1:-1] + 3 * padded[2:]
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
@@ -57,17 +60,17 @@ def test_recomputed_equals_the_whole_with_its_gradient(random, height, rows):
     def split(x):
         return strips.recomputed(example, FACTOR, x, rows=rows, halo=2, pool=2)
 
-    def scalar(f):
-        return lambda x: jnp.sum(f(x)[0] * weights) + jnp.sum(jnp.sin(f(x)[1]["sum"]))
+    @partial(jax.jit, static_argnums=0)
+    @partial(jax.grad, argnums=1, has_aux=True)
+    def slope(f, x):
+        y, sums = f(x)
+        return jnp.sum(y * weights) + jnp.sum(jnp.sin(sums["sum"])), (y, sums)
 
     with jax.enable_x64(True):
-        x = jnp.asarray(x)
-        both = jax.jit(split)(x), jax.jit(whole)(x)
-        for found, wanted in zip(*map(jax.tree.leaves, both), strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-12)
-        np.testing.assert_allclose(
-            jax.jit(jax.grad(scalar(split)))(x), jax.jit(jax.grad(scalar(whole)))(x), rtol=1e-10, atol=1e-12
-        )
+        (found, ours), (wanted, theirs) = (slope(f, jnp.asarray(x)) for f in (split, whole))
+        for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_nothing_within_a_strip_is_kept_for_the_gradient(random):

@@ -21,7 +21,7 @@ def worst(found, wanted):
     return np.abs(np.asarray(found) - wanted).max() / np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("size", [(32, 32), (33, 47), (16, 70)])
+@pytest.mark.parametrize("size", [(33, 47), (16, 70)])
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("pool", POOLS)
 def test_features_agree_with_numpy(narrow, random, pool, padding, size):
@@ -43,7 +43,8 @@ def test_features_of_an_image_that_wraps_move_with_it(narrow, random, pool, engi
     for name, F in still.items():
         here = tuple(n // stride(name) for n in shift)
         assert worst(moved[name], np.roll(F, here, (0, 1))) < 1e-5, name
-    assert worst(look(np.roll(x, shift, (0, 1)))["conv1_1"], np.roll(look(x)["conv1_1"], shift, (0, 1))) > 0.1
+    still, moved = (look(image, layers=["conv1_1"])["conv1_1"] for image in (x, np.roll(x, shift, (0, 1))))
+    assert worst(moved, np.roll(still, shift, (0, 1))) > 0.1
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -111,11 +112,10 @@ def test_gradient_agrees_with_finite_differences(narrow, random, pool, engine, p
     with jax.enable_x64(True):
         params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
         f = lambda x: jnp.sum(vgg.features(params, x, layers=["conv5_4"], **options)["conv5_4"] ** 2)
-        slope = float(jnp.vdot(jax.grad(f)(jnp.asarray(x)), direction))
+        f = jax.jit(jax.value_and_grad(f))
+        slope = np.vdot(f(x)[1], direction)
         step = 1e-6
-        numeric = float(f(jnp.asarray(x + step * direction)) - f(jnp.asarray(x - step * direction))) / (
-            2 * step
-        )
+        numeric = float(f(x + step * direction)[0] - f(x - step * direction)[0]) / (2 * step)
     np.testing.assert_allclose(slope, numeric, rtol=1e-5)
 
 
@@ -129,14 +129,15 @@ def test_gradient_of_the_parameters_agrees_with_finite_differences(random, engin
         direction = jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape)), params)
 
         @jax.jit
+        @jax.value_and_grad
         def f(step):
             moved = jax.tree.map(lambda a, d: a + step * d, params, direction)
             moved = vgg.prepared(moved, deepest="conv2_1", engine=engine) if prepare else moved
             found = vgg.features(moved, jnp.asarray(x), layers=["conv1_2", "conv2_1"], engine=engine)
             return sum(jnp.mean(F**2) for F in found.values())
 
-        numeric = (f(1e-5) - f(-1e-5)) / 2e-5
-        np.testing.assert_allclose(jax.grad(f)(0.0), numeric, rtol=1e-6)
+        numeric = (f(1e-5)[0] - f(-1e-5)[0]) / 2e-5
+        np.testing.assert_allclose(f(0.0)[1], numeric, rtol=1e-6)
 
 
 def test_forward_mode_agrees_with_reverse_mode(narrow, random):
@@ -157,21 +158,23 @@ def test_forward_mode_through_a_prepared_network_is_refused(narrow, engine):
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_a_prepared_network_sees_the_same(narrow, random, padding, engine):
     x = np.float32(random.normal(0, 60, (20, 18, 3)))
-    options = {"layers": ["conv5_1"], "padding": padding, "engine": engine}
+    options = {"layers": ["conv3_1"], "padding": padding, "engine": engine}
 
-    def gradient(params):
-        return jax.grad(lambda x: jnp.sum(vgg.features(params, x, **options)["conv5_1"] ** 2))(x)
+    @jax.jit
+    @partial(jax.grad, argnums=1)
+    def slope(params, x):
+        return jnp.sum(vgg.features(params, x, **options)["conv3_1"] ** 2)
 
-    prepared = vgg.prepared(narrow, deepest="conv5_1", engine=engine)
-    wanted = gradient(narrow)
-    np.testing.assert_allclose(gradient(prepared), wanted, rtol=1e-4, atol=1e-4 * float(abs(wanted).max()))
-    assert "conv5_2" not in prepared
+    prepared = vgg.prepared(narrow, deepest="conv3_1", engine=engine)
+    wanted = slope(narrow, x)
+    np.testing.assert_allclose(slope(prepared, x), wanted, rtol=1e-4, atol=1e-4 * float(abs(wanted).max()))
+    assert "conv3_2" not in prepared
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("pool", POOLS)
 def test_mean_activations_are_over_all_positions_of_all_images(narrow, random, pool, padding):
-    xs = [np.float32(random.normal(0, 60, (*size, 3))) for size in ((33, 50), (16, 16), (40, 21), (33, 50))]
+    xs = [np.float32(random.normal(0, 60, (*size, 3))) for size in ((33, 50), (16, 21), (33, 50))]
     means = vgg.mean_activations(narrow, iter(xs), pool=pool, padding=padding)
     every = [reference.vgg(narrow, x, pool, padding) for x in xs]
     for name, mean in means.items():

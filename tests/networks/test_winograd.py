@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from scipy.signal import correlate
@@ -44,14 +45,23 @@ def test_convolutions_of_any_size_agree_with_scipy(random, monkeypatch, size, st
     monkeypatch.setattr(winograd, "STRIP_BYTES", strip_bytes)
     x, kernel = np.float32(random.normal(size=(*size, 3))), np.float32(random.normal(size=(3, 3, 3, 4)))
     bias, gate = np.float32(random.normal(size=4)), random.uniform(size=x.shape) < 0.5
-    U, mode = winograd.transformed(kernel), "wrap" if wrap else "constant"
+    mode = "wrap" if wrap else "constant"
     wanted, gated = plain(x, kernel, mode), plain(x * gate, kernel, mode)
     close = {"rtol": 1e-4, "atol": 2e-5 * np.abs(wanted).max()}
-    np.testing.assert_allclose(winograd.convolve(x, U, wrap=wrap), wanted, **close)
-    np.testing.assert_allclose(winograd.convolve(x, U, gate=gate, wrap=wrap), gated, **close)
-    turned = winograd.transformed(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
-    np.testing.assert_allclose(winograd.convolve(x, turned, turned=True, wrap=wrap), wanted, **close)
-    y, positive = winograd.rectified(x, U, bias, wrap=wrap)
+
+    @jax.jit
+    def run(x, kernel, bias, gate):
+        U, turned = (winograd.transformed(k) for k in (kernel, kernel[::-1, ::-1].transpose(0, 1, 3, 2)))
+        found = [
+            winograd.convolve(x, U, wrap=wrap),
+            winograd.convolve(x, turned, turned=True, wrap=wrap),
+            winograd.convolve(x, U, gate=gate, wrap=wrap),
+        ]
+        return found, winograd.rectified(x, U, bias, wrap=wrap)
+
+    found, (y, positive) = run(x, kernel, bias, gate)
+    for each, right in zip(found, (wanted, wanted, gated), strict=True):
+        np.testing.assert_allclose(each, right, **close)
     np.testing.assert_allclose(y, np.maximum(wanted + bias, 0), **close)
     np.testing.assert_array_equal(positive, np.asarray(y) > 0)
 

@@ -129,14 +129,15 @@ def test_colours_that_are_hidden_are_not_painted(world, random, style, role):
         drawn("art_sem.png", 25, 25)
     if style == "patch":
         more = {"loss": {"convention": "champandard2016"}, "patch": {"rotations": [90]}}
-    alpha = np.ones((40, 40), np.float32)
-    alpha[:, 20:], alpha[:10] = 0, 0.5
-    colours = np.float32(random.uniform(size=(40, 40, 3)))
+    height, width = (25, 25) if role == "style" else (30, 40)  # as the other pictures: one program for all
+    alpha = np.ones((height, width), np.float32)
+    alpha[:, width // 2 :], alpha[: height // 4] = 0, 0.5
+    colours = np.float32(random.uniform(size=(height, width, 3)))
     found = []
     for hidden in ((0.2, 1, 0), (0, 0, 0)):
         images.write("cut.png", np.where(alpha[:, :, None] > 0, colours, np.float32(hidden)), alpha=alpha)
         if style == "guided":
-            drawn("cut_sem.png", 40, 40)
+            drawn("cut_sem.png", height, width)
         image = {"image": "cut.png"} if role == "style" else {"image": "art.png"}
         paint(style=STYLES[style] | image, **({} if role == "style" else {role: "cut.png"}), **more)
         found.append(images.read("out.png"))
@@ -309,6 +310,7 @@ def overwrite_init(world):
     return {"init": "out.png"}
 
 
+DEEP = {"image": "art.png", "layers": ["conv5_1"]}
 MISTAKES = {
     "missing": (ImageError, "gone.png", lambda w: {"content": "gone.png"}),
     "folder as image": (ImageError, "w: is a folder", lambda w: (w / "w").mkdir() or {"style": "w"}),
@@ -316,7 +318,7 @@ MISTAKES = {
     "text": (ImageError, "t.png", lambda w: (w / "t.png").write_text("hello") * 0 or {"style": "t.png"}),
     "init file": (ImageError, "gone.png", lambda w: {"init": "gone.png"}),
     "bomb": (ImageError, "1,?200 pixels.*max_pixels", lambda w: {"max_pixels": 1000}),
-    "too small": (ImageError, "conv5_1 needs at least 16", lambda w: {"size": 10}),
+    "too small": (ImageError, "conv5_1 needs at least 16", lambda w: {"size": 10, "style": DEEP}),
     "sample": (ImageError, "coffee", lambda w: {"content": "sample:cofee"}),
     "no content": (ConfigError, "content.image: no content image", lambda w: {"content": {}}),
     "zero": (NstError, "weights: all are zero", lambda w: {"content": {"image": "photo.png", "weight": 0},

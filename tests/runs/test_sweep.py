@@ -250,9 +250,9 @@ def test_every_kind_of_axis_changes_the_picture():
         "init.noise": [0.2, 0.5],
         "init": ["content", "noise", "style", {"content": 1, "noise": 2}],
         "loss.total_variation": [0.0, 1e6],
-        "style.layers": [["conv1_1"], ["conv3_1"]],
+        "style.layers": [["conv1_1"], ["conv2_1"]],
         "style.layers.conv1_1": [0, 1],
-        "content.layers.conv4_2": [1, 1e8],
+        "content.layers.conv2_2": [1, 1e8],
         "style.scale": [0.9, 1.5],
         "colour": ["style", "content", "matched"],
         "size": [22, 24],
@@ -290,13 +290,17 @@ def test_an_image_with_alpha_keeps_it(world, random):
     assert images.read("grid/cells/0000.png").alpha is not None
 
 
+DEEP = {"image": "art.png", "layers": ["conv5_1"]}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "phrase"),
     [
         ({"axes": []}, ConfigError, "nothing to sweep"),
         ({"axes": {"content": ["photo.png", "gone.png"]}}, ImageError, "gone.png"),
-        ({"size": 12}, ImageError, "cell 0 .*conv5_1 needs at least 16"),
-        ({"axes": {"style.scale": [1, 0.1]}}, ImageError, r"cell 1 \(style.scale 0.1\): the style image is"),
+        ({"size": 12, "style": DEEP}, ImageError, "cell 0 .*conv5_1 needs at least 16"),
+        ({"axes": {"style.scale": [1, 0.1]}, "style": DEEP}, ImageError,
+         r"cell 1 \(style.scale 0.1\): the style image is"),
         ({"axes": {"content.weight": [0, 1]}, "style": {"image": "art.png", "weight": 0.0}}, Exception,
          r"cell 0 \(content.weight 0\): weights: all are zero"),
         ({"output": {"image": "x.png", "save_every": 2}}, ConfigError, "save_every"),

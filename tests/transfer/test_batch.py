@@ -388,7 +388,7 @@ def test_several_devices_share_a_batch(network, tmp_path):
         """
     )
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), str(tmp_path)]
