@@ -82,8 +82,6 @@ def settings_of(options: Mapping[str, Json], flags: Flags) -> dict[str, tuple[st
 def _given(flag: str, text: str | list[str], each: Field[Json]) -> Json:
     if isinstance(text, list):  # given once or more
         return text if len(text) > 1 else text[0]
-    if each.metadata["check"] is checks.shares and not text.lstrip().startswith("["):
-        text = f"[{text}]"
     return value(flag, text, is_text=_is_text(each, text))
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import get_args
 
@@ -91,7 +92,10 @@ def texts(value: object) -> str | tuple[str, ...]:
 
 
 def shares(value: object) -> tuple[float, ...]:
-    """Check for numbers of at least 0 that add up to more, or none."""
+    """Check for numbers of at least 0 that add up to more, or none; they may be written as 2,1."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # it is refused as it is
+            value = [float(part) for part in value.split(",")]
     if not isinstance(value, list | tuple):
         raise ValueError(f"should be a list of numbers, such as [2, 1], got {value!r}")
     found = tuple(map(Number(least=0, most=1e6), value))

@@ -171,6 +171,7 @@ def solve(
         around = _Around([problem.content.size for problem, *_ in every], number, spent, seconds)
         look, state, is_interrupted = _level(level, around, before, watch, stops, checkpoint, remember)
         before = (state, here[0].program) if here[0].program.solver.carry else None
+        del state  # the history, which would lie about while the next level needs its own
         pictures, seconds = look.raw()[: len(here)], look.seconds
         spent += int(np.max(look.evaluations))
         statuses = [_ended(int(status), is_interrupted) for status in look.status[: len(here)]]

@@ -225,6 +225,17 @@ def test_memory_limits(written, wanted):
     assert config.load(base={"memory_limit": written}).memory_limit == wanted
 
 
+@pytest.mark.parametrize("written", ["2,1", "2, 1.0", [2, 1]])
+def test_shares_may_be_written_as_text(written):
+    assert config.load(base={"style": {"shares": written}}).style.shares == (2.0, 1.0)
+
+
+@pytest.mark.parametrize("written", ["2,x", "2,,1", "", 2, "nan,1", [0, 0]])
+def test_shares_that_are_none(written):
+    with pytest.raises(ConfigError, match=r"style\.shares: should "):
+        config.load(base={"style": {"shares": written}})
+
+
 def test_sizes_and_crops_as_they_may_be_written():
     for written in ("640x480", "640 X 480", [640, 480]):
         found = config.load(base={"size": written})
