@@ -19,6 +19,7 @@ QUICK = {
     "solver.evaluations": 12,
     "solver.history": 10,
     "pyramid.levels": 1,
+    "pyramid.variables": "pixels",
     "loss.total_variation": 0.0,
 }
 """Of two blocks of the network, whose program is soon compiled."""

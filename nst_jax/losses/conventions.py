@@ -31,11 +31,11 @@ class Convention:
     """gamma / beta unless gamma is given, for total variation that the formula itself does not have."""
 
 
-SMOOTHNESS = 2e-5
+SMOOTHNESS = 3e-5
 """gamma / beta of Gatys et al. (2016), who have no such term: against grain.
 
-At 256 pixels it halves what luminance has above a quarter of the sampling rate, and leaves a fifth of what
-colours have above an eighth, while the distances to the painting become smaller (docs/benchmarks.md).
+Over nine pairs at 256 pixels what colours have above an eighth of the sampling rate is then a third of the
+painting's own, with the distances to the painting hardly changed (docs/benchmarks.md).
 """
 
 LIKENESS = 30.0

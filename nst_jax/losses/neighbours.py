@@ -43,7 +43,7 @@ class Neighbours(StyleTerm):
     copies = ((90.0, 1.0), (180.0, 1.0), (-90.0, 1.0))
     likeness = 0.75
     unit = 80.0
-    smoothness = 50.0
+    smoothness = 30.0
 
     @property
     def room(self) -> int:

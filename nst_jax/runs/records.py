@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nst_jax import images
 from nst_jax.errors import ConfigError
+from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.settings import INIT_SOURCES, Settings, as_dict
 from nst_jax.typing import Json
 
@@ -84,7 +85,7 @@ def replayed(path: str | Path) -> tuple[Record, Record]:
             settings["weights"] = record["encoder"]["name"]
         _as_it_was(settings)
         for section in ("content", "style"):
-            for name in ("image", "map"):  # a doodle has no content image, and most runs have no map
+            for name in ("image", "map", "keep", "strength_map", "regions"):  # most runs lack some
                 if settings[section].get(name) is not None:
                     settings[section][name] = _found(settings[section][name], picture.parent)
         if settings["style"]["image"] is None and settings["content"]["image"] is None:
@@ -131,16 +132,20 @@ def differences(record: Record, earlier: Mapping[str, Json]) -> list[str]:
 
 
 def _as_it_was(settings: Record) -> None:
-    """Write out the defaults of before runs went from coarse to fine, for a record from then."""
-    if "terms" in settings["style"]:
-        return
+    """Write out the defaults of a record from before there were bands, or sizes from coarse to fine."""
+    style = settings["style"]
     content, loss, pyramid = (settings.setdefault(name, {}) for name in ("content", "loss", "pyramid"))
     convention = loss.get("convention", "gatys2016")
-    if pyramid.get("levels") is None and settings["style"].get("kind", "gram") != "patch":
+    is_single, is_smooth = "terms" not in style, convention in ("gatys2016", "literal")
+    if "variables" not in pyramid:
+        pyramid["variables"] = "pixels"
+        if loss.get("total_variation") is None and is_smooth:
+            weight = style.get("weight")
+            weight = CONVENTIONS[convention].style_weight if weight is None else weight
+            loss["total_variation"] = 0.0 if is_single else 2e-5 * weight
+    if is_single and pyramid.get("levels") is None and style.get("kind", "gram") != "patch":
         pyramid["levels"] = 1
-    if loss.get("total_variation") is None and convention in ("gatys2016", "literal"):
-        loss["total_variation"] = 0.0
-    if content.get("weight") is None and convention == "gatys2016":
+    if is_single and content.get("weight") is None and convention == "gatys2016":
         content["weight"] = 1.0
 
 

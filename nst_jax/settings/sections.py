@@ -219,10 +219,11 @@ class Pyramid(Section):
         "would be too small; 1 without a style",
     )
     factor: float = setting(2.0, Number(above=1, most=4), "from one size to the next")
-    variables: Literal["pixels", "laplacian"] = setting(
-        "pixels",
+    variables: str | None = setting(
+        None,
         Choice(("pixels", "laplacian")),
-        "what is optimised: the picture's pixels, or the bands of its Laplacian pyramid, as in STROTSS",
+        "what is optimised: the picture's pixels, or the bands of its Laplacian pyramid, as in STROTSS; "
+        "null: laplacian, but pixels for lbfgsb",
     )
 
 
@@ -238,8 +239,8 @@ class Loss(Section):
     total_variation: float | None = setting(
         None,
         WEIGHT,
-        "weight of the smoothness term; null: the convention's own; of gatys2016 2e-5 of the "
-        "style's weight (nnst: 1e-3)",
+        "weight of the smoothness term; null: the convention's own; of gatys2016 3e-5 of the "
+        "style's weight (nnst: 9e-4)",
     )
 
 

@@ -250,7 +250,8 @@ def history_for(nbytes: int, kind: str = "lbfgs") -> int:
 
 def bands_for(settings: Settings, content: Image) -> variables.Bands:
     """Return the bands that are optimised; none: pixels are."""
-    if settings.pyramid.variables == "pixels":
+    usual = "pixels" if settings.solver.kind == "lbfgsb" else "laplacian"
+    if (settings.pyramid.variables or usual) == "pixels":
         return ()
     return variables.bands_of((content.shape[0], content.shape[1]), wrap=settings.network.padding == "wrap")
 
@@ -316,7 +317,7 @@ def _checked(problem: Problem) -> Problem:
 
 def _check_moving(settings: Settings) -> None:
     solver = settings.solver
-    if solver.kind == "lbfgsb" and settings.pyramid.variables != "pixels":
+    if solver.kind == "lbfgsb" and settings.pyramid.variables == "laplacian":
         raise SettingError.at("pyramid.variables", "solver.kind lbfgsb bounds pixels: use lbfgs or adam")
     for name, given in (("averaging", solver.averaging), ("carry", solver.carry)):
         if given and solver.kind != "adam":

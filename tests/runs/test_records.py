@@ -66,6 +66,17 @@ def test_several_styles_come_back(tmp_path, monkeypatch):
     assert (found.style.shares, found.pyramid.levels, found.loss.total_variation) == ((2, 1), None, None)
 
 
+def test_masks_are_looked_for_beside_the_picture_too(tmp_path):
+    for name in ("keep.png", "weights.png"):
+        (tmp_path / name).touch()
+    given = {"content": {"image": "photo.png", "keep": "keep.png"}}
+    given |= {"style": {"image": "art.png", "strength_map": "weights.png"}}
+    found, _ = records.replayed(made(tmp_path, **given))
+    assert found["content"]["keep"] == str(tmp_path / "keep.png")
+    assert found["style"]["strength_map"] == str(tmp_path / "weights.png")
+    assert found["style"]["regions"] is None
+
+
 def test_a_record_names_versions_and_device():
     record = records.record(Settings(), ENCODER, {})
     assert record["versions"]["python"] == platform.python_version()
@@ -111,6 +122,7 @@ OLD = {
         "style.layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
         "size": 24,
         "pyramid.levels": 1,
+        "pyramid.variables": "pixels",
         "loss.total_variation": 0.0,
     },
     "doodle": {
@@ -153,6 +165,21 @@ def test_a_record_of_version_0_1_can_be_repeated(world):
     single.run(config.load(base=base), say=said.append, earlier=record)
     assert images.read("again.jpg").rgb.shape == (18, 24, 3)
     assert not any("pixels" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("convention", "weight", "wanted"),
+    [("gatys2016", None, 0.02), ("literal", 10.0, 2e-4), ("johnson", 10.0, None)],
+)
+def test_records_from_before_bands_are_of_pixels(tmp_path, convention, weight, wanted):
+    changes = {"style": {"weight": weight}, "loss": {"convention": convention}}
+    path = made(tmp_path, "out.jpg", **changes)
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["config"]["pyramid"].pop("variables", "missing") is None
+    (tmp_path / "out.json").write_text(json.dumps(record))
+    settings = config.load(base=records.replayed(path)[0])
+    assert (settings.pyramid.variables, settings.pyramid.levels) == ("pixels", None)
+    assert settings.loss.total_variation == (None if wanted is None else pytest.approx(wanted))
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])

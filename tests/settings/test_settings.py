@@ -45,7 +45,7 @@ def test_defaults_of_the_papers():
     assert (found.solver.kind, found.solver.evaluations, found.solver.linesearch) == ("lbfgs", 150, "none")
     assert (found.loss.convention, found.network.pool, found.network.padding) == ("gatys2016", "avg", "zero")
     assert (found.content.weight, found.style.weight, found.semantic.weight) == (None, None, 50.0)
-    assert (found.pyramid.variables, found.solver.beta2) == ("pixels", 0.999)
+    assert (found.pyramid.variables, found.solver.beta2) == (None, 0.999)
     assert (found.solver.averaging, found.solver.carry) == (0.0, False)
     assert (found.output.image, found.sweep.axes) == ("out.png", ())
 
