@@ -37,7 +37,14 @@ from nst_jax.transfer import objective, problem
 from nst_jax.transfer.pictures import Pictures, sized
 from nst_jax.transfer.targets import targets_of
 
-SETTINGS = Settings().with_values({"loss.total_variation": 2e-3, "pyramid.levels": 1, "content.weight": 1.0})
+SETTINGS = Settings().with_values(
+    {
+        "loss.total_variation": 2e-3,
+        "pyramid.levels": 1,
+        "pyramid.variables": "pixels",
+        "content.weight": 1.0,
+    }
+)
 """Against grain; at one size, so that curves can be compared."""
 
 

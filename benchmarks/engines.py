@@ -118,6 +118,7 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
             "loss.convention": CONVENTION,
             "loss.total_variation": 0.0,
             "pyramid.levels": 1,
+            "pyramid.variables": "pixels",
             "network.pool": settings["pool"],
             "solver.history": settings["history"],
             "memory": settings["memory"],

@@ -17,7 +17,9 @@ from skimage.metrics import structural_similarity
 from nst_jax import Settings, images, load_network, stylize
 from nst_jax.runs import inputs, records
 
-PAPER = Settings().with_values({"pyramid.levels": 1, "loss.total_variation": 0.0})
+PAPER = Settings().with_values(
+    {"pyramid.levels": 1, "pyramid.variables": "pixels", "loss.total_variation": 0.0}
+)
 
 CONTENT = [f"conv{block}_2" for block in range(1, 6)]
 STYLE = [f"conv{block}_1" for block in range(1, 6)]
@@ -35,7 +37,7 @@ def reconstructions(photograph, networks, layers, options):
     for layer in layers:
         cells = []
         for name, network in networks.items():
-            settings = Settings().with_values({"content.layers": [layer]})
+            settings = PAPER.with_values({"content.layers": [layer]})
             found = stylize(photograph, None, settings, network=network, **options)
             if OUT:
                 images.write(f"{OUT}/content_{layer}_{name}.png", found.image)

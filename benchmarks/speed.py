@@ -283,7 +283,7 @@ def startup(settings: dict[str, Any]) -> dict[str, Any]:
         command = [sys.executable, "-m", "nst_jax", "--content", pictures[0], "--style", pictures[1]]
         command += ["--size", str(settings["size"]), "--weights", settings["weights"]]
         command += ["--set", f"network.pool={settings['pool']}", "--evaluations", "3", "--output", "out.png"]
-        command += ["--set", "pyramid.levels=1"]
+        command += ["--set", "pyramid.levels=1", "--set", "pyramid.variables=pixels"]
         first_loss(command, environment(settings))  # what is kept in the cache folder, is there from now on
         for _ in range(min(settings["rounds"], COSTLY)):
             with tempfile.TemporaryDirectory() as programs:

@@ -92,7 +92,12 @@ def batches(options):
     evaluations = options.evaluations or 60
     network = load_network("auto")
     settings = Settings().with_values(
-        {"size": options.size or 256, "solver.evaluations": evaluations, "pyramid.levels": 1}
+        {
+            "size": options.size or 256,
+            "solver.evaluations": evaluations,
+            "pyramid.levels": 1,
+            "pyramid.variables": "pixels",
+        }
     )
     names = (CONTENT, STYLE)
     pair = sized(Pictures(*(samples.load(name.removeprefix("sample:")) for name in names)), settings)

@@ -48,10 +48,9 @@ class Histogram(StyleTerm):
         histograms at conv1_1 and conv4_1 only.
         """
         share, gram = target.share, Gram()
-        G = gram.statistics(F) if share is None else gram.weighted(F, share)
         of_positions = None if share is None else positions(share)
         moved = distance(positions(F), target.quantiles, of_positions)
-        return gram.compare(G, target.gram) + self.weight * moved
+        return gram.compare(gram.averages(F, share), target.gram) + self.weight * moved
 
     def per_channel(self, target: Histograms) -> int:
         """Return N^2."""

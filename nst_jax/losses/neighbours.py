@@ -80,8 +80,8 @@ class Neighbours(StyleTerm):
         """Return sum_p s_p |h_p - r_p|^2 / sum_p s_p |r|^2, of hypercolumns h and those copied, r, by shares.
 
         |r|^2 is the mean over places. Layers count by their weights relative to one another, squared, besides
-        1 / channels. Differs from the paper, which compares by the cosine: that leaves brightness open, and
-        with L-BFGS as much grain again.
+        1 / channels. Differs from the paper, which compares by the cosine: that leaves brightness open,
+        and total variation takes contrast away.
         """
         apart = lengths = jnp.zeros(())
         for name, R in targets.layers.items():

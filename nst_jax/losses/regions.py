@@ -6,7 +6,7 @@ features of a Gram matrix by guidance channels; here any term's positions are we
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,59 +30,28 @@ def _weighed(term: StyleTerm) -> StyleTerm:
     return term
 
 
+def _said(name: str) -> Any:
+    return property(lambda self: getattr(self.term, name))
+
+
 @dataclass(frozen=True)
 class _Wrapped(StyleTerm):
     """Says of itself what another term says."""
 
     term: StyleTerm
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return self.term.layers
-
-    @property
-    def maps(self) -> Literal["none", "optional", "required"]:
-        return self.term.maps
-
-    @property
-    def levels(self) -> int:
-        return self.term.levels
-
-    @property
-    def is_smooth(self) -> bool:
-        return self.term.is_smooth
-
-    @property
-    def is_joint(self) -> bool:
-        return self.term.is_joint
-
-    @property
-    def likeness(self) -> float | None:
-        return self.term.likeness
-
-    @property
-    def unit(self) -> float:
-        return self.term.unit
-
-    @property
-    def smoothness(self) -> float:
-        return self.term.smoothness
-
-    @property
-    def extent(self) -> int:
-        return self.term.extent
-
-    @property
-    def room(self) -> int:
-        return self.term.room
-
-    @property
-    def copies(self) -> tuple[tuple[float, float], ...]:
-        return self.term.copies
-
-    @property
-    def renew_every(self) -> int:
-        return self.term.renew_every
+    layers = _said("layers")
+    maps = _said("maps")
+    levels = _said("levels")
+    is_smooth = _said("is_smooth")
+    is_joint = _said("is_joint")
+    likeness = _said("likeness")
+    unit = _said("unit")
+    smoothness = _said("smoothness")
+    extent = _said("extent")
+    room = _said("room")
+    copies = _said("copies")
+    renew_every = _said("renew_every")
 
 
 class _Placed(NamedTuple):

@@ -234,6 +234,10 @@ class AdditiveTerm(StyleTerm):
         total, _ = jax.lax.scan(add, none, (flat, w))
         return total
 
+    def averages(self, F: Array, share: Array | None) -> Tree:
+        """Return `weighted` statistics, or without shares those of all positions alike."""
+        return self.statistics(F) if share is None else self.weighted(F, share)
+
     def target_of(self, statistics: Tree) -> Tree:
         """Return what to compare with, given the statistics of the style."""
         return statistics
@@ -246,10 +250,7 @@ class AdditiveTerm(StyleTerm):
         """Return `target_of` the statistics of the style: of several, their mean by shares."""
         seen: Sequence[Array | None] = guides.visible or (None,) * len(features)
         shares = guides.shares or (1.0,) * len(features)
-        found = [
-            self.statistics(F) if share is None else self.weighted(F, share)
-            for F, share in zip(features, seen, strict=True)
-        ]
+        found = [self.averages(F, share) for F, share in zip(features, seen, strict=True)]
         return self.target_of(mean_of(found, shares))
 
     def loss(self, F: Array, target: Tree) -> Array:

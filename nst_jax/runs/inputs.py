@@ -17,6 +17,7 @@ from nst_jax.images import FloatArray, Picture, maps
 from nst_jax.samples import works
 from nst_jax.settings import GUIDED_KINDS, INIT_SOURCES, LONGEST, Content, Settings, Style
 from nst_jax.transfer.pictures import (
+    PLACES,
     Pictures,
     Places,
     coloured,
@@ -132,12 +133,13 @@ class Reader:
         size, notes = (content.shape[0], content.shape[1]), []
         found: dict[str, FloatArray] = {}
 
-        def grey(name: str, use: str) -> FloatArray:
-            return place_at(np.mean(self._picture(name, posed).rgb, 2, keepdims=True), size, use)
+        def grey(use: str) -> FloatArray:
+            mask = np.mean(self._picture(names[use], posed).rgb, 2, keepdims=True)
+            return place_at(mask, size, PLACES[use])
 
-        for use, key in (("keep", "content.keep"), ("strength", "style.strength_map")):
+        for use in ("keep", "strength"):
             if use in names:
-                found[use] = self._once((use, names[use], size), partial(grey, names[use], key))
+                found[use] = self._once((use, names[use], size), partial(grey, use))
         if "regions" in names:
             where = ("regions", names["regions"], size)
             found["regions"], colours = self._once(where, partial(_regions, names["regions"], posed, size))
@@ -163,7 +165,7 @@ class Reader:
 
 def _regions(name: str, settings: Settings, size: tuple[int, int]) -> tuple[FloatArray, list[str]]:
     found, colours = maps.regions(_map_named(name, settings))
-    return place_at(found, size, "style.regions"), colours
+    return place_at(found, size, PLACES["regions"]), colours
 
 
 def as_posed(settings: Settings) -> Settings:
@@ -321,14 +323,15 @@ def _masks_of(settings: Settings) -> dict[str, str]:
     """Return the names of what says where something is painted."""
     style = settings.style
     given = {"keep": settings.content.keep, "strength": style.strength_map, "regions": style.regions}
-    if settings.content.image is None and (uses := [use for use, name in given.items() if name]):
-        key = {"keep": "content.keep", "strength": "style.strength_map", "regions": "style.regions"}[uses[0]]
+    named = {use: name for use, name in given.items() if name}
+    if settings.content.image is None and named:
+        key = PLACES[next(iter(named))]
         raise ConfigError(f"{key}: is of the photograph, and there is none: give one, or leave it out")
     if style.regions and style.shares:
         raise ConfigError(
             "style.shares: with style.regions each style has its own place: leave one of them out"
         )
-    return {use: name for use, name in given.items() if name}
+    return named
 
 
 def _beside(image: str | None, given: str | None) -> str | None:

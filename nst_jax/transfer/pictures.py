@@ -49,6 +49,9 @@ class Places:
 
 _EVERYWHERE = Places()
 
+PLACES = {"keep": "content.keep", "strength": "style.strength_map", "regions": "style.regions"}
+"""The settings that name what `Places` has."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
@@ -192,13 +195,9 @@ def placed(places: Places, content: Image) -> tuple[Image | None, Image | None]:
         NstError: a mask of another shape than the content, or all of it is left alone.
     """
     size = content.shape[0], content.shape[1]
-    given = {
-        "content.keep": places.keep,
-        "style.strength_map": places.strength,
-        "style.regions": places.regions,
-    }
+    given = {key: getattr(places, use) for use, key in PLACES.items()}
     keep, strength, regions = (
-        None if values is None else place_at(values, size, name) for name, values in given.items()
+        None if values is None else place_at(values, size, key) for key, values in given.items()
     )
     where: Image | None = None
     for factor in (regions, strength, None if keep is None else 1 - keep):

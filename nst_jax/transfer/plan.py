@@ -154,11 +154,10 @@ def shares(problems: Mapping[int, Problem], how: How = _HOW) -> list[Share]:
         every = tuple(problem for job in group for problem in job.batch.problems)
         batch = group[0].batch
         assert batch.shapes is not None
-        arguments, rest = machine.taken(compiled(every[0].program, batch.shapes, batch.size, batch.devices))
         network = nbytes(batch.shapes.args[0])
+        each = _each(compiled(every[0].program, batch.shapes, batch.size, batch.devices), network)
         at_once = min(len(every), threads * batch.size)
         copies = at_once if batch.size == 1 else 1
-        each = arguments - network + (1 + machine.kept()) * rest
         found.append(Share(every, at_once, network + copies * each))
     return found
 
@@ -225,11 +224,15 @@ def workers(problems: Mapping[int, Problem], how: How) -> int:
         return 1
     largest = max(problems.values(), key=lambda problem: problem.content.size)
     shapes = memory.shapes_of(largest)
-    arguments, rest = machine.taken(compiled(largest.program, shapes))
     network = nbytes(shapes.args[0])
     room = machine.usable([device], largest.settings.memory_limit) - network
-    each = arguments - network + (1 + machine.kept()) * rest
-    return int(max(1, min(wanted, room // each)))
+    return int(max(1, min(wanted, room // _each(compiled(largest.program, shapes), network))))
+
+
+def _each(step: object, network: int) -> int:
+    """Return the bytes of a compiled step besides the network, and what of them is kept when freed."""
+    arguments, rest = machine.taken(step)
+    return arguments - network + (1 + machine.kept()) * rest
 
 
 def _plans(how: How) -> dict[str, Json]:
