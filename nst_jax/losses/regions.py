@@ -5,7 +5,7 @@ features of a Gram matrix by guidance channels; here any term's positions are we
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +43,7 @@ class _Wrapped(StyleTerm):
     layers = _said("layers")
     maps = _said("maps")
     levels = _said("levels")
+    last = property(lambda self: tuple(replace(self, term=term) for term in self.term.last))
     is_smooth = _said("is_smooth")
     is_joint = _said("is_joint")
     likeness = _said("likeness")

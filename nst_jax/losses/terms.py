@@ -68,6 +68,11 @@ class StyleTerm:
         return 3
 
     @property
+    def last(self) -> "tuple[StyleTerm, ...]":
+        """Terms that a run goes on with at its last size, one after the other."""
+        return ()
+
+    @property
     def is_smooth(self) -> bool:
         """Whether its gradient is continuous, as line searches need it."""
         return True

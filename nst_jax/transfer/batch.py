@@ -172,7 +172,7 @@ def _work(grid: _Grid) -> None:
 def _solve(grid: _Grid, job: Job) -> None:
     """Solve a batch, telling how far it is; its results count unless the grid was stopped."""
     budget = job.batch.problems[0].evaluations
-    checkpoint = _Checkpoint(grid.how, job, job.batch.problems[0].levels)
+    checkpoint = _Checkpoint(grid.how, job, job.batch.problems[0].passes)
     every = max(1, budget // POINTS)
 
     def watch(look: Look) -> bool:
@@ -198,7 +198,7 @@ def _solve(grid: _Grid, job: Job) -> None:
 
 
 def _budget(problem: Problem) -> int:
-    return problem.levels * problem.evaluations
+    return problem.passes * problem.evaluations
 
 
 class _Checkpoint:
@@ -215,6 +215,8 @@ class _Checkpoint:
         level = known.get("level", -1)
         self.level: int = level if same and 0 <= level < levels else 0
         """Where to begin."""
+        self.before: int = known.get("before", 0) if self.level else 0
+        """Evaluations at the levels before."""
 
     def resume(self, like: tuple[State, Tree], level: int) -> tuple[State, Tree] | None:
         """Return what was kept at a level, or None."""
@@ -236,11 +238,12 @@ class _Checkpoint:
                 terms = {name: float(term[i]) for name, term in look.terms.items()}
                 curve.append({"evaluations": at, "loss": float(look.loss[i]), "terms": terms})
 
-    def keep(self, state: State, kept: Tree, level: int, *, last: bool) -> None:
+    def keep(self, state: State, kept: Tree, level: int, before: int, *, last: bool) -> None:
         """Save if it is time to, or the last moment."""
         begun = time.perf_counter()
         if self.path and (last or begun - self.saved > self.wait):
-            checkpoints.save(self.path, (state, kept), self.about | {"curves": self.curves, "level": level})
+            about = self.about | {"curves": self.curves, "level": level, "before": before}
+            checkpoints.save(self.path, (state, kept), about)
             self.saved = time.perf_counter()
             self.wait = max(SAVE_SECONDS, (self.saved - begun) / SAVE_SHARE)
 

@@ -54,7 +54,7 @@ class Batch:
     size: int = 1
     devices: Devices = ()
     shapes: Shapes | None = None
-    """Of the last level, if they are known."""
+    """Of the whole size, if they are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +93,15 @@ class Checkpoint(Protocol):
     def level(self) -> int:
         """The level to begin with."""
 
+    @property
+    def before(self) -> int:
+        """Evaluations at the levels before that."""
+
     def resume(self, like: tuple[State, Tree], level: int) -> tuple[State, Tree] | None:
         """Return what was kept at a level, or None."""
 
-    def keep(self, state: State, kept: Tree, level: int, *, last: bool) -> None:
-        """Keep a state if it is time to, or the last moment."""
+    def keep(self, state: State, kept: Tree, level: int, before: int, *, last: bool) -> None:
+        """Keep a state if it is time to, or the last moment; and what was spent before its level."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,13 +161,14 @@ def solve(
     first = checkpoint.level if checkpoint else 0
     pictures: NDArray[np.float32] | None = None
     before: tuple[State, Program] | None = None
-    spent, seconds = 0, 0.0
+    spent, seconds = checkpoint.before if checkpoint else 0, 0.0
     for number in range(first, len(every)):
         here = list(every[number])
         if pictures is not None:
             pairs = zip(pictures, every[number - 1], here, strict=True)
             here = [replace(now, init=pyramid.grown(image, before, now)) for image, before, now in pairs]
-        shapes = batch.shapes if number == len(every) - 1 and batch.shapes else memory.shapes_of(here[0])
+        is_whole = number == batch.problems[0].levels - 1
+        shapes = batch.shapes if is_whole and batch.shapes else memory.shapes_of(here[0])
         if not is_fitted:
             fitted = memory.fit(here[0], shapes)[0]
             here, shapes = [fitted], shapes if fitted.program == here[0].program else memory.shapes_of(fitted)
@@ -240,7 +245,7 @@ def _level(
             look = replace(look, initial_loss=initial)
             is_interrupted = watch(look) is True and bool(np.any(look.status == RUNNING))
             if checkpoint:
-                checkpoint.keep(state, steps.kept, around.number, last=is_interrupted)
+                checkpoint.keep(state, steps.kept, around.number, around.evaluations, last=is_interrupted)
             if is_interrupted:
                 break
     return look, state, is_interrupted

@@ -174,7 +174,7 @@ def make_targets(
     of_style = seeing_style(seeing)
     painting = term.condensed(seen(params, style, layers=layers, **of_style)[0] | {INPUT: style})
     query = None
-    if term.likeness:
+    if term.likeness is not None:
         query = term.condensed(seen(params, content, layers=layers, **seeing)[0] | {INPUT: content})
     P, _ = seen(params, content, layers=tuple(content_layers), **seeing)
     return Targets(

@@ -109,6 +109,11 @@ class Problem:
         return self.settings.solver.evaluations
 
     @property
+    def passes(self) -> int:
+        """Levels, and what follows at the last size."""
+        return self.levels + len(self.term.last)
+
+    @property
     def deepest(self) -> str:
         """The deepest layer that any weight is for."""
         layers = (*self.weights.content_layers, *self.weights.style_layers)

@@ -245,8 +245,9 @@ class Steps:
 
     @property
     def kept(self) -> Tree:
-        """What belongs to the state besides it: targets that were renewed."""
-        return self.args[1].style if self.args[1].term.renew_every > 1 else {}
+        """What belongs to the state besides it: targets renewed, or made of a picture that is gone."""
+        targets = self.args[1]
+        return targets.style if targets.term.renew_every > 1 or targets.term.likeness is not None else {}
 
     @kept.setter
     def kept(self, style: Tree) -> None:

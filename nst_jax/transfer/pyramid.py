@@ -1,4 +1,4 @@
-"""Coarse to fine: a problem at growing sizes, the last of them its own.
+"""Coarse to fine: a problem at growing sizes, the last of them its own, and what goes on there.
 
 Patches of a few positions see more of a small picture, so a run on patches begins with one (Li & Wand 2016,
 Champandard 2016). Each level has its own optimiser and starts from the picture of the one before.
@@ -19,6 +19,8 @@ from nst_jax.transfer.problem import Problem, bands_for, check_layers, history_f
 def levels(problem: Problem) -> list[Problem]:
     """Return a problem at all its sizes, the coarsest first: images, maps and style are all resized.
 
+    After the last size follow `StyleTerm.last` terms, at the same.
+
     Raises:
         ImageError: an image is too small for its layers at the coarsest level.
     """
@@ -30,7 +32,7 @@ def levels(problem: Problem) -> list[Problem]:
         except ImageError as error:
             which = f"level {number} of {problem.levels}: " if problem.levels > 1 else ""
             raise ImageError(f"{which}{error}") from None
-    return found
+    return [*found, *(replace(problem, term=term, levels=1) for term in problem.term.last)]
 
 
 def grown(image: Image, before: Problem, problem: Problem) -> Image:

@@ -48,6 +48,21 @@ def test_places_get_the_features_of_their_nearest_neighbours(random):
         np.testing.assert_allclose(found.layers[name].reshape(20, -1), wanted, rtol=1e-5)
 
 
+def test_in_the_last_pass_each_layer_has_its_own_nearest_neighbours(random):
+    last, query = TERM.last[0], features(random)
+    styles = [features(random) for _ in range(2)]
+    both = {name: each._replace(style=each.style * 2) for name, each in guides(query).items()}
+    found = jax.jit(last.all_targets)([last.condensed(style) for style in styles], both)
+    for name in LAYERS:
+        q, *tables = (np.float64(on_grid(F[name], (5, 4))).reshape(20, -1) for F in (query, *styles))
+        s, middle = np.concatenate(tables), tables[0].mean(0)
+        copied = np.reshape(found.layers[name], (20, -1))
+        which = [np.flatnonzero(np.all(np.isclose(s, row), 1))[0] for row in copied]
+        cosines = unit(q - q.mean(0)) @ unit(s - middle).T  # of conv4_1 some positions are equally near
+        np.testing.assert_allclose(cosines[range(20), which], cosines.max(1), rtol=1e-5)
+    assert (last.likeness, last.last, len(TERM.last)) == (0, (), 2)
+
+
 def test_the_best_of_several_pictures_is_taken(random):
     query, one, other = (features(random) for _ in range(3))
     both = {name: each._replace(style=each.style * 2) for name, each in guides(query).items()}

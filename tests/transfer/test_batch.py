@@ -259,6 +259,24 @@ def test_what_is_kept_of_interrupted_work_is_not_in_the_colours_that_are_shown(p
     assert {problem.colours is not None for problem in ready.values()} == {True}
 
 
+@pytest.mark.parametrize("mode", ["threads", "vmap"])
+@pytest.mark.parametrize("evaluations", [15, 27])
+def test_what_follows_a_picture_of_the_level_before_is_gone_on_with(
+    pair, network, tmp_path, mode, evaluations
+):
+    """Nnst copies what the picture is like when a level begins: after that only its targets tell."""
+    values = {"style.kind": "nnst", "style.layers": ("conv1_1", "conv2_1"), "pyramid.levels": 2}
+    ready = grid(pair, network, values | {"solver.evaluations": 8}, weights=WEIGHTS[:1])
+    expected, _ = solve_all(ready, mode=mode)
+    how = {"mode": mode, "keep": tmp_path, "stamp": "this"}
+    _, whole = solve_all(ready, watch=lambda progress: progress.evaluations >= evaluations, **how)
+    assert not whole
+    found, whole = solve_all(ready, **how)
+    assert whole
+    np.testing.assert_array_equal(found[0][0].image, expected[0][0].image)
+    assert found[0][0].evaluations == 4 * 8
+
+
 def test_a_state_of_other_work_is_not_gone_on_with(pair, network, tmp_path):
     ready = grid(pair, network, {"solver.evaluations": 40}, weights=WEIGHTS[:1])
     solve_all(ready, keep=tmp_path, stamp="this", watch=lambda progress: progress.evaluations >= 20)

@@ -212,7 +212,8 @@ def kind_of(kind):
 def test_every_kind_paints_in_a_pyramid_and_in_little_memory(pair, network, kind):
     values = kind_of(kind) | {"pyramid.levels": 2, "pyramid.factor": 1.5, "solver.evaluations": 25}
     found = stylize(*pair, settings(values), network=network)
-    assert (found.status, found.evaluations) == ("finished", 50)
+    passes = 4 if kind == "nnst" else 2
+    assert (found.status, found.evaluations) == ("finished", 25 * passes)
     assert found.loss < found.initial_loss
     assert np.isfinite(found.image).all()
     values["pyramid.levels"] = 1  # the program of the second level
