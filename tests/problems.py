@@ -14,6 +14,7 @@ WEIGHTS = (10.0, 100.0, 1000.0, 3000.0, 1e4)
 
 QUICK = {
     "content.layers": ("conv2_2",),
+    "content.weight": 1.5,
     "style.layers": ("conv1_1", "conv2_1"),
     "network.engine": "direct",
     "solver.evaluations": 12,

@@ -199,15 +199,12 @@ def _at(config: Settings, point: Mapping[str, Json]) -> Settings:
 
 def _weights_of(config: Settings, key: str) -> dict[str, float]:
     """Return the weights of layers that are given by name alone."""
-    layers = config.content.layers if key == "content.layers" else config.style.layers
-    if layers is None:
-        from nst_jax.losses.kinds import style_term  # late: it imports JAX
+    from nst_jax.losses.kinds import style_layers  # late: it imports JAX
 
-        layers = style_term(config).layers
+    layers = config.content.layers if key == "content.layers" else style_layers(config)
     if isinstance(layers, Mapping):
         return dict(layers)
-    share = 1 / len(layers) if CONVENTIONS[config.loss.convention].layers_share and layers else 1.0
-    return dict.fromkeys(layers, share)
+    return CONVENTIONS[config.loss.convention].layer_weights(layers)
 
 
 def _message(error: SettingError) -> str:

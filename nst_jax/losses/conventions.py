@@ -1,5 +1,6 @@
 """Whose formula the weights are meant for: the factors between published numbers and the loss here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nst_jax.settings import ConventionName
@@ -29,6 +30,14 @@ class Convention:
     """Whether the weights are meant for the network of mean activation one."""
     smoothness: float = 0.0
     """gamma / beta unless gamma is given, for total variation that the formula itself does not have."""
+    falloff: float = 1.0
+    """How much less each layer counts than the one before, where a term chooses its layers; see `FALLOFF`."""
+
+    def layer_weights(self, layers: Sequence[str], *, falloff: float = 1.0) -> dict[str, float]:
+        """Return w_l of layers that are given by name alone: all alike, or ever less."""
+        falling = [falloff**-i for i in range(len(layers))]
+        whole = 1.0 if self.layers_share else float(len(layers))
+        return {name: whole * each / sum(falling) for name, each in zip(layers, falling, strict=True)}
 
 
 SMOOTHNESS = 3e-5
@@ -36,6 +45,13 @@ SMOOTHNESS = 3e-5
 
 Over nine pairs at 256 pixels what colours have above an eighth of the sampling rate is then a third of the
 painting's own, with the distances to the painting hardly changed (docs/benchmarks.md).
+"""
+
+FALLOFF = 1.7
+"""w_l / w_(l+1) of Gram matrices and the like where Gatys et al. (2016) have one: all layers alike.
+
+Deep layers leave little of the photograph, whose drawing is in them; brushwork is in the others. With as much
+of the photograph left, every distance to the painting is smaller (docs/benchmarks.md).
 """
 
 LIKENESS = 30.0
@@ -50,10 +66,10 @@ must have been smaller, by about sqrt(30).
 
 CONVENTIONS: dict[ConventionName, Convention] = {
     # alpha/2 C + beta sum_l w_l/4 S_l: the paper with its content term averaged, as in the authors' own code,
-    # and `LIKENESS`. alpha/beta = 1e-3 in Fig. 3; half as much again unless it is given, since from coarse to
-    # fine a run moves further from the photograph. Only the ratio matters.
+    # and `LIKENESS`. alpha/beta = 1e-3 in Fig. 3; 0.6 of it unless it is given, since with `FALLOFF` more of
+    # the photograph is left. Only the ratio matters.
     "gatys2016": Convention(
-        1.5,
+        0.6,
         1e3,
         0.0,
         content_factor=0.5 * LIKENESS,
@@ -61,6 +77,7 @@ CONVENTIONS: dict[ConventionName, Convention] = {
         layers_share=True,
         normalised=True,
         smoothness=SMOOTHNESS,
+        falloff=FALLOFF,
     ),
     # Equations (1), (4), (5) as printed: the content term is a sum, about a million times larger.
     "literal": Convention(

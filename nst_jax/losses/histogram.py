@@ -34,6 +34,8 @@ class Histograms(NamedTuple):
 class Histogram(StyleTerm):
     """Gram matrices and the histograms of channels are alike."""
 
+    unit = 0.7
+
     weight: float = WEIGHT
 
     def targets(self, features: Sequence[Array], guides: Guides) -> Histograms:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from nst_jax.errors import SettingError
+from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.losses.summed import summed
 from nst_jax.losses.terms import StyleTerm
-from nst_jax.settings import STYLE_KINDS, Settings
+from nst_jax.settings import STYLE_KINDS, Layers, Settings
 from nst_jax.typing import Json
 
 
@@ -21,6 +22,14 @@ def style_term(settings: Settings) -> StyleTerm:
         _check(style.terms, settings)
         return summed([(_named(each["kind"], settings), float(each["weight"])) for each in style.terms])
     return style.kind if isinstance(style.kind, StyleTerm) else _named(style.kind, settings)
+
+
+def style_layers(settings: Settings) -> Layers:
+    """Return ``style.layers``, or those of the term with their weights."""
+    if settings.style.layers is not None:
+        return settings.style.layers
+    rules, term = CONVENTIONS[settings.loss.convention], style_term(settings)
+    return rules.layer_weights(term.layers, falloff=rules.falloff if term.is_falling else 1.0)
 
 
 def _check(terms: Sequence[Mapping[str, Json]], settings: Settings) -> None:

@@ -45,7 +45,7 @@ class Statistics(NamedTuple):
 class Moments(AdditiveTerm):
     """Gram matrices per position, means and standard deviations are alike."""
 
-    unit = 0.4
+    unit = 0.26
 
     weight: float = WEIGHT
 

@@ -50,8 +50,8 @@ class Neighbours(StyleTerm):
     maps = "optional"
     is_joint = True
     copies = ((90.0, 1.0), (180.0, 1.0), (-90.0, 1.0))
-    unit = 80.0
-    smoothness = 30.0
+    unit = 10.0
+    smoothness = 4.0
 
     @property
     def likeness(self) -> float:

@@ -61,6 +61,7 @@ class Patches(StyleTerm):
     """Each patch is like the patch of the style that it is most like: equation (4) of Champandard (2016)."""
 
     layers = ("conv3_1", "conv4_1")
+    is_falling = False
     maps = "optional"
     is_smooth = False  # it jumps where a match changes
 

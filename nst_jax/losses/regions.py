@@ -46,6 +46,7 @@ class _Wrapped(StyleTerm):
     last = property(lambda self: tuple(replace(self, term=term) for term in self.term.last))
     is_smooth = _said("is_smooth")
     is_joint = _said("is_joint")
+    is_falling = _said("is_falling")
     likeness = _said("likeness")
     unit = _said("unit")
     smoothness = _said("smoothness")

@@ -56,7 +56,7 @@ class RelaxedTransport(StyleTerm):
     is_joint = True
     renew_every = RENEW
     is_smooth = False
-    unit = 0.85
+    unit = 0.47
     seed: int = 0
     """Of the places."""
 

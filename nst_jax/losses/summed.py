@@ -32,6 +32,11 @@ class _Summed:
         return self.terms[0][0].layers
 
     @property
+    def is_falling(self) -> bool:
+        """What the first says, whose layers they are."""
+        return self.terms[0][0].is_falling
+
+    @property
     def maps(self) -> Literal["none", "optional", "required"]:
         """What the strictest says."""
         found = {term.maps for term, _ in self.terms}

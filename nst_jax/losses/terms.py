@@ -83,6 +83,11 @@ class StyleTerm:
         return False
 
     @property
+    def is_falling(self) -> bool:
+        """Whether its layers count ever less with their depth, see `conventions.FALLOFF`."""
+        return not self.is_joint
+
+    @property
     def likeness(self) -> float | None:
         """How much of the content there is in the picture that a term asks for; the rest is the first image.
 
@@ -92,7 +97,10 @@ class StyleTerm:
 
     @property
     def unit(self) -> float:
-        """What its distance is multiplied by, so that a weight means about as much as with Gram matrices."""
+        """What its distance is multiplied by, so that a weight means about as much as with Gram matrices.
+
+        That is, so that the photograph changes as much by default: `benchmarks/strength.py`.
+        """
         return 1.0
 
     @property

@@ -132,7 +132,7 @@ def differences(record: Record, earlier: Mapping[str, Json]) -> list[str]:
 
 
 def _as_it_was(settings: Record) -> None:
-    """Write out the defaults of a record from before there were bands, or sizes from coarse to fine."""
+    """Write out the defaults of a record from before bands, falling layers, or sizes from coarse to fine."""
     style = settings["style"]
     content, loss, pyramid = (settings.setdefault(name, {}) for name in ("content", "loss", "pyramid"))
     convention = loss.get("convention", "gatys2016")
@@ -145,8 +145,11 @@ def _as_it_was(settings: Record) -> None:
             loss["total_variation"] = 0.0 if is_single else 2e-5 * weight
     if is_single and pyramid.get("levels") is None and style.get("kind", "gram") != "patch":
         pyramid["levels"] = 1
-    if is_single and content.get("weight") is None and convention == "gatys2016":
-        content["weight"] = 1.0
+    if "strength" not in style:
+        if content.get("weight") is None and convention == "gatys2016":
+            content["weight"] = 1.0 if is_single else 1.5
+        if style.get("layers") is None and style.get("kind") not in ("patch", "strotss", "nnst"):
+            style["layers"] = [f"conv{block}_1" for block in range(1, 6)]
 
 
 def _found(name: str | list[str], beside: Path) -> str | list[str]:

@@ -137,11 +137,18 @@ class Style(Section):
     weight: float | None = setting(
         None, WEIGHT, "beta of equation 7; null: the convention's own", flag="style-weight"
     )
+    strength: float | None = setting(
+        None,
+        Number(least=0, most=1),
+        "in place of content.weight: 0 leaves the photograph nearly as it is, 1 hardly any of it, 0.5 is the "
+        "default; equal steps change it about equally, with every kind; null: content.weight",
+        flag="strength",
+    )
     layers: Layers | None = setting(
         None,
         layers,
-        "a list, or layers with weights w_l (equation 5); null: conv3_1 and conv4_1 for patches, the first "
-        "of each block for Gram matrices",
+        "a list, or layers with weights w_l (equation 5); null: conv3_1 and conv4_1 for patches, otherwise "
+        "the first of each block, with loss.convention gatys2016 each for 1.7 times less than the one before",
     )
     map: str | None = setting(None, text, "the map of the painting, as content.map", flag="style-map")
     strength_map: str | None = setting(

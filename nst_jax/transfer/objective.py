@@ -18,7 +18,7 @@ from jax import Array
 from nst_jax.architecture import block_and_index, canonical_layers
 from nst_jax.errors import SettingError
 from nst_jax.losses.content import content_distance, content_target
-from nst_jax.losses.conventions import CONVENTIONS
+from nst_jax.losses.conventions import CONVENTIONS, Convention
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm
 from nst_jax.losses.variation import total_variation
@@ -112,17 +112,17 @@ def loss_weights(
         content=rules.content_weight if content is None else content,
         style=style,
         total_variation=smoothed if total_variation is None else total_variation,
-        content_layers=_layer_weights(content_layers, share=rules.layers_share),
-        style_layers=_layer_weights(style_layers, share=rules.layers_share),
+        content_layers=_layer_weights(content_layers, rules),
+        style_layers=_layer_weights(style_layers, rules),
         convention=convention,
     )
 
 
-def _layer_weights(layers: Layers, *, share: bool) -> dict[str, Weight]:
+def _layer_weights(layers: Layers, rules: Convention) -> dict[str, Weight]:
     names = canonical_layers(layers)
     if isinstance(layers, Mapping):
         return dict(zip(names, layers.values(), strict=True))
-    return dict.fromkeys(names, 1 / len(names) if share and names else 1.0)
+    return dict(rules.layer_weights(names))
 
 
 class Kept(NamedTuple):

@@ -19,7 +19,8 @@ from nst_jax import images
 from nst_jax.architecture import block_and_index, stride
 from nst_jax.errors import ImageError, SettingError
 from nst_jax.images import maps
-from nst_jax.losses.kinds import style_term
+from nst_jax.losses.conventions import CONVENTIONS
+from nst_jax.losses.kinds import style_layers, style_term
 from nst_jax.losses.regions import by_regions
 from nst_jax.losses.terms import StyleTerm
 from nst_jax.networks import vgg
@@ -47,6 +48,9 @@ HISTORY = 100
 HISTORY_BYTES = 2**29
 FEW = 20
 """Pairs that L-BFGS remembers unless told otherwise, what memory bounds them, and how few it may leave."""
+
+_LEAST_STRENGTH = 0.01
+"""With less of it nothing would be seen."""
 
 _LEAST = 1e-25
 """A smaller weight of a layer counts for nothing in float32."""
@@ -198,15 +202,17 @@ def posed(
 
 def weights_of(settings: Settings) -> objective.LossWeights:
     """Return the weights of the loss that settings describe."""
-    layers = settings.style.layers
-    term = style_term(settings)
+    term, convention = style_term(settings), settings.loss.convention
+    content, strength = settings.content.weight, settings.style.strength
+    if strength is not None:
+        content = CONVENTIONS[convention].content_weight * (1 - strength) / max(strength, _LEAST_STRENGTH)
     return objective.loss_weights(
-        convention=settings.loss.convention,
-        content=settings.content.weight,
+        convention=convention,
+        content=content,
         style=settings.style.weight,
         total_variation=settings.loss.total_variation,
         content_layers=settings.content.layers,
-        style_layers=term.layers if layers is None else layers,
+        style_layers=style_layers(settings),
         smoothness=term.smoothness,
     )
 

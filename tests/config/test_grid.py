@@ -9,6 +9,7 @@ from makers import errors, load_text
 
 from nst_jax import config
 from nst_jax.errors import ConfigError
+from nst_jax.losses.conventions import CONVENTIONS, FALLOFF
 from nst_jax.settings import Settings, Sweep
 
 
@@ -127,7 +128,8 @@ def test_a_config_without_axes_is_one_cell():
 
 # --- What a cell is -------------------------------------------------------------------------------
 
-REST = ", ".join(f"conv{n}_1: 0.2" for n in (2, 3, 4, 5))
+FALLING = CONVENTIONS["gatys2016"].layer_weights([f"conv{n}_1" for n in range(1, 6)], falloff=FALLOFF)
+REST = ", ".join(f"{name}: {share}" for name, share in FALLING.items() if name != "conv1_1")
 ONES = ", ".join(f"conv{n}_1: 1" for n in (2, 3, 4, 5))
 BY_HAND = {
     "{style.weight: [1, 1e3]}": ["style: {weight: 1}", "style: {weight: 1000}"],

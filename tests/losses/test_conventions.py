@@ -50,7 +50,7 @@ def neural_doodle(F, P, A):
 
 
 PUBLISHED = {
-    "gatys2016": (averaged, 1.5e-3),  # alpha / beta of Fig. 3, and half as much again
+    "gatys2016": (averaged, 0.6e-3),  # 0.6 of alpha / beta of Fig. 3
     "literal": (paper, 1e-9),
     "notebook": (notebook, 1 / 1e3),
     "johnson": (neural_style, 5 / 1e2),
@@ -72,6 +72,17 @@ def test_terms_and_weights_are_the_published_ones(maps, name):
     rules, (published, ratio) = CONVENTIONS[name], PUBLISHED[name]
     np.testing.assert_allclose(loss_terms(rules, *maps), published(*maps), rtol=1e-12)
     assert rules.content_weight / rules.style_weight == pytest.approx(ratio)
+
+
+def test_layers_by_name_count_alike_or_ever_less():
+    names = ("conv1_1", "conv2_1", "conv3_1")
+    assert CONVENTIONS["gatys2016"].layer_weights(names) == pytest.approx(dict.fromkeys(names, 1 / 3))
+    assert CONVENTIONS["notebook"].layer_weights(names) == dict.fromkeys(names, 1)
+    falling = CONVENTIONS["gatys2016"].layer_weights(names, falloff=2)
+    assert falling == pytest.approx({"conv1_1": 4 / 7, "conv2_1": 2 / 7, "conv3_1": 1 / 7})
+    assert sum(CONVENTIONS["notebook"].layer_weights(names, falloff=2).values()) == pytest.approx(3)
+    assert CONVENTIONS["literal"].layer_weights(()) == {}
+    assert [name for name, rules in CONVENTIONS.items() if rules.falloff > 1] == ["gatys2016"]
 
 
 def test_only_johnsons_formula_smoothes_and_the_papers_is_smoothed_besides():

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -6,7 +7,7 @@ from nst_jax.errors import SettingError
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.guided import GuidedGram
 from nst_jax.losses.histogram import Histogram
-from nst_jax.losses.kinds import style_term
+from nst_jax.losses.kinds import style_layers, style_term
 from nst_jax.losses.moments import Moments
 from nst_jax.losses.neighbours import Neighbours
 from nst_jax.losses.patches import Patches
@@ -53,6 +54,22 @@ def test_settings_name_the_terms():
 def test_it_is_known_before_which_kinds_maps_guide():
     terms = {kind: style_term(Settings(style=Style(kind=kind))) for kind in STYLE_KINDS}
     assert {kind for kind, term in terms.items() if term.maps != "none"} == set(GUIDED_KINDS)
+
+
+def layers_of(**values):
+    return style_layers(Settings().with_values({f"style.{name}": value for name, value in values.items()}))
+
+
+def test_layers_fall_where_the_term_chose_them_and_averages_are_compared():
+    falling = [share / next_ for share, next_ in itertools.pairwise(layers_of().values())]
+    assert falling == pytest.approx([1.7] * 4)
+    assert sum(layers_of(kind="w2").values()) == pytest.approx(1)
+    assert layers_of(terms=[{"kind": "sliced", "weight": 1}]) == layers_of()
+    for kind in ("strotss", "nnst", "patch"):
+        assert len(set(layers_of(kind=kind).values())) == 1
+    assert layers_of(layers=["conv1_1", "conv3_1"]) == ("conv1_1", "conv3_1")
+    other = Settings().with_values({"loss.convention": "literal"})
+    assert set(style_layers(other).values()) == {0.2}
 
 
 @pytest.mark.parametrize("kind", ["strotss", "nnst"])

@@ -176,10 +176,13 @@ def test_records_from_before_bands_are_of_pixels(tmp_path, convention, weight, w
     path = made(tmp_path, "out.jpg", **changes)
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["config"]["pyramid"].pop("variables", "missing") is None
+    assert record["config"]["style"].pop("strength", "missing") is None
     (tmp_path / "out.json").write_text(json.dumps(record))
     settings = config.load(base=records.replayed(path)[0])
     assert (settings.pyramid.variables, settings.pyramid.levels) == ("pixels", None)
     assert settings.loss.total_variation == (None if wanted is None else pytest.approx(wanted))
+    assert settings.style.layers == ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    assert settings.content.weight == (1.5 if convention == "gatys2016" else None)
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])

@@ -95,7 +95,7 @@ def test_johnsons_smoothness_is_half_the_sum_and_others_the_mean(setting):
 
 def test_defaults_are_the_published_ones_but_for_grain():
     weights = objective.loss_weights()
-    assert weights.content / weights.style == pytest.approx(1.5e-3)  # Fig. 3: 1e-3
+    assert weights.content / weights.style == pytest.approx(0.6e-3)  # Fig. 3: 1e-3
     assert weights.total_variation / weights.style == pytest.approx(3e-5)
     assert objective.loss_weights(style=0.0).total_variation == 0
     assert objective.loss_weights(total_variation=0.0).total_variation == 0

@@ -12,8 +12,8 @@ from nst_jax.losses.regions import by_regions
 from nst_jax.networks import vgg
 from nst_jax.settings import Settings, Style
 from nst_jax.transfer import problem as problems
-from nst_jax.transfer.pictures import Pictures, Places
-from nst_jax.transfer.problem import first_image, history_for, make_problem, recompute_for
+from nst_jax.transfer.pictures import Pictures, Places, without
+from nst_jax.transfer.problem import first_image, history_for, make_problem, recompute_for, weights_of
 
 PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
 
@@ -67,6 +67,22 @@ def test_settings_become_terms_weights_and_a_program(pair, narrow):
     assert (other.program.solver.history, other.program.recompute) == (7, 2)
     assert other.init is pair[1]
     assert tuple(other.weights.style_layers) == ("conv2_1",)
+
+
+def test_strength_takes_the_place_of_the_contents_weight(pair, narrow):
+    def weight(**values):
+        return problem(pair, network_of(narrow), values).weights.content
+
+    usual = weight(**{"content.weight": None})
+    assert weight(**{"style.strength": 0.5, "content.weight": 3.0}) == pytest.approx(usual)
+    assert weight(**{"style.strength": 0.2}) == pytest.approx(4 * usual)
+    assert weight(**{"style.strength": 0.8}) == pytest.approx(usual / 4)
+    assert (weight(**{"style.strength": 0}), weight(**{"style.strength": 1})) == (
+        pytest.approx(99 * usual, 0.02),
+        0,
+    )
+    nothing = without(Settings().with_values({"style.strength": 0.0}), content=False, style=True)
+    assert not weights_of(nothing).content_layers
 
 
 def test_what_does_not_shape_the_program_is_not_in_it(pair, narrow):
