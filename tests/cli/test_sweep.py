@@ -76,10 +76,10 @@ def test_ctrl_c_and_going_on(capsys, monkeypatch):
         yield lambda *state: [os.kill(os.getpid(), number) for number in presses]
 
     monkeypatch.setattr(command, "grid_progress", impatient)
-    assert cli.run([*ARGUMENTS, *AXES, "--evaluations", "60"]) == 130
+    assert cli.run([*ARGUMENTS, *AXES, "--evaluations", "400"]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
     monkeypatch.setattr(command, "grid_progress", real)
-    assert cli.run([*ARGUMENTS, *AXES, "--evaluations", "60"]) == 0
+    assert cli.run([*ARGUMENTS, *AXES, "--evaluations", "400"]) == 0
 
 
 @pytest.mark.parametrize(
