@@ -19,7 +19,6 @@ from pictures import SAMPLES, Judge, Pair, read
 from nst_jax import Settings, images, load_network, stylize
 from nst_jax.cli import process
 from nst_jax.losses.conventions import CONVENTIONS
-from nst_jax.transfer.pictures import Pictures, cropped, style_at
 
 KINDS = ("gram", "moments", "w2", "sliced", "histogram", "strotss", "nnst")
 FACTORS = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
@@ -47,11 +46,11 @@ def square(image, size):
     return images.resize(image[top : top + side, left : left + side], (size, size))
 
 
-def table(known, kinds, factors):
+def table(known, pairs, kinds, factors):
     """Return the mean change by kind and weight as Markdown."""
     lines = [["kind", *(f"{factor:g}" for factor in factors)], ["---"] * (1 + len(factors))]
     for kind in kinds:
-        changes = [[each[f"{factor:g}"] for factor in factors] for each in known[kind].values()]
+        changes = [[known[kind][str(pair)][f"{factor:g}"] for factor in factors] for pair in pairs]
         lines.append([kind, *(f"{sum(column) / len(column):.3f}" for column in zip(*changes, strict=True))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -59,7 +58,10 @@ def table(known, kinds, factors):
 def main():
     """Paint what is missing, judge it and print the table."""
     process.prepare_process()
-    options = arguments().parse_args()
+    parser = arguments()
+    options = parser.parse_args()
+    if len(options.pairs) % 2:
+        parser.error("a photograph and a painting make a pair: one of them is missing")
     options.out.mkdir(parents=True, exist_ok=True)
     pairs = [Pair(*each) for each in zip(options.pairs[::2], options.pairs[1::2], strict=True)]
     pairs = pairs or [Pair(f"sample:{a}", f"sample:{several[0]}") for a, several in SAMPLES.items()]
@@ -79,12 +81,11 @@ def main():
                 values = {"style.kind": kind, "content.weight": usual * factor}
                 result = stylize(photograph, painting, base.with_values(values), network=network)
                 images.write(options.out / f"{kind}_{factor:g}_{pair}.png".replace(" × ", "_"), result.image)
-                shown = style_at(Pictures(photograph, painting), cropped(painting, base), photograph, base)
-                judge = judge or Judge(photograph, shown, params)
+                judge = judge or Judge(photograph, painting, params)
                 changes[f"{factor:g}"] = judge(result.image)["content"]
                 file.write_text(json.dumps(known, indent=1))
                 print(pair, kind, f"{factor:g}", f"{changes[f'{factor:g}']:.3f}", flush=True)
-    print(table(known, options.kinds, options.factors))
+    print(table(known, pairs, options.kinds, options.factors))
 
 
 if __name__ == "__main__":
