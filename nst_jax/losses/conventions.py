@@ -44,14 +44,15 @@ SMOOTHNESS = 3e-5
 """gamma / beta of Gatys et al. (2016), who have no such term: against grain.
 
 Over nine pairs at 256 pixels what colours have above an eighth of the sampling rate is then a third of the
-painting's own, with the distances to the painting hardly changed (docs/benchmarks.md).
+painting's own, layers alike, with the distances to the painting hardly changed (docs/benchmarks.md).
 """
 
 FALLOFF = 1.7
 """w_l / w_(l+1) of Gram matrices and the like where Gatys et al. (2016) have one: all layers alike.
 
-Deep layers leave little of the photograph, whose drawing is in them; brushwork is in the others. With as much
-of the photograph left, every distance to the painting is smaller (docs/benchmarks.md).
+Deep layers leave little of the photograph, whose drawing is in them; brushwork is in the others. With a
+little more of the photograph left, pictures are as near to the painting, with less noise
+(docs/benchmarks.md).
 """
 
 LIKENESS = 30.0
