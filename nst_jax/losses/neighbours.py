@@ -83,9 +83,10 @@ class Neighbours(StyleTerm):
         searches = [
             _Search(guides, some) for some in ([[name] for name in names] if self.by_layer else [names])
         ]
-        for number, picture in enumerate(features):
+        for picture in features:
             for search in searches:
-                search.look(picture, number)
+                search.look(picture)
+            del picture  # before the next is made
         found = {name: F for search in searches for name, F in search.found.items()}
         grid = grid_of({INPUT: _query(guides[INPUT])})
         there = guides[INPUT].where
@@ -124,9 +125,11 @@ class _Search:
         self.asked = _asked({name: guides[name] for name in self.names})
         self.middle: Array | None = None
         self.known: _Known | None = None
+        self.looked = 0
 
-    def look(self, picture: Features, number: int) -> None:
+    def look(self, picture: Features) -> None:
         """Take what one more picture has that is more like it."""
+        number, self.looked = self.looked, self.looked + 1
         some = {name: picture[name] for name in self.names}
         if self.middle is None:
             self.middle = _middle(some)

@@ -66,7 +66,7 @@ class _Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Weighed(_Wrapped):
-    """An additive term whose statistics of the picture are sums by shares; no longer made in strips."""
+    """An additive term whose statistics of the picture are sums by shares; no longer made in tiles."""
 
     term: AdditiveTerm
 

@@ -223,8 +223,8 @@ def _targets(term: StyleTerm, features: Sequence[Array], guides: Guides) -> Tree
 class AdditiveTerm(StyleTerm):
     """A term of averages over positions, so that a picture may be looked at a part at a time.
 
-    Those of a whole are the averages of those of its parts, each part counting by its positions: strips of
-    rows are made so.
+    Those of a whole are the averages of those of its parts, each part counting by its positions: `seeing`
+    makes tiles so.
     """
 
     def statistics(self, F: Array) -> Tree:

@@ -5,18 +5,12 @@ once for all strips (`jax.lax.fori_loop`), so that a program does not grow with 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
-
-from nst_jax.typing import Tree
-
-Sums = TypeVar("Sums")
-"""A tree of arrays."""
 
 
 def mapped(
@@ -52,92 +46,6 @@ def mapped(
     empty = tuple(jnp.broadcast_to(anything.astype(kind), (height, width, n)) for n, kind in outputs)
     results: tuple[Array, ...] = jax.lax.fori_loop(0, -(-height // rows), body, empty)
     return results
-
-
-def recomputed(
-    f: Callable[[Tree, Array, Array], tuple[Array, Sums]],
-    params: Tree,
-    x: Array,
-    *,
-    rows: int,
-    halo: int,
-    pool: int,
-) -> tuple[Array, Sums]:
-    """Return ``f`` of all rows, a strip at a time; the gradient computes ``f`` of each strip again.
-
-    Only ``x`` is kept for the gradient, and whatever ``f`` computes on its way exists for one strip at a time
-    (Chen et al. 2016, "Training deep nets with sublinear memory cost", with strips instead of layers). The
-    overlap of strips is computed twice.
-
-    Args:
-        f: maps the parameters, a strip ``(rows + 2 halo, width, channels)`` and a mask of its rows within the
-            image, ``(rows + 2 halo, 1, 1)``, to an array ``(rows // pool, ..)`` and a tree of arrays that add
-            up.
-        params: whatever arrays ``f`` needs besides; there is no gradient with respect to them.
-        x: ``(height, width, channels)``.
-        rows: of a strip, a multiple of ``pool``.
-        halo: rows on either side that a row of the result sees.
-        pool: rows of x for a row of the result.
-
-    Returns:
-        The array, with ``height // pool`` rows, and the sums over strips.
-
-    Raises:
-        TypeError: a gradient with respect to ``params`` is asked for.
-    """
-    height = x.shape[0]
-    count, length = -(-height // rows), rows + 2 * halo
-
-    def padded(x: Array) -> Array:
-        return jnp.pad(x, ((halo, count * rows - height + halo), (0, 0), (0, 0)))
-
-    def within(index: Array | int) -> Array:
-        position = rows * index - halo + jnp.arange(length)
-        return ((position >= 0) & (position < height))[:, None, None]
-
-    def strip(wide: Array, index: Array) -> Array:
-        return _slice(wide, rows * index, length)
-
-    part, sums = jax.eval_shape(lambda x: f(params, x[:length], within(0)), jax.eval_shape(padded, x))
-
-    @jax.custom_vjp
-    def run(params: Tree, x: Array) -> tuple[Array, Sums]:
-        wide = padded(x)
-
-        def body(index: Array, carried: tuple[Array, Sums]) -> tuple[Array, Sums]:
-            found, totals = carried
-            y, more = f(params, strip(wide, index), within(index))
-            return _write(found, y, rows // pool * index), jax.tree.map(jnp.add, totals, more)
-
-        empty = jnp.broadcast_to(x[0, 0, 0].astype(part.dtype), (count * rows // pool, *part.shape[1:]))
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
-        found, totals = jax.lax.fori_loop(0, count, body, (empty, zeros))
-        return found[: height // pool], totals
-
-    def forward(params: Tree, x: CustomVJPPrimal) -> tuple[tuple[Array, Sums], tuple[Tree, Array]]:
-        if any(leaf.perturbed for leaf in jax.tree.leaves(params)):
-            raise TypeError("strips have no gradient with respect to parameters: use recompute=0")
-        kept = jax.tree.map(lambda leaf: leaf.value, params), cast(Array, x.value)
-        return run(*kept), kept
-
-    def backward(kept: tuple[Tree, Array], cotangents: tuple[Array, Sums]) -> tuple[None, Array]:
-        params, x = kept
-        wide = padded(x)
-        missing = count * rows // pool - height // pool
-        g, totals = jax.tree.map(instantiated, cotangents)
-        g = jnp.pad(g, ((0, missing), (0, 0), (0, 0)))
-
-        def body(index: Array, dx: Array) -> Array:
-            _, pull = jax.vjp(lambda strip: f(params, strip, within(index)), strip(wide, index))
-            (change,) = pull((_slice(g, rows // pool * index, rows // pool), totals))
-            return _write(dx, strip(dx, index) + change, rows * index)
-
-        zeros = jnp.broadcast_to(0 * g[0, 0, 0].astype(x.dtype), wide.shape)  # not before g is there
-        dx = jax.lax.fori_loop(0, count, body, zeros)
-        return None, dx[halo : halo + height]
-
-    run.defvjp(forward, backward, symbolic_zeros=True)
-    return run(params, x)
 
 
 def instantiated(g: Array | SymbolicZero) -> Array:

@@ -178,6 +178,7 @@ def solve(
         before = (state, here[0].program) if here[0].program.solver.carry else None
         del state  # the history, which would lie about while the next level needs its own
         pictures, seconds = look.raw()[: len(here)], look.seconds
+        machine.give_back()
         spent += int(np.max(look.evaluations))
         statuses = [_ended(int(status), is_interrupted) for status in look.status[: len(here)]]
         if is_interrupted or (len(here) == 1 and statuses[0] == "not finite"):

@@ -7,14 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax.errors import NstError
+from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
-from nst_jax.transfer import machine, objective
+from nst_jax.transfer import machine
 from nst_jax.transfer import problem as problems
 from nst_jax.transfer.objective import LossWeights
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Shapes, compiled, nbytes, shapes_like, start
 from nst_jax.transfer.targets import targets_of
+
+THRIFT = {(): 1340, (1,): 630, (1, 2): 500, (2,): 440, (2, 3): 340, (2, 3, 4): 250, (3, 4): 210}
+"""Which blocks are computed twice, see `seeing.seen`, to take ever less memory, and about how many bytes a
+pixel an evaluation of VGG-19 takes then: what the compiler says counts, this spares compiling them all."""
+
+PROGRAM = 48 * 2**20
+"""Bytes of a computer's memory that a compiled program takes, as measured."""
 
 FEWEST = 5
 """A shorter history is not worth the name."""
@@ -47,12 +55,14 @@ class Estimate:
     """And all else that exists only during an evaluation."""
     kept: int
     """Of what is freed after one; see `machine.keep_freed`."""
+    programs: int
+    """Compiled for other sizes, and for what follows at the last."""
     usable: int
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.network + self.optimiser + self.features + self.kept
+        return self.network + self.optimiser + self.features + self.kept + self.programs
 
     @property
     def fits(self) -> bool:
@@ -68,7 +78,9 @@ def estimate(problem: Problem, shapes: Shapes | None = None) -> Estimate:
     scipys = _of_scipy(problem)
     usable = machine.usable(jax.local_devices()[:1], problem.settings.memory_limit)
     kept = machine.kept() * rest
-    return Estimate(arguments - optimiser, optimiser + scipys, rest, kept, usable)
+    others = problem.levels - 1 + len({*problem.term.last})
+    programs = PROGRAM * others if jax.default_backend() == "cpu" else 0
+    return Estimate(arguments - optimiser, optimiser + scipys, rest, kept, programs, usable)
 
 
 def _of_scipy(problem: Problem) -> int:
@@ -97,22 +109,40 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
     if found.kept and not found.fits:
         machine.let_go()
         found = estimate(problem, shapes)
-    programs = [problem.program]
-    if "recompute" in problem.open and problem.program.recompute < objective.IN_STRIPS:
-        programs.append(replace(problem.program, recompute=objective.IN_STRIPS))
-    for program in programs:
-        problem = replace(problem, program=program)
-        found = found if program == programs[0] else estimate(problem)
-        pair, history = 2 * problem.moving, program.solver.history or 0
-        pairs = min(history, history - -(-(found.total - found.usable) // pair))
-        few = problems.FEW if program != programs[-1] else FEWEST
-        if not found.fits and "history" in problem.open and pairs >= few:
-            shorter = replace(program, solver=replace(program.solver, history=pairs))
-            problem = replace(problem, program=shorter)
+    ladder = [units for units in THRIFT if THRIFT[units] < THRIFT.get(problem.program.recompute, 0)]
+    if not _is_tiled(problem):
+        ladder = [units for units in ladder if units == (1, 2)]
+    rungs = [problem.program.recompute, *(ladder if "recompute" in problem.open else [])]
+    for units in rungs:
+        fewest = FEWEST if units == rungs[-1] else problems.FEW
+        if units != problem.program.recompute:
+            share = THRIFT[units] / THRIFT[problem.program.recompute]
+            expected = replace(found, features=int(share * found.features))
+            if units != rungs[-1] and not expected.fits and _pairs(problem, expected) < fewest:
+                continue  # it is not worth the time to compile it
+            problem = replace(problem, program=replace(problem.program, recompute=units))
+            found = estimate(problem)
+        if not found.fits and _pairs(problem, found) >= fewest:
+            solver = replace(problem.program.solver, history=_pairs(problem, found))
+            problem = replace(problem, program=replace(problem.program, solver=solver))
             found = estimate(problem)
         if found.fits:
             return problem, found
     raise NstError(_refusal(problem, found))
+
+
+def _is_tiled(problem: Problem) -> bool:
+    """Tell whether nothing of the picture's features is wanted as a whole."""
+    by_position = problem.settings.content.kind == "features" and isinstance(problem.term, AdditiveTerm)
+    return by_position and problem.program.network.padding == "zero"
+
+
+def _pairs(problem: Problem, found: Estimate) -> int:
+    """Return how long a history fits; 0 if it is not to be changed."""
+    if "history" not in problem.open:
+        return 0
+    history = problem.program.solver.history or 0
+    return min(history, history - -(-(found.total - found.usable) // (2 * problem.moving)))
 
 
 def table(problem: Problem, found: Estimate) -> str:
@@ -121,13 +151,15 @@ def table(problem: Problem, found: Estimate) -> str:
     solver, recompute = problem.program.solver, problem.program.recompute
     solvers = {"lbfgs": "L-BFGS with {} pairs", "lbfgsb": "SciPy's L-BFGS-B with {} pairs, in float64"}
     pairs = solvers.get(solver.kind, solver.kind).format(solver.history)
-    twice = f"blocks 1 to {recompute}" if recompute > 1 else "block 1"
+    last = max(recompute, default=0)
+    twice = f"blocks 1 to {last}" if last > 1 else "block 1"
     limited = problem.settings.memory_limit is not None
     rows = [
         ("network", found.network, ""),
         ("optimiser", found.optimiser, pairs),
         ("features", found.features, f"{twice} computed twice" if recompute else "all kept"),
         *([("kept", found.kept, "of what is freed, to be faster")] if found.kept else []),
+        *([("programs", found.programs, "for further sizes and passes")] if found.programs else []),
         ("together", found.total, "besides Python and JAX, about 0.5 GiB"),
         ("usable", found.usable, "of the memory limit" if limited else "of what is free"),
     ]

@@ -6,10 +6,10 @@ it: the convention of the weights, the term of the targets, the names of layers.
 do not belong together are an error.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, TypedDict, Unpack, cast
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -22,51 +22,16 @@ from nst_jax.losses.conventions import CONVENTIONS, Convention
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm
 from nst_jax.losses.variation import total_variation
-from nst_jax.networks import strips, vgg
-from nst_jax.networks.convolution import Engine, Padding, unwrapped
-from nst_jax.networks.vgg import Params, Pool
+from nst_jax.networks import vgg
+from nst_jax.networks.vgg import Params
 from nst_jax.settings import ContentKind, ConventionName, Layers
+from nst_jax.transfer.seeing import SEEING, Seeing, seeing_style, seen, wraps
 from nst_jax.typing import Tree
 
 _GRAM = Gram()
 
 Terms = dict[str, Array]
 Weight = Array | float
-
-IN_STRIPS = 2
-"""So many blocks are computed strip by strip if at all: deeper ones are small, and see too far."""
-
-STRIP_POSITIONS = 2**16
-"""About so many positions make a strip."""
-
-
-class Seeing(TypedDict, total=False):
-    """How an image is looked at, see `seen`; all of it is static."""
-
-    pool: Pool
-    padding: Padding
-    engine: Engine
-    recompute: int
-    dtype: Any
-
-
-SEEING = tuple(Seeing.__annotations__)
-"""Their names."""
-
-
-def seeing_style(seeing: Seeing) -> Seeing:
-    """Return how a style image is looked at: as the picture, but for a picture that wraps.
-
-    A painting is no torus: as one it would have a seam, which is none of its marks. Its borders are
-    replicated then, for zeros would give it features of dark borders, and the picture has no borders. A
-    content is looked at as the picture is: their features are compared place by place.
-    """
-    return {**seeing, "padding": unwrapped(seeing.get("padding", "zero"))}
-
-
-def wraps(seeing: Seeing) -> bool:
-    """Tell whether the picture is a torus."""
-    return seeing.get("padding") == "wrap"
 
 
 @jax.tree_util.register_dataclass
@@ -172,11 +137,11 @@ def make_targets(
     content_size, style_size = content.shape[:2], style.shape[:2]
     guides = Guides((jnp.zeros((*style_size, 0)),), jnp.zeros((*content_size, 0)), jnp.ones(()))
     of_style = seeing_style(seeing)
-    painting = term.condensed(seen(params, style, layers=layers, **of_style)[0] | {INPUT: style})
+    painting = term.condensed(seen(params, style, layers=layers, **of_style).features | {INPUT: style})
     query = None
     if term.likeness is not None:
-        query = term.condensed(seen(params, content, layers=layers, **seeing)[0] | {INPUT: content})
-    P, _ = seen(params, content, layers=tuple(content_layers), **seeing)
+        query = term.condensed(seen(params, content, layers=layers, **seeing).features | {INPUT: content})
+    P = seen(params, content, layers=tuple(content_layers), **seeing).features
     return Targets(
         content={name: content_target(content_kind, each) for name, each in P.items()},
         style=style_targets(term, [painting], guides, query, layers=layers, wrap=wraps(seeing)),
@@ -234,7 +199,7 @@ def weighted_statistics(term: AdditiveTerm, F: Features, alpha: Array) -> dict[s
 def renewed(x: Array, params: Params, targets: Targets, **seeing: Unpack[Seeing]) -> Targets:
     """Return the targets for the evaluations to come, see `StyleTerm.renewed`."""
     x = composed(x, targets.kept)
-    F, _ = seen(params, x, layers=targets.style_layers, **seeing)
+    F = seen(params, x, layers=targets.style_layers, **seeing).features
     F = {name: _whole(each, targets.term, wrap=wraps(seeing)) for name, each in F.items()}
     return replace(targets, style=targets.term.all_renewed(F | {INPUT: x}, targets.style))
 
@@ -258,105 +223,6 @@ def averaged(map_: Array, layer: str) -> Array:
     for _ in range(0 if layer == INPUT else block_and_index(layer)[0] - 1):
         map_ = vgg.pooled(map_, "avg")
     return map_
-
-
-@partial(jax.jit, static_argnames=("layers", "term", "term_layers", *SEEING), inline=True)
-def seen(
-    params: Params,
-    x: Array,
-    *,
-    layers: tuple[str, ...] = (),
-    term: AdditiveTerm = _GRAM,
-    term_layers: tuple[str, ...] = (),
-    pool: Pool = "avg",
-    padding: Padding = "zero",
-    engine: Engine = "direct",
-    recompute: int = 0,
-    dtype: Any = None,
-) -> tuple[dict[str, Array], dict[str, Tree]]:
-    """Return what of an image is compared: features F, and an additive term's statistics, by layer.
-
-    Args:
-        params: parameters of the network, best from `vgg.prepared`.
-        x: image in the network's input space, ``(height, width, 3)``.
-        layers: those whose features are wanted.
-        term: whose statistics.
-        term_layers: those whose statistics are wanted.
-        pool: average or maximum pooling.
-        padding: zero, replicate or wrap.
-        engine: of the convolutions, see `convolution`.
-        recompute: so many blocks, from the first, keep nothing for the gradient but what goes into them, and
-            are computed once more for it. The first `IN_STRIPS` of them are computed in strips of rows, if
-            the padding is zero and no features of theirs are wanted: then what is in them never exists as a
-            whole.
-        dtype: of the features, such as ``jnp.bfloat16``; None: that of x. What is returned is of x's type.
-            The parameters should be of it too.
-    """
-    kind, x = x.dtype, x if dtype is None else x.astype(dtype)
-    blocks = vgg.blocks_of(params)
-    known = vgg.architecture_of(params)
-    wanted, summed = (canonical_layers(names, known) for names in (layers, term_layers))
-    deepest = max((block_and_index(name)[0] for name in (*wanted, *summed)), default=0)
-    F: dict[str, Array] = {}
-    S: dict[str, Tree] = {}
-    for number in range(1, deepest + 1):
-        here = [name for name in dict.fromkeys((*wanted, *summed)) if block_and_index(name)[0] == number]
-        handed_on = [f"pool{number}"] if number < deepest else []
-        network = vgg.VGG(blocks, (*here, *handed_on), pool, padding, engine, number)
-        block = partial(_block, network, wanted, term, summed)
-        rows = _strip_rows(x)
-        whole = padding != "zero" or number == deepest or rows >= x.shape[0] or not {*wanted}.isdisjoint(here)
-        if number <= min(recompute, IN_STRIPS) and not whole:
-            halo = 2 * -(
-                -blocks[number - 1][0] // 2
-            )  # rows that its convolutions see, made even to be pooled
-            run = partial(_strip, block, halo)
-            positions = x.shape[0] * x.shape[1]
-            x, sums = strips.recomputed(run, params, x, rows=rows, halo=halo, pool=2)
-            S |= jax.tree.map(lambda total, n=positions: total / n, sums)
-        else:
-            x, features, statistics = (jax.checkpoint(block) if number <= recompute else block)(params, x)
-            F, S = F | features, S | statistics
-    F = {name: F[name].astype(kind) for name in wanted}
-    return F, jax.tree.map(lambda leaf: leaf.astype(kind), S)
-
-
-def _block(
-    network: vgg.VGG,
-    wanted: Sequence[str],
-    term: AdditiveTerm,
-    summed: Sequence[str],
-    params: Params,
-    x: Array,
-    inside: Array | None = None,
-    halo: int = 0,
-) -> tuple[Array, dict[str, Array], dict[str, Tree]]:
-    """Return what a block hands on, and its features and statistics, but for some rows at both ends."""
-    found = cast(dict[str, Array], network.apply({"params": params}, x, inside))
-    # Computed once: XLA on a CPU would do so for the Gram matrix and for the next layer, each on its own.
-    found = jax.lax.optimization_barrier(found)  # type: ignore[no-untyped-call]
-    cut = {name: F[halo : len(F) - halo] if halo else F for name, F in found.items()}
-    features = {name: cut[name] for name in network.layers if name in wanted}
-    statistics = {name: term.statistics(cut[name]) for name in network.layers if name in summed}
-    return found.get(f"pool{network.first}", x), features, statistics
-
-
-def _strip(
-    block: Callable[..., tuple[Array, dict[str, Array], dict[str, Tree]]],
-    halo: int,
-    params: Params,
-    x: Array,
-    inside: Array,
-) -> tuple[Array, dict[str, Tree]]:
-    """Return what a block hands on of a strip, and the strip's statistics times its positions."""
-    y, _, statistics = block(params, x, inside, halo)
-    positions = (x.shape[0] - 2 * halo) * x.shape[1]
-    return y[halo // 2 : len(y) - halo // 2], jax.tree.map(lambda leaf: leaf * positions, statistics)
-
-
-def _strip_rows(x: Array) -> int:
-    """Return the rows of a strip: even, and at least eight times what two strips share."""
-    return int(2 * max(16, round(STRIP_POSITIONS / x.shape[1] / 2)))
 
 
 @partial(jax.jit, static_argnames=SEEING, inline=True)
@@ -386,21 +252,25 @@ def loss(
     _check_layers("style", style_layers, weights.style_layers)
     rules, term = CONVENTIONS[weights.convention], targets.term
     additive = isinstance(term, AdditiveTerm)
-    F, S = seen(
+    by_position = targets.content_kind == "features"
+    found = seen(
         params,
         x,
-        layers=tuple(dict.fromkeys((*targets.content, *(() if additive else style_layers)))),
+        layers=(*(() if by_position else targets.content), *(() if additive else style_layers)),
+        content=targets.content if by_position else {},
         term_layers=style_layers if additive else (),
         **({"term": term} if isinstance(term, AdditiveTerm) else {}),
         **seeing,
     )
-    terms: Terms = {}
+    F, terms = found.features, Terms()
     for name, P in targets.content.items():
         factor = rules.content_factor * (P.size if rules.content_sum else 1.0)
-        distance = content_distance(targets.content_kind, F[name], P)
-        terms[f"content/{name}"] = weights.content * weights.content_layers[name] * factor * distance
+        apart = found.distances[name] if by_position else content_distance(targets.content_kind, F[name], P)
+        terms[f"content/{name}"] = weights.content * weights.content_layers[name] * factor * apart
     looked_at = (
-        S if additive else {n: _whole(F[n], term, wrap=wraps(seeing)) for n in style_layers} | {INPUT: x}
+        found.statistics
+        if additive
+        else {n: _whole(F[n], term, wrap=wraps(seeing)) for n in style_layers} | {INPUT: x}
     )
     per_channel = rules.style_per_channel
     distances = term.distances(looked_at, targets.style, weights.style_layers, per_channel=per_channel)

@@ -267,11 +267,11 @@ def bands_for(settings: Settings, content: Image) -> variables.Bands:
     return variables.bands_of((content.shape[0], content.shape[1]), wrap=settings.network.padding == "wrap")
 
 
-def recompute_for(memory: Memory, pixels: int) -> int:
-    """Return how many blocks of the network are computed again for the gradient of an image."""
+def recompute_for(memory: Memory, pixels: int) -> tuple[int, ...]:
+    """Return which blocks of the network are computed again for the gradient of an image, see `seeing`."""
     if memory == "auto":
-        return int(jax.default_backend() == "cpu" and pixels >= LARGE)
-    return objective.IN_STRIPS if memory == "low" else 0
+        return (1,) if jax.default_backend() == "cpu" and pixels >= LARGE else ()
+    return (1, 2) if memory == "low" else ()
 
 
 # Pictures.

@@ -19,7 +19,8 @@ from nst_jax.networks import vgg
 from nst_jax.solvers import lbfgs
 from nst_jax.solvers.state import Method, State
 from nst_jax.transfer import machine, objective, variables
-from nst_jax.transfer.objective import LossWeights, Seeing, Targets, Terms
+from nst_jax.transfer.objective import LossWeights, Targets, Terms
+from nst_jax.transfer.seeing import Seeing, wraps
 from nst_jax.transfer.variables import Bands
 from nst_jax.typing import Tree
 
@@ -42,7 +43,7 @@ class Program:
     network: settings.Network
     solver: settings.Solver
     precision: settings.Precision = "auto"
-    recompute: int = 0
+    recompute: tuple[int, ...] = ()
     bands: Bands = ()
     """Of the Laplacian pyramid that is optimised; none: pixels are. See `variables`."""
 
@@ -58,11 +59,11 @@ class Program:
 
     def packed(self, image: Array) -> Array:
         """Return what is optimised, for an image to begin with."""
-        return variables.packed(image, self.bands, wrap=objective.wraps(self.seeing))
+        return variables.packed(image, self.bands, wrap=wraps(self.seeing))
 
     def picture(self, x: Array) -> Array:
         """Return the image that it stands for."""
-        return variables.picture(x, self.bands, wrap=objective.wraps(self.seeing))
+        return variables.picture(x, self.bands, wrap=wraps(self.seeing))
 
     def init(self, image: Array, *args: Tree) -> State:
         """Return the state before the first evaluation, of an image to begin with."""

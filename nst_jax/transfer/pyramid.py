@@ -25,7 +25,8 @@ def levels(problem: Problem) -> list[Problem]:
         ImageError: an image is too small for its layers at the coarsest level.
     """
     factor = problem.settings.pyramid.factor
-    found = [_at(problem, factor**-step) if step else problem for step in reversed(range(problem.levels))]
+    found = [_at(problem, factor**-step) for step in reversed(range(1, problem.levels))]
+    found.append(replace(problem, levels=1))
     for number, level in enumerate(found, 1):
         try:
             check_layers(level)

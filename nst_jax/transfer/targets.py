@@ -16,6 +16,7 @@ from nst_jax.networks import vgg
 from nst_jax.transfer import objective
 from nst_jax.transfer.pictures import Image, Painting
 from nst_jax.transfer.problem import Problem
+from nst_jax.transfer.seeing import SEEING, Seen, seeing_style, seen
 from nst_jax.typing import Tree
 
 
@@ -34,7 +35,7 @@ def kept(problem: Problem) -> objective.Kept | None:
 
 def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
     """Return what a problem's content is compared by; its features wrap, or not, as the picture's do."""
-    P, _ = _seen(problem, params, problem.content, layers=tuple(problem.weights.content_layers))
+    P = _seen(problem, params, problem.content, layers=tuple(problem.weights.content_layers)).features
     return {name: content_target(problem.settings.content.kind, each) for name, each in P.items()}
 
 
@@ -49,8 +50,7 @@ def style_targets(problem: Problem, params: vgg.Params) -> Tree:
     layers, query = tuple(problem.weights.style_layers), problem.query
 
     def looked_at(picture: Image | Array, *, of_style: bool = True) -> Features:
-        F, _ = _seen(problem, params, picture, layers=layers, of_style=of_style)
-        return term.condensed(F | {INPUT: vgg.to_input(picture)})
+        return _seen(problem, params, picture, layers=layers, of_style=of_style, condensed=term).features
 
     every = [copy for painting in problem.paintings for copy in _copies(painting, term)]
     return objective.style_targets(
@@ -86,8 +86,8 @@ def _statistics(
     """Return an additive term's statistics of one style, by layer."""
     layers, look = tuple(problem.weights.style_layers), partial(_seen, problem, params, of_style=True)
     if painting.alpha is None:
-        return look(painting.image, term=term, term_layers=layers)[1]
-    F, _ = look(painting.image, layers=layers)
+        return look(painting.image, term=term, term_layers=layers).statistics
+    F = look(painting.image, layers=layers).features
     found: dict[str, Tree] = objective.weighted_statistics(term, F, painting.alpha)
     return found
 
@@ -111,16 +111,20 @@ _averaged = jax.jit(mean_of)
 
 def _seen(
     problem: Problem, params: vgg.Params, image: Image | Array, *, of_style: bool = False, **wanted: Any
-) -> tuple[dict[str, Array], dict[str, Tree]]:
-    seeing = objective.seeing_style(problem.program.seeing) if of_style else problem.program.seeing
+) -> Seen:
+    seeing = seeing_style(problem.program.seeing) if of_style else problem.program.seeing
     if not seeing["recompute"]:  # once only: not worth the time that Winograd's convolutions take to compile
         seeing["engine"] = "direct"
     with problem.program.precisely():
-        found: tuple[dict[str, Array], dict[str, Tree]] = _look(params, image, **wanted, **seeing)
+        found: Seen = _look(params, image, **wanted, **seeing)
     return found
 
 
-@partial(jax.jit, static_argnames=("layers", "term", "term_layers", *objective.SEEING))
-def _look(params: vgg.Params, image: Image, **options: Any) -> tuple[dict[str, Array], dict[str, Tree]]:
-    found: tuple[dict[str, Array], dict[str, Tree]] = objective.seen(params, vgg.to_input(image), **options)
-    return found
+@partial(jax.jit, static_argnames=("condensed", "layers", "term", "term_layers", *SEEING))
+def _look(params: vgg.Params, image: Image, *, condensed: StyleTerm | None = None, **options: Any) -> Seen:
+    """Return `seeing.seen` of an image: of features what a term needs, so that the rest is never whole."""
+    x = vgg.to_input(image)
+    found: Seen = seen(params, x, **options)
+    if condensed is None:
+        return found
+    return found._replace(features=dict(condensed.condensed(found.features | {INPUT: x})))

@@ -101,7 +101,7 @@ def test_stdout_is_for_results_and_the_terminal_for_progress(world, monkeypatch,
 
 
 def test_a_loss_that_is_not_finite_is_exit_code_1(world, monkeypatch):
-    monkeypatch.setattr("nst_jax.transfer.objective.content_distance", lambda kind, F, P: F.sum() * np.nan)
+    monkeypatch.setattr("nst_jax.transfer.seeing.content_loss", lambda F, P: F.sum() * np.nan)
     assert cli.run([*ARGUMENTS, "--size", "22"]) == 1
     assert (world / "out.png").exists()
 

@@ -281,7 +281,7 @@ def test_no_space_left_from_the_start(world, monkeypatch):
 
 
 def test_a_nan_keeps_the_first_image(world, narrow, monkeypatch):
-    monkeypatch.setattr("nst_jax.transfer.objective.content_distance", lambda kind, F, P: F.sum() * np.nan)
+    monkeypatch.setattr("nst_jax.transfer.seeing.content_loss", lambda F, P: F.sum() * np.nan)
     outcome = paint(seed=11, max_pixels=12345, size=23)  # settings of its own: a program compiled anew
     assert outcome.status == "not finite"
     assert "NaN" not in (world / "out.run" / "result.json").read_text()

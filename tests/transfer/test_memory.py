@@ -8,7 +8,7 @@ from problems import network_of, problem, solve
 from nst_jax.errors import NstError
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
-from nst_jax.transfer import machine, memory, objective
+from nst_jax.transfer import machine, memory
 from nst_jax.transfer.targets import targets_of
 
 OPEN = {"solver.history": None}
@@ -47,6 +47,17 @@ def test_an_estimate_is_what_the_run_takes(posed, whole):
     kept = sum(array.nbytes for array in features.values())
     assert kept < whole.features < 6 * kept
     assert whole.total == whole.network + whole.optimiser + whole.features
+    assert whole.programs == 0
+
+
+def test_each_size_and_each_other_pass_has_a_program(posed, whole, network):
+    sizes = memory.estimate(replace(posed, levels=3))
+    assert sizes.total == whole.total + sizes.programs
+    assert sizes.programs == 2 * memory.PROGRAM
+    assert "\nprograms" in memory.table(posed, sizes)
+    copied = problem((posed.content, posed.paintings[0].image), network, {"style.kind": "nnst"})
+    assert memory.estimate(replace(copied, levels=2)).programs == 2 * memory.PROGRAM
+    assert memory.estimate(replace(copied, levels=1)).programs == memory.PROGRAM
 
 
 def test_an_estimate_fits_in_what_is_usable_or_not(posed, whole, limit):
@@ -79,16 +90,16 @@ def test_the_history_shrinks_first_then_features_are_computed_twice(posed, whole
     limit(whole.total - 30 * pair)
     fitted, found = memory.fit(posed)
     assert history(fitted) in (69, 70)
-    assert fitted.program.recompute == 0
+    assert fitted.program.recompute == ()
     assert found.fits
-    twice = memory.estimate(replace(posed, program=replace(posed.program, recompute=objective.IN_STRIPS)))
+    twice = memory.estimate(replace(posed, program=replace(posed.program, recompute=(3, 4))))
     assert twice.features <= whole.features
     limit(twice.total - 90 * pair)
     fitted, found = memory.fit(posed)
-    assert fitted.program.recompute == objective.IN_STRIPS
+    assert fitted.program.recompute == (3, 4)
     assert memory.FEWEST <= history(fitted) <= 10
     assert found.fits
-    assert "blocks 1 to 2 computed twice" in memory.table(fitted, found)
+    assert "blocks 1 to 4 computed twice" in memory.table(fitted, found)
 
 
 def test_what_the_user_chose_is_not_changed(posed, limit):
