@@ -27,6 +27,7 @@ from nst_jax.pretrained.network import network_for
 from nst_jax.runs import inputs
 from nst_jax.solvers import lbfgs, scipy_lbfgsb
 from nst_jax.transfer import objective, problem
+from nst_jax.transfer.first_image import first_image
 from nst_jax.transfer.pictures import Pictures
 from nst_jax.transfer.targets import targets_of
 
@@ -118,7 +119,7 @@ def main():
     marks = [*(mark for mark in MARKS if mark < count), count]
     table = {}
     for init in ("content", "noise"):
-        x = problem.first_image(init, posed.content, posed.paintings[0].image)
+        x = first_image(init, posed.content, posed.paintings[0].image)
         curves = {
             "nst_jax": losses(lbfgs.lbfgs(fun, history=problem.HISTORY), x, args, count),
             "L-BFGS-B": losses(scipy_lbfgsb.evaluating(fun), x, args, count, leading),

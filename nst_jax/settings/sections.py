@@ -1,7 +1,4 @@
-"""The settings: what each is called, its default, what it may be, and what it means.
-
-Where the default is None, None (``null`` in YAML) is allowed.
-"""
+"""The settings: name, default, check, meaning. Where the default is None, None (``null``) is allowed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -298,10 +295,16 @@ class Solver(Section):
         whole(1, 1000),
         "pairs that L-BFGS remembers; null: as many of 100 as fit in 512 MiB, at least 20; 20 of lbfgsb",
     )
-    learning_rate: float = setting(2.0, Number(above=0), "of Adam, in grey levels (0 to 255)")
-    beta2: float = setting(
-        0.999, Number(least=0, most=0.999999), "of Adam: the decay of its mean of squared gradients"
+    history_on: Literal["device", "host", "disk"] | None = setting(
+        None,
+        Choice(("device", "host", "disk")),
+        "where lbfgs keeps them: device, host, or disk, in $NST_JAX_CACHE; null: as memory allows",
     )
+    history_type: Literal["float32", "bfloat16"] = setting(
+        "float32", Choice(("float32", "bfloat16")), "of pairs on host or disk; bfloat16 takes half"
+    )
+    learning_rate: float = setting(2.0, Number(above=0), "of Adam, in grey levels (0 to 255)")
+    beta2: float = setting(0.999, Number(least=0, most=0.999999), "of Adam: decay of its mean of squares")
     averaging: float = setting(
         0.0,
         Number(least=0, most=0.999999),
@@ -311,7 +314,7 @@ class Solver(Section):
     carry: bool = setting(
         False,
         Choice((False, True)),
-        "of Adam: whether its means of gradients go on from one size to the next, or begin anew",
+        "of Adam: whether its means go on from one size to the next, or begin anew",
     )
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.settings import Solver
+from nst_jax.solvers import streamed
 from nst_jax.solvers.state import (
     FIRST_STEP,
     RISE,
@@ -32,8 +33,10 @@ with warnings.catch_warnings():
 
 
 def method(fun: Fun, settings: Solver) -> Method:
-    """Return `lbfgs` as settings want it."""
+    """Return `lbfgs` as settings want it, or for a history elsewhere what `streamed` makes it of."""
     assert settings.history is not None
+    if settings.history_on in streamed.PLACES:
+        return streamed.evaluating(fun)
     return lbfgs(fun, history=settings.history, linesearch=settings.linesearch)
 
 

@@ -26,6 +26,7 @@ from nst_jax.transfer.pictures import Image
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import (
     Devices,
+    OutsideSteps,
     Program,
     Shapes,
     Steps,
@@ -35,6 +36,7 @@ from nst_jax.transfer.program import (
     compiled,
     placements,
     stacked,
+    steps_of,
 )
 from nst_jax.typing import Tree
 
@@ -258,7 +260,7 @@ def _set_up(
     before: tuple[State, Program] | None,
     checkpoint: Checkpoint | None,
     remember: Remember[Tree],
-) -> tuple[Steps, State]:
+) -> tuple[Steps | OutsideSteps, State]:
     """Return the step of a batch with its arguments, and the state to begin with."""
     filled = [*batch.problems, *[batch.problems[-1]] * (batch.size - len(batch.problems))]
     one, program, shapes = filled[0], filled[0].program, batch.shapes
@@ -271,7 +273,7 @@ def _set_up(
     weights = each(stacked([memory.as_float32(problem.weights) for problem in filled]))
     args = (params, targets, weights)
     step = compiled(program, shapes, batch.size, batch.devices)
-    steps = Steps(program, step, args, size=batch.size)
+    steps = steps_of(program, step, args, shapes.state.x, size=batch.size)
     like = (batch_of(shapes.state, batch.size), steps.kept)
     if checkpoint and (kept := checkpoint.resume(like, level)):
         state, steps.kept = each(kept)

@@ -9,7 +9,7 @@ import numpy as np
 from nst_jax.errors import NstError
 from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks import vgg
-from nst_jax.solvers import scipy_lbfgsb
+from nst_jax.solvers import scipy_lbfgsb, streamed
 from nst_jax.transfer import machine
 from nst_jax.transfer import problem as problems
 from nst_jax.transfer.objective import LossWeights
@@ -75,12 +75,12 @@ def estimate(problem: Problem, shapes: Shapes | None = None) -> Estimate:
     shapes = shapes_of(problem) if shapes is None else shapes
     arguments, rest = machine.taken(compiled(problem.program, shapes))
     optimiser = min(arguments, nbytes(shapes.state))
-    scipys = _of_scipy(problem)
+    besides = _of_scipy(problem) + _of_history(problem)
     usable = machine.usable(jax.local_devices()[:1], problem.settings.memory_limit)
     kept = machine.kept() * rest
     others = problem.levels - 1 + len({*problem.term.last})
     programs = PROGRAM * others if jax.default_backend() == "cpu" else 0
-    return Estimate(arguments - optimiser, optimiser + scipys, rest, kept, programs, usable)
+    return Estimate(arguments - optimiser, optimiser + besides, rest, kept, programs, usable)
 
 
 def _of_scipy(problem: Problem) -> int:
@@ -91,12 +91,22 @@ def _of_scipy(problem: Problem) -> int:
     return scipy_lbfgsb.nbytes(problem.content.size, solver.history)
 
 
+def _of_history(problem: Problem) -> int:
+    """Return the bytes that a history on the host takes of the memory that is counted: none of a GPU's."""
+    solver, vector = problem.program.solver, problem.moving
+    if solver.history_on not in streamed.PLACES or solver.history is None or jax.default_backend() != "cpu":
+        return 0
+    pair = vector if solver.history_type == "bfloat16" else 2 * vector
+    kept = solver.history * pair + 2 * vector if solver.history_on == "host" else 0
+    return kept + 16 * 4 * streamed.CHUNK
+
+
 def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estimate]:
     """Return a problem that fits in memory: with a shorter history, or features computed twice, if need be.
 
     First what is freed is no longer kept (`machine.let_go`). Then only what was left open is changed
-    (`Problem.open`): the history, down to `problem.FEW` pairs, then the features, then the history again,
-    down to `FEWEST`.
+    (`Problem.open`): the history, down to `problem.FEW` pairs, and what of the features is computed twice,
+    see `THRIFT`; then the same with the history on disk, or if it must not be there down to `FEWEST` pairs.
 
     Args:
         problem: the problem.
@@ -109,26 +119,41 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
     if found.kept and not found.fits:
         machine.let_go()
         found = estimate(problem, shapes)
-    ladder = [units for units in THRIFT if THRIFT[units] < THRIFT.get(problem.program.recompute, 0)]
-    if not _is_tiled(problem):
-        ladder = [units for units in ladder if units == (1, 2)]
-    rungs = [problem.program.recompute, *(ladder if "recompute" in problem.open else [])]
+    may_move = "history_on" in problem.open
+    given, fewest = problem, problems.FEW if may_move else FEWEST
+    problem, found = _with_less(problem, found, fewest)
+    if not found.fits and may_move:
+        solver = replace(given.program.solver, history_on="disk", history_type="bfloat16")
+        problem = replace(given, program=replace(given.program, solver=solver))
+        problem, found = _with_less(problem, estimate(problem), fewest)
+    if not found.fits:
+        raise NstError(_refusal(problem, found))
+    return problem, found
+
+
+def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem, Estimate]:
+    """Return a problem with as much computed twice, and as short a history, as it needs to fit, if it can."""
+    own, height, width = problem.program.recompute, *problem.content.shape[:2]
+    rungs = [own]
+    if "recompute" in problem.open:
+        thriftier = [units for units in THRIFT if THRIFT[units] < THRIFT.get(own, 0)]
+        rungs += thriftier if _is_tiled(problem) else [units for units in thriftier if units == (1, 2)]
     for units in rungs:
-        fewest = FEWEST if units == rungs[-1] else problems.FEW
-        if units != problem.program.recompute:
-            share = THRIFT[units] / THRIFT[problem.program.recompute]
-            expected = replace(found, features=int(share * found.features))
-            if units != rungs[-1] and not expected.fits and _pairs(problem, expected) < fewest:
+        least = FEWEST if units == rungs[-1] and fewest == FEWEST else problems.FEW
+        if units != own:
+            less = (THRIFT[problem.program.recompute] - THRIFT[units]) * height * width
+            expected = replace(found, features=found.features - less)
+            if units != rungs[-1] and not expected.fits and _pairs(problem, expected) < least:
                 continue  # it is not worth the time to compile it
             problem = replace(problem, program=replace(problem.program, recompute=units))
             found = estimate(problem)
-        if not found.fits and _pairs(problem, found) >= fewest:
+        while not found.fits and _pairs(problem, found) >= least:
             solver = replace(problem.program.solver, history=_pairs(problem, found))
             problem = replace(problem, program=replace(problem.program, solver=solver))
             found = estimate(problem)
         if found.fits:
-            return problem, found
-    raise NstError(_refusal(problem, found))
+            break
+    return problem, found
 
 
 def _is_tiled(problem: Problem) -> bool:
@@ -139,7 +164,7 @@ def _is_tiled(problem: Problem) -> bool:
 
 def _pairs(problem: Problem, found: Estimate) -> int:
     """Return how long a history fits; 0 if it is not to be changed."""
-    if "history" not in problem.open:
+    if "history" not in problem.open or problem.program.is_outside:
         return 0
     history = problem.program.solver.history or 0
     return min(history, history - -(-(found.total - found.usable) // (2 * problem.moving)))
@@ -151,6 +176,8 @@ def table(problem: Problem, found: Estimate) -> str:
     solver, recompute = problem.program.solver, problem.program.recompute
     solvers = {"lbfgs": "L-BFGS with {} pairs", "lbfgsb": "SciPy's L-BFGS-B with {} pairs, in float64"}
     pairs = solvers.get(solver.kind, solver.kind).format(solver.history)
+    if solver.history_on in streamed.PLACES:
+        pairs += f" on the {solver.history_on}, in {solver.history_type}"
     last = max(recompute, default=0)
     twice = f"blocks 1 to {last}" if last > 1 else "block 1"
     limited = problem.settings.memory_limit is not None
@@ -170,7 +197,7 @@ def table(problem: Problem, found: Estimate) -> str:
 def _refusal(problem: Problem, found: Estimate) -> str:
     height, width = problem.content.shape[:2]
     least = found.total
-    if "history" in problem.open:
+    if "history" in problem.open and not problem.program.is_outside:
         least -= ((problem.program.solver.history or 0) - FEWEST) * 2 * problem.moving
     share = (found.usable - found.network) / (least - found.network)
     size = int(0.97 * max(height, width) * share**0.5) if share > 0 else 0

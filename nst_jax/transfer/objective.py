@@ -21,7 +21,6 @@ from nst_jax.losses.content import content_distance, content_target
 from nst_jax.losses.conventions import CONVENTIONS, Convention
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm
-from nst_jax.losses.variation import total_variation
 from nst_jax.networks import vgg
 from nst_jax.networks.vgg import Params
 from nst_jax.settings import ContentKind, ConventionName, Layers
@@ -259,6 +258,7 @@ def loss(
         layers=(*(() if by_position else targets.content), *(() if additive else style_layers)),
         content=targets.content if by_position else {},
         term_layers=style_layers if additive else (),
+        variation=True,
         **({"term": term} if isinstance(term, AdditiveTerm) else {}),
         **seeing,
     )
@@ -277,7 +277,7 @@ def loss(
     for name, distance in distances.items():
         terms[f"style/{name}"] = weights.style * rules.style_factor * distance
     variation = 0.5 if rules.variation_sum else 1.0 / x.size
-    terms["total_variation"] = weights.total_variation * variation * total_variation(x, wrap=wraps(seeing))
+    terms["total_variation"] = weights.total_variation * variation * found.distances[INPUT]
     return jnp.asarray(sum(terms.values())), terms
 
 

@@ -177,7 +177,7 @@ def fitted(problems: Mapping[int, Problem], finished: Collection[int], mode: Mod
 
 def is_batched(program: Program, mode: Mode) -> bool:
     """Tell whether problems of a program are best batched."""
-    if program.is_searching:  # all would wait for the one that searches longest
+    if program.is_searching or program.is_outside:  # all would wait for the one that searches longest
         return False
     devices = jax.local_devices()
     return mode == "vmap" or (mode == "auto" and (devices[0].platform != "cpu" or len(devices) > 1))

@@ -6,11 +6,9 @@ without a style they reconstruct the content (Gatys et al. 2016, Fig. 1). What i
 (see `pictures.without`), and a grey picture stands for its size.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
@@ -25,16 +23,17 @@ from nst_jax.losses.regions import by_regions
 from nst_jax.losses.terms import StyleTerm
 from nst_jax.networks import vgg
 from nst_jax.pretrained.network import Network
-from nst_jax.settings import INIT_SOURCES, Memory, Settings
+from nst_jax.settings import Memory, Settings
 from nst_jax.settings.checks import MOST_WEIGHT
+from nst_jax.solvers import streamed
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
 from nst_jax.transfer import objective, variables
+from nst_jax.transfer.first_image import first_image
 from nst_jax.transfer.pictures import (
     Image,
     Init,
     Painting,
     Pictures,
-    as_image,
     coloured,
     each_style,
     placed,
@@ -55,8 +54,9 @@ _LEAST_STRENGTH = 0.01
 _LEAST = 1e-25
 """A smaller weight of a layer counts for nothing in float32."""
 
-NOISE = 1.0
-"""Standard deviation of the noise of an initial image, in grey levels, as in the authors' own code."""
+HUGE = 2**23
+"""From so many pixels on, they are optimised, not bands: these take twice the memory of an evaluation, and
+what they are good for, large shapes, is there from smaller sizes."""
 
 LARGE = 2**19
 """From so many pixels on, a CPU computes the first block twice, for half the memory."""
@@ -89,7 +89,7 @@ class Problem:
     levels: int = 1
     """So many sizes, see `pyramid`."""
     open: tuple[str, ...] = ()
-    """What of the program may be changed for it to fit in memory: ``history``, ``recompute``."""
+    """What may be changed for it to fit in memory: ``history``, ``recompute``, ``history_on``."""
 
     @property
     def shortest(self) -> int:
@@ -195,7 +195,8 @@ def posed(
             where=where,
             keep=keep,
             open=("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
-            + ("recompute",) * (settings.memory == "auto"),
+            + ("recompute",) * (settings.memory == "auto")
+            + ("history_on",) * _may_be_outside(settings),
         )
     )
 
@@ -230,6 +231,11 @@ def _program(settings: Settings, content: Image) -> Program:
     )
 
 
+def _may_be_outside(settings: Settings) -> bool:
+    solver = settings.solver
+    return (solver.kind, solver.linesearch, solver.history_on) == ("lbfgs", "none", None)
+
+
 def _paintings(pictures: Pictures, settings: Settings) -> tuple[Painting, ...]:
     styles = [np.asarray(style) for style in each_style(pictures)]
     return tuple(
@@ -261,7 +267,8 @@ def history_for(nbytes: int, kind: str = "lbfgs") -> int:
 
 def bands_for(settings: Settings, content: Image) -> variables.Bands:
     """Return the bands that are optimised; none: pixels are."""
-    usual = "pixels" if settings.solver.kind == "lbfgsb" else "laplacian"
+    is_large = content.shape[0] * content.shape[1] >= HUGE
+    usual = "pixels" if settings.solver.kind == "lbfgsb" or is_large else "laplacian"
     if (settings.pyramid.variables or usual) == "pixels":
         return ()
     return variables.bands_of((content.shape[0], content.shape[1]), wrap=settings.network.padding == "wrap")
@@ -272,41 +279,6 @@ def recompute_for(memory: Memory, pixels: int) -> tuple[int, ...]:
     if memory == "auto":
         return (1,) if jax.default_backend() == "cpu" and pixels >= LARGE else ()
     return (1, 2) if memory == "low" else ()
-
-
-# Pictures.
-
-
-def first_image(init: Init, content: Image, style: Image, *, seed: int | Array = 0) -> Array:
-    """Return the image to start from, in the network's input space, of the content's size.
-
-    Args:
-        init: see `Init`.
-        content: the content image, RGB in [0, 1].
-        style: the style image.
-        seed: of the noise, or its JAX key: normal, of standard deviation `NOISE` around the mean colour.
-    """
-    size = (content.shape[0], content.shape[1])
-    if isinstance(init, Mapping):
-        total = jnp.zeros((*size, 3), jnp.float32)
-        for name, share in init.items():
-            total += float(np.asarray(share)) * first_image(name, content, style, seed=seed)
-        return total
-    if isinstance(init, str):
-        if init == "noise":
-            key = jax.random.key(seed) if isinstance(seed, int) else seed
-            return NOISE * jax.random.normal(key, (*size, 3), jnp.float32)
-        if init not in INIT_SOURCES:
-            what = f"is {init!r}; allowed: {', '.join(INIT_SOURCES)}, an image, or a blend of these"
-            raise SettingError.at("init", what)
-        init = content if init == "content" else style
-    x: Array = _to_input(images.resize(as_image(init, "initial")[:, :, :3], size))
-    return x
-
-
-@jax.jit
-def _to_input(image: Image) -> Array:
-    return vgg.to_input(image)
 
 
 # Checks.
@@ -330,6 +302,9 @@ def _check_moving(settings: Settings) -> None:
     solver = settings.solver
     if solver.kind == "lbfgsb" and settings.pyramid.variables == "laplacian":
         raise SettingError.at("pyramid.variables", "solver.kind lbfgsb bounds pixels: use lbfgs or adam")
+    if solver.history_on in streamed.PLACES and (solver.kind, solver.linesearch) != ("lbfgs", "none"):
+        what = f"{solver.history_on} is for solver.kind lbfgs with solver.linesearch none: leave it out"
+        raise SettingError.at("solver.history_on", what)
     for name, given in (("averaging", solver.averaging), ("carry", solver.carry)):
         if given and solver.kind != "adam":
             raise SettingError.at(f"solver.{name}", f"is of adam, solver.kind is {solver.kind}: leave it out")

@@ -15,8 +15,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 from nst_jax import settings
+from nst_jax.files import cache_folder
 from nst_jax.networks import vgg
-from nst_jax.solvers import lbfgs
+from nst_jax.solvers import lbfgs, streamed
 from nst_jax.solvers.state import Method, State
 from nst_jax.transfer import machine, objective, variables
 from nst_jax.transfer.objective import LossWeights, Targets, Terms
@@ -95,6 +96,11 @@ class Program:
         return context
 
     @property
+    def is_outside(self) -> bool:
+        """Whether the solver's history lies outside of the device: what is compiled then is an evaluation."""
+        return self.solver.history_on in streamed.PLACES
+
+    @property
     def is_searching(self) -> bool:
         """Whether a step takes a number of evaluations that is not known before."""
         return self.solver.kind == "lbfgs" and self.solver.linesearch == "zoom"
@@ -106,8 +112,9 @@ def start(image: Array, args: Args, *, program: Program) -> State:
     return program.init(image, *args)
 
 
-# The history is large: donated, there is one copy of it.
-@partial(jax.jit, static_argnames="program", donate_argnames="state")
+# The history is large: donated, there is one copy of it. What is not used, such as the gradient before, is
+# donated as well: otherwise it would lie about.
+@partial(jax.jit, static_argnames="program", donate_argnames="state", keep_unused=True)
 def step(state: State, args: Args, *, program: Program) -> State:
     """Take one step; the state given is consumed."""
     return program.build().step(state, *args)
@@ -226,6 +233,8 @@ class Steps:
     ) -> None:
         self.program, self.step, self.args, self.size = program, step, args, size
         self.taken: int | None = None
+        self.is_renewed = False
+        """Whether the objective was another one at the evaluation before."""
 
     def __call__(self, state: State) -> State:
         """Take one step; the state given is consumed."""
@@ -239,7 +248,8 @@ class Steps:
             targets = _renewed(state.x, self.args, program=self.program, size=self.size)
             self.args = self.args[0], targets, self.args[2]
         state = self.step(state, self.args)
-        if is_due and self.taken:
+        self.is_renewed = is_due and self.taken > 0
+        if self.is_renewed:
             state = _forget_last(state, size=self.size)
         self.taken += 1
         return state
@@ -254,6 +264,49 @@ class Steps:
     def kept(self, style: Tree) -> None:
         if style:
             self.args = self.args[0], replace(self.args[1], style=style), self.args[2]
+
+
+class OutsideSteps:
+    """Takes steps by a compiled evaluation, with a history outside of the device: those of `streamed`."""
+
+    def __init__(self, evaluate: Steps, x: Array) -> None:
+        solver = evaluate.program.solver
+        assert solver.history is not None
+        self.evaluate = evaluate
+        self.memory = streamed.Steps(
+            evaluate,
+            size=x.size,
+            history=solver.history,
+            is_short=solver.history_type == "bfloat16",
+            folder=cache_folder() if solver.history_on == "disk" else None,
+            is_new=lambda: evaluate.is_renewed,
+        )
+
+    def __call__(self, state: State) -> State:
+        """Take one step; the state given is consumed."""
+        return self.memory(state)
+
+    @property
+    def kept(self) -> Tree:
+        """What belongs to the state besides it."""
+        return {"targets": self.evaluate.kept, "memory": self.memory.kept}
+
+    @kept.setter
+    def kept(self, before: Tree) -> None:
+        self.evaluate.kept, self.memory.kept = before["targets"], before["memory"]
+
+
+def steps_of(
+    program: Program,
+    step: Callable[[State, Args], State],
+    args: Args,
+    x: Array,
+    *,
+    size: int = 1,
+) -> Steps | OutsideSteps:
+    """Return how steps are taken of what has the shape of ``x``, by a compiled program."""
+    steps = Steps(program, step, args, size=size)
+    return OutsideSteps(steps, x) if program.is_outside else steps
 
 
 @partial(jax.jit, static_argnames=("program", "size"))

@@ -20,7 +20,8 @@ from jax import Array
 from nst_jax.architecture import Blocks, block_and_index, canonical_layers
 from nst_jax.losses.content import content_loss
 from nst_jax.losses.gram import Gram
-from nst_jax.losses.terms import AdditiveTerm
+from nst_jax.losses.terms import INPUT, AdditiveTerm
+from nst_jax.losses.variation import Slices, total_variation, variation_of_part
 from nst_jax.networks import tiles, vgg
 from nst_jax.networks.convolution import Engine, Padding, unwrapped
 from nst_jax.networks.tiles import Place, Tiling
@@ -84,7 +85,7 @@ class Seen(NamedTuple):
     """From the features of a content, `content_loss`."""
 
 
-@partial(jax.jit, static_argnames=("layers", "term", "term_layers", *SEEING), inline=True)
+@partial(jax.jit, static_argnames=("layers", "term", "term_layers", "variation", *SEEING), inline=True)
 def seen(
     params: Params,
     x: Array,
@@ -93,6 +94,7 @@ def seen(
     content: Mapping[str, Array] | None = None,
     term: AdditiveTerm = _GRAM,
     term_layers: tuple[str, ...] = (),
+    variation: bool = False,
     **seeing: Unpack[Seeing],
 ) -> Seen:
     """Return what of an image is compared.
@@ -104,12 +106,13 @@ def seen(
         content: features that those of the image are compared with, place by place, by layer.
         term: whose statistics.
         term_layers: those whose statistics are wanted.
+        variation: whether the image's `total_variation` is wanted, as a distance called `INPUT`.
         seeing: see `Seeing`.
 
     Raises:
         TypeError: a gradient with respect to parameters or ``content`` is asked for, of what is in tiles.
     """
-    dtype, kind = seeing.get("dtype"), x.dtype
+    image, dtype, kind = x, seeing.get("dtype"), x.dtype
     x = x if dtype is None else x.astype(dtype)
     pool, padding = seeing.get("pool", "avg"), seeing.get("padding", "zero")
     engine, recompute = seeing.get("engine", "direct"), seeing.get("recompute", ())
@@ -119,12 +122,12 @@ def seen(
     every = dict.fromkeys((*wanted, *summed, *compared))
     deepest = max((block_and_index(name)[0] for name in every), default=0)
     found = Seen({}, {}, {})
+    smooth = variation and dtype is None
     for numbers, is_twice in _units(recompute, deepest):
         names = tuple(name for name in every if block_and_index(name)[0] in numbers)
         network = partial(vgg.VGG, vgg.blocks_of(params), pool=pool, padding=padding, engine=engine)
-        unit = _Unit(
-            network, numbers, names, wanted, summed, term, (x.shape[0], x.shape[1]), numbers[-1] < deepest
-        )
+        size, goes_on = (x.shape[0], x.shape[1]), numbers[-1] < deepest
+        unit = _Unit(network, numbers, names, wanted, summed, term, size, goes_on, smooth and 1 in numbers)
         P_here = {name: P[name] for name in names if name in compared}
         tiling = unit.tiling
         whole = padding != "zero" or tiling.count == 1 or not {*wanted}.isdisjoint(names)
@@ -137,6 +140,8 @@ def seen(
             x, more = tiles.recomputed(unit.of_tile, given, x, tiling)
             more = unit.averaged(more)
         found = Seen(*(a | b for a, b in zip(found, more, strict=True)))
+    if variation and INPUT not in found.distances:
+        found.distances[INPUT] = total_variation(image, wrap=padding == "wrap")
     F = {name: found.features[name].astype(kind) for name in wanted}
     S = jax.tree.map(lambda leaf: leaf.astype(kind), found.statistics)
     return Seen(F, S, found.distances)
@@ -167,6 +172,8 @@ class _Unit:
     """Height and width of what goes in."""
     is_handed_on: bool
     """Whether there is a block after the last."""
+    is_smoothed: bool
+    """Whether, of a tile, the total variation of what goes in is wanted."""
 
     @property
     def blocks(self) -> Blocks:
@@ -216,6 +223,8 @@ class _Unit:
                 but added up over that.
         """
         found, here = Seen({}, {}, {}), _Tile(self.tiling, place) if place else None
+        if here and self.is_smoothed:
+            found.distances[INPUT] = variation_of_part(x, here.slices(x, 1), here.exists(1, x))
         for number in self.numbers:
             stride = 2 ** (number - self.numbers[0])
             names = [name for name in self.layers if block_and_index(name)[0] == number]
@@ -251,6 +260,8 @@ class _Unit:
         """Return the averages over all positions, of sums over them."""
 
         def average(name: str, total: Tree) -> Tree:
+            if name == INPUT:  # a sum it is
+                return total
             stride = 2 ** (block_and_index(name)[0] - self.numbers[0])
             return _times(total, 1 / ((self.size[0] // stride) * (self.size[1] // stride)))
 
@@ -271,8 +282,12 @@ class _Tile(NamedTuple):
 
     def own(self, x: Array, stride: int) -> Array:
         """Return its own part, without what it sees around it."""
+        return x[self.slices(x, stride)]
+
+    def slices(self, x: Array, stride: int) -> Slices:
+        """Return where its own part is."""
         down, across = (halo // stride for halo in self.tiling.halo)
-        return x[down : x.shape[0] - down, across : x.shape[1] - across]
+        return slice(down, x.shape[0] - down), slice(across, x.shape[1] - across)
 
     def of_image(self, x: Array, stride: int, size: tuple[int, ...]) -> Array:
         """Return what an array of the whole image has at its own part."""

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax.losses.variation import total_variation
+from nst_jax.losses.variation import total_variation, variation_of_part
 
 
 def test_it_is_the_sum_over_neighbours(random):
@@ -45,3 +45,19 @@ def test_it_may_be_compiled_and_batched(random):
     many = np.float32(random.normal(size=(3, 4, 6, 3)))
     batched = jax.jit(jax.vmap(total_variation))(many)
     np.testing.assert_allclose(batched, [total_variation(x) for x in many], rtol=1e-5)
+
+
+def test_parts_of_an_image_have_it_together(random):
+    x = np.float32(random.normal(size=(7, 9, 3)))
+    wide, total = np.pad(x, ((2, 2), (2, 2), (0, 0)), constant_values=7.0), 0.0
+    exists = np.pad(np.ones((7, 9, 1), bool), ((2, 2), (2, 2), (0, 0)))
+    own = slice(2, 6), slice(2, 7)
+    for row in (0, 4):
+        for column in (0, 5):
+            place = np.index_exp[row : row + 8, column : column + 9]
+            parts = (np.zeros((8, 9, 3), np.float32), np.zeros((8, 9, 1), bool))
+            for part, whole in zip(parts, (wide, exists), strict=True):
+                here = whole[place]
+                part[: here.shape[0], : here.shape[1]] = here
+            total += variation_of_part(jnp.asarray(parts[0]), own, jnp.asarray(parts[1]))
+    np.testing.assert_allclose(total, total_variation(x), rtol=1e-5)

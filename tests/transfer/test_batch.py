@@ -229,9 +229,10 @@ def test_threads_are_bounded_by_cores_cells_memory_and_wish(pair, network, monke
     assert at_once(ready) == 1
 
 
-@pytest.mark.parametrize("mode", ["threads", "vmap"])
-def test_interrupted_work_goes_on_bit_for_bit(pair, network, tmp_path, mode):
-    ready = grid(pair, network, {"solver.evaluations": 40, "init": "noise", "seed": 4})
+@pytest.mark.parametrize(("mode", "place"), [("threads", None), ("vmap", None), ("threads", "disk")])
+def test_interrupted_work_goes_on_bit_for_bit(pair, network, tmp_path, mode, place):
+    values = {"solver.evaluations": 40, "init": "noise", "seed": 4, "solver.history_on": place}
+    ready = grid(pair, network, values)
     expected, _ = solve_all(ready, mode=mode)
     kept = {"mode": mode, "keep": tmp_path, "stamp": "this"}
     early, whole = solve_all(ready, watch=lambda progress: progress.evaluations >= 70, **kept)

@@ -74,6 +74,18 @@ def test_every_way_to_optimise_lowers_the_loss(pair, network, values):
     assert found.loss < found.initial_loss
 
 
+@pytest.mark.parametrize("kind", ["gram", "sliced"])
+@pytest.mark.parametrize("place", ["host", "disk"])
+def test_a_history_elsewhere_paints_the_same(pair, network, kind, place):
+    values = {"style.kind": kind, "solver.evaluations": 12, "solver.history": 5}
+    wanted = solve(problem(pair, network, values))
+    found = solve(problem(pair, network, values | {"solver.history_on": place}))
+    assert (found.status, found.evaluations) == ("finished", 12)
+    # Where targets are renewed, a pair that is none takes no place here.
+    assert found.loss == pytest.approx(wanted.loss, rel=1e-2 if kind == "gram" else 0.1)
+    np.testing.assert_allclose(found.image, wanted.image, atol=0.02 if kind == "gram" else 0.2)
+
+
 def test_the_same_problem_gives_the_same_bits_however_often_one_looks(pair, network):
     posed = problem(pair, network, {"init": "noise", "seed": 3})
     seen = []

@@ -7,7 +7,7 @@ from problems import network_of, problem, solve
 
 from nst_jax.errors import NstError
 from nst_jax.networks import vgg
-from nst_jax.solvers import scipy_lbfgsb
+from nst_jax.solvers import scipy_lbfgsb, streamed
 from nst_jax.transfer import machine, memory
 from nst_jax.transfer.targets import targets_of
 
@@ -86,6 +86,7 @@ def test_what_fits_is_left_alone(posed, limit):
 
 
 def test_the_history_shrinks_first_then_features_are_computed_twice(posed, whole, limit):
+    posed = replace(posed, open=("history", "recompute"))
     pair = 2 * posed.content.nbytes
     limit(whole.total - 30 * pair)
     fitted, found = memory.fit(posed)
@@ -102,8 +103,23 @@ def test_the_history_shrinks_first_then_features_are_computed_twice(posed, whole
     assert "blocks 1 to 4 computed twice" in memory.table(fitted, found)
 
 
+def test_then_the_history_is_kept_on_disk(posed, whole, limit, monkeypatch):
+    monkeypatch.setattr(streamed, "CHUNK", 64)
+    pair = 2 * posed.content.nbytes
+    limit(whole.total - 85 * pair)
+    fitted, found = memory.fit(posed)
+    solver = fitted.program.solver
+    assert (solver.history_on, solver.history_type, solver.history) == ("disk", "bfloat16", 100)
+    assert fitted.program.recompute == ()
+    assert found.fits
+    assert "L-BFGS with 100 pairs on the disk, in bfloat16" in memory.table(fitted, found)
+    hosted = replace(fitted.program, solver=replace(solver, history_on="host", history_type="float32"))
+    more = memory.estimate(replace(fitted, program=hosted)).optimiser - found.optimiser
+    assert more == 100 * pair + pair
+
+
 def test_what_the_user_chose_is_not_changed(posed, limit):
-    values = {"solver.history": 50, "memory": "fast"}
+    values = {"solver.history": 50, "solver.history_on": "device", "memory": "fast"}
     chosen = problem((posed.content, posed.paintings[0].image), posed.network, values)
     limit(memory.estimate(chosen).total - 1)
     with pytest.raises(NstError, match="56 x 40 needs about"):

@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 from problems import Moments, network_of, problem, settings
@@ -9,33 +8,12 @@ from nst_jax.errors import ImageError, NstError
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.patches import Patches
 from nst_jax.losses.regions import by_regions
-from nst_jax.networks import vgg
 from nst_jax.settings import Settings, Style
 from nst_jax.transfer import problem as problems
 from nst_jax.transfer.pictures import Pictures, Places, without
-from nst_jax.transfer.problem import first_image, history_for, make_problem, recompute_for, weights_of
+from nst_jax.transfer.problem import history_for, make_problem, recompute_for, weights_of
 
 PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
-
-
-def test_initial_images(pair):
-    content, style = pair
-    fitted = style[:24, :1] * np.ones((1, 32, 1), np.float32)
-    first = lambda init, **options: np.asarray(first_image(init, content, fitted, **options))
-    np.testing.assert_allclose(first("content"), vgg.to_input(content), atol=1e-4)
-    np.testing.assert_allclose(first("style"), vgg.to_input(fitted), atol=1e-4)
-    noise = first("noise", seed=1)
-    assert abs(noise.mean()) < 0.1
-    assert noise.std() == pytest.approx(problems.NOISE, rel=0.1)
-    assert (noise != first("noise", seed=2)).any()
-    np.testing.assert_array_equal(noise, first("noise", seed=jax.random.key(1)))
-    blend = first({"content": 0.7, "noise": 0.3}, seed=1)
-    np.testing.assert_allclose(blend, 0.7 * first("content") + 0.3 * noise, atol=1e-4)
-    given = np.full((6, 8, 3), 255, np.uint8)
-    white = vgg.to_input(np.ones((24, 32, 3), np.float32))
-    np.testing.assert_allclose(first(given), white, atol=1e-3)
-    with pytest.raises(NstError, match="init: is 'nois'; allowed: content, style, noise"):
-        first("nois")
 
 
 def test_history_is_bounded_by_memory():
@@ -58,12 +36,12 @@ def test_settings_become_terms_weights_and_a_program(pair, narrow):
     found = make_problem(Pictures(*pair), Settings(), network_of(narrow))
     assert (found.term, found.levels, found.deepest) == (Gram(), 1, "conv5_1")
     assert (found.init, found.seed, found.evaluations) == ("content", 0, 150)
-    assert found.open == ("history", "recompute")
+    assert found.open == ("history", "recompute", "history_on")
     assert tuple(found.weights.style_layers) == Gram().layers
     assert (found.weights.convention, found.weights.style) == ("gatys2016", 1e3)
     values = {"solver.history": 7, "memory": "low", "seed": 3, "network.normalised": False} | PATCHES
     other = make_problem(Pictures(*pair, init=pair[1]), Settings().with_values(values), network_of(narrow))
-    assert (other.term, other.open, other.seed) == (Patches(), (), 3)
+    assert (other.term, other.open, other.seed) == (Patches(), ("history_on",), 3)
     assert (other.program.solver.history, other.program.recompute) == (7, (1, 2))
     assert other.init is pair[1]
     assert tuple(other.weights.style_layers) == ("conv2_1",)
