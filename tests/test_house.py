@@ -79,6 +79,7 @@ TESTED_ELSEWHERE = {
     "images/profiles.py": "images/test_reading.py",
     "runs/sweep_folder.py": "runs/test_sweep.py",
     "settings/checks.py": "settings/test_settings.py",
+    "settings/outputs.py": "settings/test_settings.py",
     "settings/section.py": "settings/test_settings.py",
     "settings/sections.py": "settings/test_settings.py",
     "transfer/plan.py": "transfer/test_batch.py",

@@ -61,7 +61,10 @@ def add_flags(parser: argparse.ArgumentParser, flags: Flags, defaults: Mapping[s
         default = defaults.get(flag, each.default)
         text = each.metadata["meaning"] + ("" if default is None else f" (default: {default})")
         action = "append" if each.metadata["check"] is checks.texts else "store"
-        parser.add_argument(f"--{flag}", metavar=_metavar(each), action=action, help=text.replace("%", "%%"))
+        more: dict[str, Json] = {"metavar": _metavar(each), "action": action}
+        if isinstance(each.default, bool):  # alone it means true
+            more = {"metavar": "false", "nargs": "?", "const": "true"}
+        parser.add_argument(f"--{flag}", help=text.replace("%", "%%"), **more)
 
 
 def _metavar(each: Field[Json]) -> str:

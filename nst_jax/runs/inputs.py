@@ -20,9 +20,12 @@ from nst_jax.transfer.pictures import (
     PLACES,
     Pictures,
     Places,
+    Size,
+    bounded_size,
     coloured,
     content_at,
     cropped,
+    own_size,
     place_at,
     style_at,
     without,
@@ -79,11 +82,12 @@ class Reader:
         style = partial(self._style, posed=posed)
         like = (content_name, names.get("content_map"))
         texture = is_texture(settings)
-        shape = (posed.size, posed.network.padding)
+        shape = (posed.size, posed.enlarge, posed.network.padding)
         key = ("content", *((styles, posed.style.crop) if texture else like), *shape)
         content = self._once(key, lambda: self._content(there, style(styles[0]) if texture else None, posed))
-        fitted = (posed.style.crop, posed.style.scale, posed.style.fit, content.shape, texture)
-        looks = ("style", *fitted, names.get("style_map"))
+        own = self._once(("own", *key), lambda: self._own_size(content_name, content, posed))
+        fitted = (posed.style.crop, posed.style.scale, posed.style.scale_with, posed.style.fit)
+        looks = ("style", *fitted, content.shape, texture, names.get("style_map"))
 
         def painting(name: str) -> FloatArray:
             return style_at(there, style(name), content, posed)
@@ -91,11 +95,12 @@ class Reader:
         paintings = tuple(self._once((*looks, name), partial(painting, name)) for name in styles)
         init = names.get("init")
         first = self._once(("init", init), lambda: _with_alpha(self._picture(init, posed))) if init else None
-        alpha = self._once(("alpha", content_name, posed.longest), lambda: self._alpha(content_name, posed))
+        size = (content.shape[0], content.shape[1])
+        alpha = self._once(("alpha", content_name, size), lambda: self._alpha(content_name, posed, size))
         places, more = self._places(names, content, posed)
-        notes = (*notes, *more)
+        notes = (*notes, *more, *_smaller(content_name, content, settings))
         digests = {use: self._digests[name] for use, name in names.items() if name in self._digests}
-        pictures = replace(there, content=content, style=paintings or (content,), init=first)
+        pictures = replace(there, content=content, style=paintings or (content,), init=first, own_size=own)
         if posed.colour != "style":
             every = (posed.colour, key, looks, styles, init)
             found = self._once(every, lambda: coloured(pictures, posed))
@@ -122,9 +127,12 @@ class Reader:
         content = _with_alpha(self._picture(str(there.content), settings)) if there.content else None
         return content_at(replace(there, content=content), style, settings)
 
-    def _alpha(self, name: str | None, settings: Settings) -> FloatArray | None:
+    def _own_size(self, name: str | None, content: FloatArray, settings: Settings) -> Size | None:
+        return own_size(self._picture(name, settings).rgb.shape, content) if name else None
+
+    def _alpha(self, name: str | None, settings: Settings, size: Size) -> FloatArray | None:
         alpha = self._picture(name, settings).alpha if name else None
-        return None if alpha is None else images.bounded(alpha, settings.longest)
+        return None if alpha is None else images.resize(alpha, size)
 
     def _places(
         self, names: dict[str, str], content: FloatArray, posed: Settings
@@ -166,6 +174,18 @@ class Reader:
 def _regions(name: str, settings: Settings, size: tuple[int, int]) -> tuple[FloatArray, list[str]]:
     found, colours = maps.regions(_map_named(name, settings))
     return place_at(found, size, PLACES["regions"]), colours
+
+
+def _smaller(name: str | None, content: FloatArray, settings: Settings) -> tuple[str, ...]:
+    """Return what should be said of a photograph that is smaller than the size asked for."""
+    height, width = content.shape[:2]
+    if name is None or settings.size is None:
+        return ()
+    wanted = bounded_size((10 * height, 10 * width), settings)
+    if wanted[0] <= height + 1 or wanted[1] <= width + 1:  # but for rounding
+        return ()
+    size = f"{name} is of {width} x {height} pixels, less than {settings.written_size()}"
+    return (f"{size}: --enlarge makes it larger",)
 
 
 def as_posed(settings: Settings) -> Settings:
@@ -223,12 +243,6 @@ def names_of(settings: Settings) -> dict[str, str]:
     names |= {f"style {i}" if i else "style": name for i, name in enumerate(styles_of(settings))}
     if not names:
         raise ConfigError("content.image, style.image: there is neither: use --content FILE or --style FILE")
-    if "content" in names and isinstance(settings.size, tuple):
-        width, height = settings.size
-        raise ConfigError(
-            f"size: {width}x{height} is for a picture without content; with one, give the bound of the "
-            "longer side"
-        )
     names |= _maps_of(settings) | _masks_of(settings)
     if isinstance(settings.init, str) and settings.init not in INIT_SOURCES:
         names["init"] = settings.init

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from nst_jax.settings.checks import INIT_SOURCES, Layers, Number
+from nst_jax.settings.outputs import Mode, Output, Sweep
 from nst_jax.settings.section import Section, as_dict, default_of, every_setting, is_section
 from nst_jax.settings.section import from_dict as _from_dict
 from nst_jax.settings.sections import (
@@ -23,9 +24,7 @@ from nst_jax.settings.sections import (
     ConventionName,
     Loss,
     Memory,
-    Mode,
     Network,
-    Output,
     Patch,
     Precision,
     Pyramid,
@@ -33,7 +32,6 @@ from nst_jax.settings.sections import (
     Settings,
     Solver,
     Style,
-    Sweep,
 )
 from nst_jax.typing import Json
 

@@ -10,7 +10,6 @@ from nst_jax.settings.checks import (
     Choice,
     Layers,
     Number,
-    axes,
     box,
     choice,
     first_image,
@@ -25,6 +24,7 @@ from nst_jax.settings.checks import (
     texts,
     whole,
 )
+from nst_jax.settings.outputs import Output, Sweep
 from nst_jax.settings.section import Problem, Section, changed, setting
 from nst_jax.typing import Json
 
@@ -32,7 +32,6 @@ ContentKind = Literal["features", "self_similarity"]
 ConventionName = Literal["gatys2016", "literal", "notebook", "johnson", "champandard2016"]
 Colour = Literal["style", "content", "matched"]
 Memory = Literal["auto", "fast", "low"]
-Mode = Literal["auto", "vmap", "threads"]
 Precision = Literal["auto", "f32", "tf32", "bf16"]
 
 STYLE_KINDS = {
@@ -166,6 +165,12 @@ class Style(Section):
         None, box, "the part to look at: [left, top, right, bottom] as shares from 0 to 1; null: all of it"
     )
     scale: float = setting(1.0, Number(above=0, most=16), "size of the style image relative to what fit says")
+    scale_with: Literal["picture", "preview"] = setting(
+        "picture",
+        Choice(("picture", "preview")),
+        "what the painting's size goes with: the picture's, so that a large one looks, reduced, like a small "
+        "one; or that of a preview of 512 pixels: strokes stay as wide, in pixels, as there",
+    )
     fit: str | None = setting(
         None,
         Choice(("content", "aspect", "own")),
@@ -219,10 +224,15 @@ class Pyramid(Section):
     levels: int | None = setting(
         None,
         whole(1, 8),
-        "how many sizes, each with solver.evaluations; null: 3 (strotss and nnst: 4), or fewer where they "
-        "would be too small; 1 without a style",
+        "how many sizes, each with solver.evaluations; null: 3 (strotss and nnst: 4), more if the smallest "
+        "would be above 512, or fewer where they would be too small; 1 without a style",
     )
     factor: float = setting(2.0, Number(above=1, most=4), "from one size to the next")
+    later: float = setting(
+        0.5,
+        Number(above=0, most=1),
+        "of sizes above 1024: how many times as many evaluations as at the size before",
+    )
     variables: str | None = setting(
         None,
         Choice(("pixels", "laplacian")),
@@ -319,46 +329,6 @@ class Solver(Section):
 
 
 @dataclass(frozen=True)
-class Output(Section):
-    """What is written. Beside out.png, the folder out.run holds config, metrics and loss plot too."""
-
-    SHORT: ClassVar[str] = "image"
-    image: str = setting("out.png", text, "the picture to write: .png, .jpg, .webp or .tif", flag="output")
-    bits: int = setting(8, Choice((8, 16)), "per channel; 16 for .png and .tif")
-    quality: int = setting(95, whole(1, 100), "of .jpg and .webp")
-    save_every: int = setting(
-        0,
-        whole(0),
-        "also keep a picture every so many evaluations, and a strip of them; 0: none",
-        flag="save-every",
-    )
-
-
-@dataclass(frozen=True)
-class Sweep(Section):
-    """A grid of settings, for nst-jax sweep."""
-
-    axes: tuple[dict[str, Json], ...] = setting(
-        (),
-        axes,
-        "[{style.weight: [1e2, 1e3]}, {seed: {linspace: [0, 3, 4]}}]: settings with values, also "
-        "{logspace: [1e-4, 1e-1, 4]}; axes are crossed, settings within one are zipped; title and labels "
-        "name them",
-    )
-    folder: str = setting("sweep", text, "the folder for pictures, sheet.png and index.html", flag="output")
-    max_cells: int = setting(400, whole(1), "larger grids are refused")
-    max_parallel: int | None = setting(
-        None, whole(1), "cells at once; null: what fits in memory", flag="max-parallel"
-    )
-    lanes: Mode = setting(
-        "auto",
-        choice(Mode),
-        "cells at once as one batch (vmap) or one by one on each thread; auto: threads on a CPU; line "
-        "searches are never batched",
-    )
-
-
-@dataclass(frozen=True)
 class Settings(Section):
     """One run, or with a sweep, many."""
 
@@ -381,9 +351,15 @@ class Settings(Section):
     size: int | tuple[int, int] | None = setting(
         None,
         pixels,
-        "bound of the longer side, in pixels; smaller images stay as they are, a doodle or texture is "
-        "enlarged to it, and may be WIDTHxHEIGHT; null: 512, or a doodle's own size",
+        "bound of the longer side, in pixels, or WIDTHxHEIGHT; a smaller photograph stays as it is, see "
+        "enlarge; a doodle or texture is of this size; null: 512, or a doodle's own size",
         flag="size",
+    )
+    enlarge: bool = setting(
+        False,
+        Choice((False, True)),
+        "whether a smaller photograph is enlarged to the size; it is compared with at its own",
+        flag="enlarge",
     )
     max_pixels: int = setting(200_000_000, whole(1), "larger input images are refused")
     images: str | None = setting(

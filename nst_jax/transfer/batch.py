@@ -12,7 +12,7 @@ import numpy as np
 
 from nst_jax.errors import NstError
 from nst_jax.solvers.state import RUNNING, State
-from nst_jax.transfer import checkpoints, loop
+from nst_jax.transfer import checkpoints, loop, pyramid
 from nst_jax.transfer.loop import Look, Result
 from nst_jax.transfer.plan import How, Job, fitted, jobs, workers
 from nst_jax.transfer.problem import Problem
@@ -121,7 +121,7 @@ class _Grid:
 
     def __post_init__(self) -> None:
         self.ended = len(self.finished)
-        self.spent = {index: _budget(self.problems[index]) for index in self.finished}
+        self.spent = {index: pyramid.budget(self.problems[index]) for index in self.finished}
 
     def next_job(self) -> Job | None:
         with self.lock:
@@ -142,7 +142,7 @@ class _Grid:
             self.spent.update(spent)
             self.ended += ended
             self.best_loss = min(self.best_loss, best_loss)
-            budget = sum(map(_budget, self.problems.values()))
+            budget = sum(map(pyramid.budget, self.problems.values()))
             seconds = time.perf_counter() - self.begun
             evaluations = sum(self.spent.values())
             progress = GridProgress(
@@ -193,12 +193,8 @@ def _solve(grid: _Grid, job: Job) -> None:
             whole = replace(result, initial_loss=first["loss"], loss=last["loss"], terms=last["terms"])
             grid.done(index, whole, curve)
     new = set(job.indexes) - grid.finished
-    grid.tell(dict.fromkeys(job.indexes, _budget(job.batch.problems[0])), float("inf"), ended=len(new))
+    grid.tell(dict.fromkeys(job.indexes, pyramid.budget(job.batch.problems[0])), float("inf"), ended=len(new))
     checkpoint.forget()
-
-
-def _budget(problem: Problem) -> int:
-    return problem.passes * problem.evaluations
 
 
 class _Checkpoint:

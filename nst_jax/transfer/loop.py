@@ -75,7 +75,9 @@ class Look:
     seconds: float
     """Since the optimisation began."""
     budget: int
-    """Evaluations at each level."""
+    """Evaluations at this level."""
+    total: int
+    """Evaluations at all levels."""
     before: int
     """Evaluations at the levels before."""
     level: int
@@ -164,6 +166,9 @@ def solve(
     pictures: NDArray[np.float32] | None = None
     before: tuple[State, Program] | None = None
     spent, seconds = checkpoint.before if checkpoint else 0, 0.0
+    last = every[batch.problems[0].levels - 1][0]
+    if not is_fitted and memory.may_not_fit(last):
+        memory.fit(last)  # what is refused is refused before there is any work to lose
     for number in range(first, len(every)):
         here = list(every[number])
         if pictures is not None:
@@ -175,7 +180,8 @@ def solve(
             fitted = memory.fit(here[0], shapes)[0]
             here, shapes = [fitted], shapes if fitted.program == here[0].program else memory.shapes_of(fitted)
         level = replace(batch, problems=tuple(here), shapes=shapes)
-        around = _Around([problem.content.size for problem, *_ in every], number, spent, seconds)
+        sizes, budgets = zip(*((each.content.size, each.evaluations) for each, *_ in every), strict=True)
+        around = _Around(sizes, budgets, number, spent, seconds)
         look, state, is_interrupted = _level(level, around, before, watch, stops, checkpoint, remember)
         before = (state, here[0].program) if here[0].program.solver.carry else None
         del state  # the history, which would lie about while the next level needs its own
@@ -202,9 +208,10 @@ def solve(
 
 @dataclass(frozen=True)
 class _Around:
-    """Where a level stands among the others: the sizes of all, and what was spent before it."""
+    """Where a level stands among the others: sizes and evaluations of all, and what was spent before it."""
 
-    sizes: list[int]
+    sizes: tuple[int, ...]
+    budgets: tuple[int, ...]
     number: int
     evaluations: int
     seconds: float
@@ -212,7 +219,8 @@ class _Around:
     def left(self, budget: int, done: int, rate: float) -> float | None:
         """Return about how many seconds are left, all levels together."""
         size = self.sizes[self.number]
-        ahead = budget * sum(later / size for later in self.sizes[self.number + 1 :])
+        later = zip(self.sizes[self.number + 1 :], self.budgets[self.number + 1 :], strict=True)
+        ahead = sum(count * other / size for other, count in later)
         return (budget - done + ahead) / rate if rate else None
 
 
@@ -303,6 +311,7 @@ def _look(batch: Batch, around: _Around, state: State, found: Found, rate: float
         rate=rate,
         seconds=seconds,
         budget=budget,
+        total=sum(around.budgets),
         before=around.evaluations,
         level=around.number + 1,
         levels=len(around.sizes),
@@ -330,7 +339,8 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
 
     def content() -> object:
         kind = problem.settings.content.kind
-        return "content", common, kind, tuple(weights.content_layers), digest(problem.content)
+        layers, size = tuple(weights.content_layers), problem.content_size
+        return "content", common, kind, layers, digest(problem.content), size
 
     def style() -> object:
         guides = digest(problem.content_map), problem.settings.semantic.weight, problem.content.shape
@@ -350,6 +360,7 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
         problem.term,
         problem.settings.content.kind,
         targets.kept(problem),
+        problem.content_size,
     )
 
 

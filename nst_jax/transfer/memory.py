@@ -131,6 +131,14 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
     return problem, found
 
 
+def may_not_fit(problem: Problem) -> bool:
+    """Tell without compiling anything whether a problem is so large that it may not fit as it is."""
+    height, width = problem.content.shape[:2]
+    history = problem.program.solver.history or 0
+    likely = 2 * max(THRIFT.values()) * height * width + (2 * history + 10) * problem.moving
+    return bool(likely > machine.usable(jax.local_devices()[:1], problem.settings.memory_limit))
+
+
 def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem, Estimate]:
     """Return a problem with as much computed twice, and as short a history, as it needs to fit, if it can."""
     own, height, width = problem.program.recompute, *problem.content.shape[:2]

@@ -108,6 +108,8 @@ class Targets:
     term: StyleTerm = field(default=_GRAM, metadata={"static": True})
     content_kind: ContentKind = field(default="features", metadata={"static": True})
     kept: Kept | None = None
+    content_size: tuple[int, int] | None = field(default=None, metadata={"static": True})
+    """Height and width at which the image is compared with the content, if it is larger; see `shrunk`."""
 
     @property
     def style_layers(self) -> tuple[str, ...]:
@@ -208,6 +210,12 @@ def composed(x: Array, kept: Kept | None) -> Array:
     return x if kept is None else x + kept.mask * (kept.content - x)
 
 
+def shrunk(x: Array, size: tuple[int, int]) -> Array:
+    """Return an image at a smaller height and width, a mean over triangles: what it has at a distance."""
+    found: Array = jax.image.resize(x, (*size, x.shape[2]), "linear")
+    return found
+
+
 def _whole(F: Array, term: StyleTerm, *, wrap: bool) -> Array:
     """Return the features of a picture as a term compares them.
 
@@ -251,21 +259,26 @@ def loss(
     _check_layers("style", style_layers, weights.style_layers)
     rules, term = CONVENTIONS[weights.convention], targets.term
     additive = isinstance(term, AdditiveTerm)
-    by_position = targets.content_kind == "features"
+    by_position, size = targets.content_kind == "features", targets.content_size
+    content, layers = (targets.content, ()) if by_position else ({}, tuple(targets.content))
+    smaller = seen(params, shrunk(x, size), layers=layers, content=content, **seeing) if size else None
     found = seen(
         params,
         x,
-        layers=(*(() if by_position else targets.content), *(() if additive else style_layers)),
-        content=targets.content if by_position else {},
+        layers=(*(() if size else layers), *(() if additive else style_layers)),
+        content={} if size else content,
         term_layers=style_layers if additive else (),
         variation=True,
         **({"term": term} if isinstance(term, AdditiveTerm) else {}),
         **seeing,
     )
-    F, terms = found.features, Terms()
+    F, terms, compared = found.features, Terms(), smaller or found
     for name, P in targets.content.items():
         factor = rules.content_factor * (P.size if rules.content_sum else 1.0)
-        apart = found.distances[name] if by_position else content_distance(targets.content_kind, F[name], P)
+        if by_position:
+            apart = compared.distances[name]
+        else:
+            apart = content_distance(targets.content_kind, compared.features[name], P)
         terms[f"content/{name}"] = weights.content * weights.content_layers[name] * factor * apart
     looked_at = (
         found.statistics

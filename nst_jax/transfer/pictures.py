@@ -68,6 +68,8 @@ class Pictures:
     """The first image; None: as the settings say."""
     colours: Image | None = None
     """The picture whose colours the result gets, if it is painted in greys; see `coloured`."""
+    own_size: Size | None = None
+    """Height and width of a content that was enlarged; see `sized`."""
     places: Places = _EVERYWHERE
 
 
@@ -120,7 +122,13 @@ def sized(pictures: Pictures, settings: Settings) -> Pictures:
     styles = [cropped(style, settings) for style in each_style(pictures)]
     content = content_at(pictures, styles[0] if styles else None, settings)
     at_size = tuple(style_at(pictures, style, content, settings) for style in styles)
-    return replace(pictures, content=content, style=at_size or (content,))
+    own = None if pictures.content is None else own_size(np.shape(pictures.content), content)
+    return replace(pictures, content=content, style=at_size or (content,), own_size=own)
+
+
+def own_size(shape: tuple[int, ...], content: Image) -> Size | None:
+    """Return the height and width that a content had if it is larger now."""
+    return (shape[0], shape[1]) if shape[0] < content.shape[0] else None
 
 
 def cropped(style: ArrayLike, settings: Settings) -> Image:
@@ -151,6 +159,8 @@ def style_at(pictures: Pictures, style: Image, content: Image, settings: Setting
         maps.check_shape(style_map, style.shape[:2], "style")
     fit = settings.style.fit or ("own" if is_texture(pictures) else "content")
     size = content.shape[0], content.shape[1]
+    if settings.style.scale_with == "preview":
+        size = images.fit(*size, LONGEST)
     return images.resize(style, style_size(style.shape[:2], size, settings.style.scale, fit))
 
 
@@ -241,14 +251,8 @@ def shown(image: Image, colours: Image | None, content: Image, keep: Image | Non
 def _content(pictures: Pictures, style: Image | None, settings: Settings) -> Image:
     size = settings.size
     if pictures.content is not None:
-        if isinstance(size, tuple):
-            raise SettingError.at(
-                "size",
-                f"{size[0]}x{size[1]} is for a picture without content; with one, give the bound of "
-                "the longer side",
-            )
         content = as_image(pictures.content, "content")[:, :, :3]
-        return content if size is None else images.bounded(content, size)
+        return content if size is None else images.resize(content, bounded_size(content.shape, settings))
     if isinstance(size, tuple):
         return images.canvas(size[1], size[0])
     like = np.asarray(style if pictures.content_map is None else pictures.content_map)
@@ -258,6 +262,18 @@ def _content(pictures: Pictures, style: Image | None, settings: Settings) -> Ima
     elif pictures.content_map is None:
         height, width = images.fit(height, width, LONGEST)
     return images.canvas(height, width)
+
+
+def bounded_size(shape: tuple[int, ...], settings: Settings) -> Size:
+    """Return height and width of a content of some shape within ``settings.size``, as large as it may be.
+
+    It is not enlarged unless ``settings.enlarge``.
+    """
+    size = settings.size or LONGEST
+    width, height = size if isinstance(size, tuple) else (size, size)
+    scale = min(height / shape[0], width / shape[1])
+    scale = scale if settings.enlarge else min(1.0, scale)
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def style_size(style: tuple[int, ...], content: Size, scale: float = 1.0, fit: str = "content") -> Size:

@@ -6,6 +6,7 @@ without a style they reconstruct the content (Gatys et al. 2016, Fig. 1). What i
 (see `pictures.without`), and a grey picture stands for its size.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import jax
@@ -23,7 +24,7 @@ from nst_jax.losses.regions import by_regions
 from nst_jax.losses.terms import StyleTerm
 from nst_jax.networks import vgg
 from nst_jax.pretrained.network import Network
-from nst_jax.settings import Memory, Settings
+from nst_jax.settings import LONGEST, Memory, Settings
 from nst_jax.settings.checks import MOST_WEIGHT
 from nst_jax.solvers import streamed
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
@@ -86,8 +87,12 @@ class Problem:
     alike. See `losses.regions`."""
     keep: Image | None = None
     """How much each place is left as it is in the content, ``(height, width, 1)``; None: not at all."""
+    content_size: tuple[int, int] | None = None
+    """Height and width at which the picture is compared with the content; None: at those of both."""
     levels: int = 1
     """So many sizes, see `pyramid`."""
+    share: float = 1.0
+    """Of the evaluations, that this level has."""
     open: tuple[str, ...] = ()
     """What may be changed for it to fit in memory: ``history``, ``recompute``, ``history_on``."""
 
@@ -109,8 +114,8 @@ class Problem:
 
     @property
     def evaluations(self) -> int:
-        """At each level."""
-        return self.settings.solver.evaluations
+        """At this level: at the first of them if they are still to be made."""
+        return max(1, round(self.share * self.settings.solver.evaluations))
 
     @property
     def passes(self) -> int:
@@ -194,6 +199,7 @@ def posed(
             colours=pictures.colours,
             where=where,
             keep=keep,
+            content_size=pictures.own_size,
             open=("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
             + ("recompute",) * (settings.memory == "auto")
             + ("history_on",) * _may_be_outside(settings),
@@ -415,5 +421,7 @@ def _fitting_levels(problem: Problem) -> int:
     needed = max([stride(problem.deepest), *wanted])
     smallest = problem.shortest
     factor = problem.settings.pyramid.factor
-    counts = range(problem.term.levels, 1, -1)
+    longest = max(problem.content.shape[:2])
+    most = max(problem.term.levels, 1 + math.ceil(math.log(max(1, longest / LONGEST), factor) - 1e-9))
+    counts = range(most, 1, -1)
     return next((n for n in counts if int(smallest * factor ** (1 - n)) >= needed), 1)

@@ -11,9 +11,13 @@ import numpy as np
 from nst_jax import images
 from nst_jax.architecture import stride
 from nst_jax.errors import ImageError
+from nst_jax.settings import LONGEST
 from nst_jax.transfer import variables
 from nst_jax.transfer.pictures import Image, Painting
 from nst_jax.transfer.problem import Problem, bands_for, check_layers, history_for
+
+AMPLE = 1024
+"""Up to so many pixels of the longer side every level has all evaluations."""
 
 
 def levels(problem: Problem) -> list[Problem]:
@@ -27,13 +31,34 @@ def levels(problem: Problem) -> list[Problem]:
     factor = problem.settings.pyramid.factor
     found = [_at(problem, factor**-step) for step in reversed(range(1, problem.levels))]
     found.append(replace(problem, levels=1))
+    found = [replace(level, share=share) for level, share in zip(found, shares(problem), strict=True)]
     for number, level in enumerate(found, 1):
         try:
             check_layers(level)
         except ImageError as error:
             which = f"level {number} of {problem.levels}: " if problem.levels > 1 else ""
             raise ImageError(f"{which}{error}") from None
-    return [*found, *(replace(problem, term=term, levels=1) for term in problem.term.last)]
+    return [*found, *(replace(found[-1], term=term) for term in problem.term.last)]
+
+
+def shares(problem: Problem) -> list[float]:
+    """Return how many times as many evaluations as at the first each level has, the coarsest first.
+
+    At sizes above `AMPLE` that is ever less: strokes are there by then, and what is left is their detail.
+    """
+    longest, pyramid = max(problem.content.shape[:2]), problem.settings.pyramid
+    sizes = [longest * pyramid.factor**-step for step in reversed(range(problem.levels))]
+    found = [1.0]
+    for size in sizes[1:]:
+        found.append(found[-1] * (pyramid.later if size > AMPLE else 1.0))
+    return found
+
+
+def budget(problem: Problem) -> int:
+    """Return the evaluations of all levels together, and of what follows."""
+    every = shares(problem)
+    every += every[-1:] * len(problem.term.last)
+    return sum(replace(problem, share=share).evaluations for share in every)
 
 
 def grown(image: Image, before: Problem, problem: Problem) -> Image:
@@ -55,20 +80,26 @@ def at_size(image: Image, problem: Problem) -> Image:
 
 
 def _at(problem: Problem, share: float) -> Problem:
-    def scaled(image: Image, multiple: int = 1) -> Image:
+    def scaled(image: Image, share: float, multiple: int = 1) -> Image:
         height, width = (max(1, round(side * share / multiple)) * multiple for side in image.shape[:2])
         return images.resize(image, (height, width))
+
+    of_style = share
+    if problem.settings.style.scale_with == "preview":  # the painting has the size that goes with one
+        longest = max(LONGEST, *problem.content.shape[:2])
+        of_style = min(1.0, share * longest / LONGEST)
 
     def guide(map_: Image | None, image: Image) -> Image | None:
         return None if map_ is None else images.resize_map(map_, (image.shape[0], image.shape[1]))
 
     def painted(painting: Painting) -> Painting:
-        image = scaled(painting.image)
+        image = scaled(painting.image, of_style)
         return replace(
             painting, image=image, alpha=guide(painting.alpha, image), map=guide(painting.map, image)
         )
 
-    content = scaled(problem.content, stride(problem.deepest) if problem.wraps else 1)
+    content = scaled(problem.content, share, stride(problem.deepest) if problem.wraps else 1)
+    own = problem.content_size
     program = replace(problem.program, bands=bands_for(problem.settings, content))
     if "history" in problem.open:
         history = history_for(variables.nbytes(program.bands, content.shape))
@@ -81,5 +112,6 @@ def _at(problem: Problem, share: float) -> Problem:
         where=guide(problem.where, content),
         keep=guide(problem.keep, content),
         program=program,
+        content_size=own if own and own[0] < content.shape[0] else None,
         levels=1,
     )

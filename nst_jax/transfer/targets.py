@@ -23,7 +23,8 @@ from nst_jax.typing import Tree
 def targets_of(problem: Problem, params: vgg.Params) -> objective.Targets:
     """Return what a problem's image is compared with; ``params`` are `Problem.prepared`'s."""
     content, style = content_targets(problem, params), style_targets(problem, params)
-    return objective.Targets(content, style, problem.term, problem.settings.content.kind, kept(problem))
+    kind = problem.settings.content.kind
+    return objective.Targets(content, style, problem.term, kind, kept(problem), problem.content_size)
 
 
 def kept(problem: Problem) -> objective.Kept | None:
@@ -35,7 +36,10 @@ def kept(problem: Problem) -> objective.Kept | None:
 
 def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
     """Return what a problem's content is compared by; its features wrap, or not, as the picture's do."""
-    P = _seen(problem, params, problem.content, layers=tuple(problem.weights.content_layers)).features
+    content: Image | Array = problem.content
+    if problem.content_size:
+        content = objective.shrunk(jnp.asarray(content), problem.content_size)
+    P = _seen(problem, params, content, layers=tuple(problem.weights.content_layers)).features
     return {name: content_target(problem.settings.content.kind, each) for name, each in P.items()}
 
 

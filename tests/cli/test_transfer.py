@@ -106,6 +106,20 @@ def test_a_loss_that_is_not_finite_is_exit_code_1(world, monkeypatch):
     assert (world / "out.png").exists()
 
 
+def test_a_photograph_is_enlarged_if_asked(world, capsys):
+    for flags, width in (
+        ([], 40),
+        (["--enlarge"], 80),
+        (["--enlarge", "false"], 40),
+        (["--size", "70x60"], 40),
+    ):
+        assert cli.run([*ARGUMENTS, "--size", "80", "--evaluations", "1", *flags]) == 0
+        assert images.read("out.png").rgb.shape[1] == width
+        said = "photo.png is of 40 x 30 pixels, less than" in capsys.readouterr().err
+        assert said == (width == 40)
+    assert cli.run([*ARGUMENTS, "--enlarge", "perhaps"]) == 2
+
+
 def test_bugs_keep_their_traceback(world, monkeypatch):
     monkeypatch.setattr("nst_jax.runs.inputs.read_inputs", lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):

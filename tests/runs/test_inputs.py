@@ -348,10 +348,6 @@ def test_masks_that_cannot_be_used(folder, changes, message):
         ({"style": "art.png"}, "--content-weight 0 for a texture"),
         ({"content": "photo.png"}, "--style-weight 0 for a reconstruction of the content"),
         ({"content": {"weight": 0}, "style": {"weight": 0}}, "there is neither"),
-        (
-            {"content": "photo.png", "style": "art.png", "size": "20x30"},
-            "size: 20x30 is for a picture without",
-        ),
         ({"content": "photo.png", "style": {"weight": 0}, "init": "style"}, "init: is style, and"),
     ],
 )

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -315,3 +316,28 @@ def test_a_term_of_ones_own_has_its_loss(setting):
     assert set(terms) == {"style/conv2_1", "total_variation"}
     default = objective.make_targets(params, x, x, content_layers=(), term=Moments())
     assert tuple(default.style) == Moments().layers
+
+
+def test_a_larger_image_is_compared_with_the_content_at_its_own_size(narrow, random):
+    """The content's part of the loss is that of the image shrunk, and so is its gradient, pulled back."""
+    x, content, style = (
+        np.float32(random.normal(0, 60, (*size, 3))) for size in ((48, 64), (24, 32), (24, 32))
+    )
+    weights = objective.loss_weights(content_layers=CONTENT, style_layers=STYLE)
+    targets = objective.make_targets(narrow, content, style, content_layers=CONTENT, style_layers=STYLE)
+    larger = replace(targets, content_size=(24, 32))
+    _, terms = objective.loss(x, narrow, larger, weights)
+    small = objective.shrunk(jnp.asarray(x), (24, 32))
+    np.testing.assert_allclose(
+        terms["content/conv4_2"],
+        objective.loss(small, narrow, targets, weights)[1]["content/conv4_2"],
+        rtol=1e-5,
+    )
+    whole = objective.loss(x, narrow, replace(targets, content={}), replace(weights, content_layers={}))[1]
+    np.testing.assert_allclose(terms["style/conv2_1"], whole["style/conv2_1"], rtol=1e-5)
+    again = jax.jit(partial(objective.loss, recompute=(1, 2)))(x, narrow, larger, weights)[1]
+    np.testing.assert_allclose(again["content/conv4_2"], terms["content/conv4_2"], rtol=1e-4)
+
+
+def test_shrinking_keeps_the_mean_of_a_plain_image():
+    np.testing.assert_allclose(objective.shrunk(jnp.full((9, 14, 3), 7.0), (4, 5)), 7.0, rtol=1e-6)

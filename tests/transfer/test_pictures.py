@@ -5,7 +5,7 @@ import pytest
 
 from nst_jax.errors import ImageError, NstError, SettingError
 from nst_jax.images import colour
-from nst_jax.settings import Settings
+from nst_jax.settings import Settings, Style
 from nst_jax.transfer.pictures import (
     Pictures,
     Places,
@@ -69,6 +69,33 @@ def test_the_content_keeps_its_size_unless_it_is_bounded(picture):
     np.testing.assert_array_equal(sized(both, settings()).content, picture)
 
 
+@pytest.mark.parametrize(
+    ("size", "enlarge", "wanted"),
+    [
+        (20, False, (10, 20)),
+        (100, False, (30, 60)),
+        (100, True, (50, 100)),
+        ((90, 30), False, (30, 60)),
+        ((90, 60), True, (45, 90)),
+        ((120, 50), True, (50, 100)),
+    ],
+)
+def test_a_content_fits_within_the_size_and_is_enlarged_if_it_shall(random, size, enlarge, wanted):
+    content = np.float32(random.uniform(size=(30, 60, 3)))
+    found = sized(Pictures(content, content), Settings(size=size, enlarge=enlarge))
+    assert found.content.shape[:2] == wanted
+    assert found.own_size == ((30, 60) if wanted > (30, 60) else None)
+    assert np.shape(found.style[0])[:2] == wanted
+
+
+def test_a_painting_may_stay_as_large_as_with_a_preview(random):
+    content, style = np.float32(random.uniform(size=(30, 60, 3))), np.ones((8, 8, 3), np.float32)
+    chosen = Settings(size=2048, enlarge=True, style=Style(scale_with="preview", scale=0.5))
+    found = sized(Pictures(content, style), chosen)
+    assert found.content.shape[:2] == (1024, 2048)
+    assert np.shape(found.style[0])[:2] == (128, 256)
+
+
 def test_the_style_is_cropped_before_it_is_resized(picture):
     found = sized(Pictures(picture, picture), settings(style__crop=(0.5, 0, 1, 1), style__fit="own"))
     content, (style,) = found.content, found.style
@@ -123,7 +150,6 @@ def test_without_a_style_the_content_stands_for_it(picture):
     ("pictures", "size", "message"),
     [
         (Pictures(None, None), None, "content, style: there is neither; give at least one"),
-        (Pictures(np.ones((4, 4, 3)), None), (2, 2), "size: 2x2 is for a picture without content"),
         (Pictures(None, np.ones((4, 4))), None, r"style image has shape \(4, 4\)"),
         (Pictures(np.ones((4, 8, 3)), None, np.ones((4, 4, 1))), None, "content map"),
         (Pictures(None, np.ones((4, 8, 3)), np.ones((4, 4, 1)), np.ones((9, 9, 1))), None, "style map"),

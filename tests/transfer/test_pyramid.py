@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from problems import problem, solve
+from problems import problem, settings, solve
 
 from nst_jax import images
 from nst_jax.errors import ImageError
 from nst_jax.transfer import pyramid
+from nst_jax.transfer.pictures import Pictures
+from nst_jax.transfer.problem import make_problem
 
 PATCHES = {"style.kind": "patch", "style.layers": ("conv3_1",), "loss.convention": "champandard2016"}
 
@@ -93,3 +95,43 @@ def test_levels_are_for_every_kind_of_run(pair, network):
     assert several.evaluations == 6
     assert several.image.shape == single.image.shape
     assert not np.array_equal(several.image, single.image)
+
+
+def large(pictures, network, size, values=None, **changes):
+    chosen = settings({"pyramid.levels": None, "size": size, "enlarge": True} | (values or {}), **changes)
+    return make_problem(Pictures(*pictures), chosen, network)
+
+
+def test_a_large_picture_begins_where_its_style_is_defined_and_later_sizes_have_fewer_evaluations(
+    pictures, network, monkeypatch
+):
+    monkeypatch.setattr("nst_jax.transfer.problem.LONGEST", 24)
+    monkeypatch.setattr(pyramid, "AMPLE", 48)
+    posed = large(pictures, network, 192)
+    found = pyramid.levels(posed)
+    assert [level.content.shape[1] for level in found] == [24, 48, 96, 192]
+    assert [level.evaluations for level in found] == [12, 12, 6, 3]
+    assert pyramid.budget(posed) == 33
+    assert pyramid.shares(large(pictures, network, 192, {"pyramid.later": 1.0})) == [1.0] * 4
+    assert solve(posed).evaluations == 33
+
+
+def test_an_enlarged_photograph_is_compared_with_at_its_own_size(pictures, network):
+    """At smaller sizes as ever; and what is like the photograph but for the enlarging has no distance."""
+    posed = large(pictures, network, 192, {"pyramid.levels": 3})
+    assert posed.content_size == (64, 96)
+    assert [level.content_size for level in pyramid.levels(posed)] == [None, None, (64, 96)]
+    found = solve(
+        large(pictures, network, 192, {"pyramid.levels": 1, "style.weight": 0.0, "style.layers": ()})
+    )
+    assert found.image.shape == (128, 192, 3)
+    assert found.terms["content/conv2_2"] < 1e-6
+
+
+def test_a_painting_as_large_as_with_a_preview_grows_up_to_that(pictures, network, monkeypatch):
+    for module in ("pyramid", "pictures"):
+        monkeypatch.setattr(f"nst_jax.transfer.{module}.LONGEST", 48)
+    values = {"style.scale_with": "preview", "pyramid.levels": 4}
+    found = pyramid.levels(large(pictures, network, 192, values))
+    assert [level.content.shape[1] for level in found] == [24, 48, 96, 192]
+    assert [level.paintings[0].image.shape[1] for level in found] == [24, 48, 48, 48]

@@ -1,0 +1,50 @@
+"""The settings of what is written: of one picture, and of a grid of them."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from nst_jax.settings.checks import Choice, axes, choice, text, whole
+from nst_jax.settings.section import Section, setting
+from nst_jax.typing import Json
+
+Mode = Literal["auto", "vmap", "threads"]
+
+
+@dataclass(frozen=True)
+class Output(Section):
+    """What is written. Beside out.png, the folder out.run holds config, metrics and loss plot too."""
+
+    SHORT: ClassVar[str] = "image"
+    image: str = setting("out.png", text, "the picture to write: .png, .jpg, .webp or .tif", flag="output")
+    bits: int = setting(8, Choice((8, 16)), "per channel; 16 for .png and .tif")
+    quality: int = setting(95, whole(1, 100), "of .jpg and .webp")
+    save_every: int = setting(
+        0,
+        whole(0),
+        "also keep a picture every so many evaluations, and a strip of them; 0: none",
+        flag="save-every",
+    )
+
+
+@dataclass(frozen=True)
+class Sweep(Section):
+    """A grid of settings, for nst-jax sweep."""
+
+    axes: tuple[dict[str, Json], ...] = setting(
+        (),
+        axes,
+        "[{style.weight: [1e2, 1e3]}, {seed: {linspace: [0, 3, 4]}}]: settings with values, also "
+        "{logspace: [1e-4, 1e-1, 4]}; axes are crossed, settings within one are zipped; title and labels "
+        "name them",
+    )
+    folder: str = setting("sweep", text, "the folder for pictures, sheet.png and index.html", flag="output")
+    max_cells: int = setting(400, whole(1), "larger grids are refused")
+    max_parallel: int | None = setting(
+        None, whole(1), "cells at once; null: what fits in memory", flag="max-parallel"
+    )
+    lanes: Mode = setting(
+        "auto",
+        choice(Mode),
+        "cells at once as one batch (vmap) or one by one on each thread; auto: threads on a CPU; line "
+        "searches are never batched",
+    )
