@@ -2,13 +2,15 @@
 
 python benchmarks/memory.py --size 512
 python benchmarks/memory.py --runs gram "small:style.kind=w2,memory_limit=1200MiB"
-python benchmarks/memory.py --images DIR ...
+python benchmarks/memory.py --images DIR --sizes 512 1024 --limits none 2GiB
 
-A run is NAME:key=value,key=value over the default settings; without any, each kind of style. The plan is what
---dry-run says, and 512 MiB for Python and JAX. Pictures are those of the papers in DIR, or samples. On Linux.
+A run is NAME:key=value,key=value over the default settings; without any, each kind of style. With --sizes and
+--limits, each size under each limit of memory, enlarged if need be. The plan is what --dry-run says, and
+512 MiB for Python and JAX. Pictures are those of the papers in DIR, or samples. On Linux.
 """
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
@@ -26,18 +28,20 @@ def command(values, options, folder):
     """Return the command line of a run."""
     pair = ["--content", options.pair[0], "--style", options.pair[1]]
     sets = [word for value in values.split(",") if value for word in ("--set", value)]
-    common = ["--size", str(options.size), "--evaluations", str(options.evaluations)]
+    size = [] if "size=" in values else ["--size", str(options.size)]
+    common = [*size, "--evaluations", str(options.evaluations)]
     images = ["--images", options.images] if options.images else []
     output = ["--output", os.path.join(folder, "out.png")]
     return [sys.executable, "-m", "nst_jax", *pair, *common, *images, *output, *sets]
 
 
 def planned(words):
-    """Return the MiB that the planner tells."""
+    """Return the MiB that the planner tells; None if it refuses, and says so."""
     told = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, check=False)
     found = re.search(r"together\s+([\d.]+) (\w+)", told.stdout)
     if not found:
-        sys.exit(told.stderr)
+        print(told.stderr.strip())
+        return None
     return float(found[1]) * UNITS[found[2]] + BESIDES
 
 
@@ -51,6 +55,12 @@ def peak(words):
     return usage.ru_maxrss / 1024
 
 
+def limited(size, limit):
+    """Return a run of a size under a limit of memory."""
+    values = f"size={size},enlarge=true" + ("" if limit == "none" else f",memory_limit={limit}")
+    return f"{size} pixels, {'no limit' if limit == 'none' else limit}:{values}"
+
+
 def main():
     """Run each twice: planned, and in earnest."""
     parser = argparse.ArgumentParser(
@@ -62,13 +72,20 @@ def main():
     parser.add_argument("--images", help="folder of the papers' pictures")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--evaluations", type=int, default=6)
+    parser.add_argument("--sizes", nargs="+", help="in place of --runs")
+    parser.add_argument("--limits", nargs="+", default=["none"], help="such as 2GiB, or none")
     options = parser.parse_args()
+    if options.sizes:
+        options.runs = [limited(*each) for each in itertools.product(options.sizes, options.limits)]
     print("| run | planned, MiB | peak, MiB | peak / planned |\n| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for run in options.runs:
             name, _, values = run.partition(":")
             words = command(values, options, folder)
-            plan, taken = planned(words), peak(words)
+            plan = planned(words)
+            if plan is None:
+                continue
+            taken = peak(words)
             print(f"| {name} | {plan:.0f} | {taken:.0f} | {taken / plan:.2f} |", flush=True)
 
 

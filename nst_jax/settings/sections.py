@@ -383,6 +383,12 @@ class Settings(Section):
         "little, and where memory needs it",
     )
     memory_limit: int | None = setting(None, nbytes, "such as 4GiB; null: what is free", flag="memory-limit")
+    devices: Literal["one", "rows"] = setting(
+        "one",
+        Choice(("one", "rows")),
+        "for one picture: one, or all, each with some of its rows (for kinds of style that are averages)",
+        flag="devices",
+    )
     precision: Precision = setting(
         "auto",
         choice(Precision),

@@ -273,7 +273,7 @@ def _set_up(
     filled = [*batch.problems, *[batch.problems[-1]] * (batch.size - len(batch.problems))]
     one, program, shapes = filled[0], filled[0].program, batch.shapes
     assert shapes is not None
-    each, shared = placements(batch.devices)
+    each, shared = placements(program, batch.devices)
     layers = (*one.weights.content_layers, *one.weights.style_layers)
     params = shared(remember(one.prepared, lambda: ("network", _seen_by(one), layers)))
     targets = each(stacked([_targets(problem, params, remember) for problem in filled]))

@@ -14,7 +14,7 @@ from nst_jax.transfer import machine
 from nst_jax.transfer import problem as problems
 from nst_jax.transfer.objective import LossWeights
 from nst_jax.transfer.problem import Problem
-from nst_jax.transfer.program import Shapes, compiled, nbytes, shapes_like, start
+from nst_jax.transfer.program import Shapes, compiled, forget_compiled, nbytes, shapes_like, start
 from nst_jax.transfer.targets import targets_of
 
 THRIFT = {(): 1340, (1,): 630, (1, 2): 500, (2,): 440, (2, 3): 340, (2, 3, 4): 250, (3, 4): 210}
@@ -125,6 +125,7 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
     if not found.fits and may_move:
         solver = replace(given.program.solver, history_on="disk", history_type="bfloat16")
         problem = replace(given, program=replace(given.program, solver=solver))
+        forget_compiled()
         problem, found = _with_less(problem, estimate(problem), fewest)
     if not found.fits:
         raise NstError(_refusal(problem, found))
@@ -154,6 +155,7 @@ def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem,
             if units != rungs[-1] and not expected.fits and _pairs(problem, expected) < least:
                 continue  # it is not worth the time to compile it
             problem = replace(problem, program=replace(problem.program, recompute=units))
+            forget_compiled()
             found = estimate(problem)
         while not found.fits and _pairs(problem, found) >= least:
             solver = replace(problem.program.solver, history=_pairs(problem, found))

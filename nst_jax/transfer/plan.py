@@ -177,7 +177,9 @@ def fitted(problems: Mapping[int, Problem], finished: Collection[int], mode: Mod
 
 def is_batched(program: Program, mode: Mode) -> bool:
     """Tell whether problems of a program are best batched."""
-    if program.is_searching or program.is_outside:  # all would wait for the one that searches longest
+    if program.is_searching:  # all would wait for the one that searches longest
+        return False
+    if program.is_outside or program.is_by_rows:
         return False
     devices = jax.local_devices()
     return mode == "vmap" or (mode == "auto" and (devices[0].platform != "cpu" or len(devices) > 1))
@@ -216,7 +218,8 @@ def equal(count: int, most: int, multiple: int = 1) -> int:
 def workers(problems: Mapping[int, Problem], how: How) -> int:
     """Return how many threads take problems: one for each core of a CPU, if they fit in memory."""
     device = jax.local_devices()[0]
-    if device.platform != "cpu" or any(is_batched(p.program, how.mode) for p in problems.values()):
+    every = [problem.program for problem in problems.values()]
+    if device.platform != "cpu" or any(p.is_by_rows or is_batched(p, how.mode) for p in every):
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = min(len(problems), how.max_parallel or cores)

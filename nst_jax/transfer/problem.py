@@ -28,7 +28,7 @@ from nst_jax.settings import LONGEST, Memory, Settings
 from nst_jax.settings.checks import MOST_WEIGHT
 from nst_jax.solvers import streamed
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
-from nst_jax.transfer import objective, variables
+from nst_jax.transfer import objective, rows, variables
 from nst_jax.transfer.first_image import first_image
 from nst_jax.transfer.pictures import (
     Image,
@@ -195,13 +195,13 @@ def posed(
             seed=settings.seed if seed is None else seed,
             term=term if where is None else by_regions(term, where.shape[2]),
             weights=weights_of(settings),
-            program=_program(settings, content),
+            program=program_for(settings, content),
             colours=pictures.colours,
             where=where,
             keep=keep,
             content_size=pictures.own_size,
             open=("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
-            + ("recompute",) * (settings.memory == "auto")
+            + ("recompute",) * (settings.memory == "auto" and settings.devices == "one")
             + ("history_on",) * _may_be_outside(settings),
         )
     )
@@ -224,22 +224,29 @@ def weights_of(settings: Settings) -> objective.LossWeights:
     )
 
 
-def _program(settings: Settings, content: Image) -> Program:
+def program_for(settings: Settings, content: Image) -> Program:
+    """Return what shapes the compiled program of a picture as settings want it."""
     solver, bands = settings.solver, bands_for(settings, content)
     moving = variables.nbytes(bands, content.shape)
     history = history_for(moving, solver.kind) if solver.history is None else solver.history
-    return Program(
+    found = Program(
         network=replace(settings.network, normalised=None),
         solver=replace(solver, history=history, evaluations=1),  # how many there are does not shape it
         precision=settings.precision,
         recompute=recompute_for(settings.memory, content.shape[0] * content.shape[1]),
         bands=bands,
     )
+    if settings.devices == "one" or not rows.are_possible(content.shape[0], jax.local_devices()):
+        return found
+    # Loops over tiles, and over strips in Winograd's convolutions, would gather what is divided.
+    network = replace(found.network, engine="direct")
+    return replace(found, network=network, recompute=(), is_by_rows=True)
 
 
 def _may_be_outside(settings: Settings) -> bool:
     solver = settings.solver
-    return (solver.kind, solver.linesearch, solver.history_on) == ("lbfgs", "none", None)
+    can = (solver.kind, solver.linesearch, solver.history_on) == ("lbfgs", "none", None)
+    return can and settings.devices == "one"
 
 
 def _paintings(pictures: Pictures, settings: Settings) -> tuple[Painting, ...]:
@@ -274,7 +281,8 @@ def history_for(nbytes: int, kind: str = "lbfgs") -> int:
 def bands_for(settings: Settings, content: Image) -> variables.Bands:
     """Return the bands that are optimised; none: pixels are."""
     is_large = content.shape[0] * content.shape[1] >= HUGE
-    usual = "pixels" if settings.solver.kind == "lbfgsb" or is_large else "laplacian"
+    by_pixels = settings.solver.kind == "lbfgsb" or is_large or settings.devices == "rows"
+    usual = "pixels" if by_pixels else "laplacian"
     if (settings.pyramid.variables or usual) == "pixels":
         return ()
     return variables.bands_of((content.shape[0], content.shape[1]), wrap=settings.network.padding == "wrap")
@@ -298,6 +306,8 @@ def _checked(problem: Problem) -> Problem:
             "lbfgsb: its line search fails where a style.kind changes what it matches: use lbfgs",
         )
     _check_moving(problem.settings)
+    if problem.settings.devices == "rows":
+        rows.check(problem.settings, problem.term, problem.content.shape, jax.local_devices())
     _check_maps(problem)
     check_layers(problem)
     levels = problem.settings.pyramid.levels

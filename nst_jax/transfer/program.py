@@ -19,7 +19,7 @@ from nst_jax.files import cache_folder
 from nst_jax.networks import vgg
 from nst_jax.solvers import lbfgs, streamed
 from nst_jax.solvers.state import Method, State
-from nst_jax.transfer import machine, objective, variables
+from nst_jax.transfer import machine, objective, rows, variables
 from nst_jax.transfer.objective import LossWeights, Targets, Terms
 from nst_jax.transfer.seeing import Seeing, wraps
 from nst_jax.transfer.variables import Bands
@@ -47,6 +47,8 @@ class Program:
     recompute: tuple[int, ...] = ()
     bands: Bands = ()
     """Of the Laplacian pyramid that is optimised; none: pixels are. See `variables`."""
+    is_by_rows: bool = False
+    """Whether all devices share the picture, see `rows`."""
 
     def build(self) -> Method:
         """Return the functions to be compiled."""
@@ -94,6 +96,11 @@ class Program:
         """
         context: AbstractContextManager[object] = jax.default_matmul_precision(_MATMUL[self.precision])  # type: ignore[arg-type]
         return context
+
+    @property
+    def devices(self) -> Devices:
+        """Those that share a single picture; none: there is but one."""
+        return tuple(jax.local_devices()) if self.is_by_rows else ()
 
     @property
     def is_outside(self) -> bool:
@@ -188,11 +195,18 @@ def compiled(
     program: Program, shapes: Shapes, size: int = 1, devices: Devices = ()
 ) -> Callable[[State, Args], State]:
     """Return the step of a batch of some size, compiled ahead of time, and once for equal arguments."""
+    devices = devices if size > 1 else program.devices
     with _compiling:  # two threads that want the same program shall compile it once
-        return _compiled(program, shapes, size, devices if size > 1 else ())
+        return _compiled(program, shapes, size, devices)
 
 
 _compiling = threading.Lock()
+
+
+def forget_compiled() -> None:
+    """Let go of all compiled programs, where memory is short: each takes some."""
+    _compiled.cache_clear()
+    machine.give_back()
 
 
 @lru_cache(maxsize=64)
@@ -200,12 +214,29 @@ def _compiled(
     program: Program, shapes: Shapes, size: int, devices: Devices
 ) -> Callable[[State, Args], State]:
     with program.precisely():
-        if size == 1:
+        if program.is_by_rows:
+            found = _lowered_rows(program, shapes, devices).compile()
+        elif size == 1:
             found = step.lower(shapes.state, shapes.args, program=program).compile()
         else:
             found = _lowered_batch(program, shapes, size, devices).compile()
     machine.give_back()
     return found  # type: ignore[no-any-return]
+
+
+def _lowered_rows(program: Program, shapes: Shapes, devices: Devices) -> Tree:
+    def put(tree: Tree) -> Tree:
+        return jax.tree.map(lambda a, s: _shape(a, sharding=s), tree, rows.shardings(tree, devices))
+
+    network, *others = shapes.args
+    mesh = rows.shardings(shapes.state.value, devices)
+    network = jax.tree.map(lambda a: _shape(a, sharding=mesh), network)
+    jitted = jax.jit(
+        lambda state, args: program.build().step(state, *args),
+        donate_argnums=0,
+        out_shardings=rows.shardings(shapes.state, devices),
+    )
+    return jitted.lower(put(shapes.state), (network, *map(put, others)))
 
 
 def _lowered_batch(program: Program, shapes: Shapes, size: int, devices: Devices) -> Tree:
@@ -338,8 +369,10 @@ Place = Callable[[Tree], Tree]
 """Puts arrays where a program wants them."""
 
 
-def placements(devices: Devices) -> tuple[Place, Place]:
+def placements(program: Program, devices: Devices) -> tuple[Place, Place]:
     """Return how to place what each problem of a batch has of its own, and what all of them share."""
+    if program.is_by_rows:
+        return partial(rows.placed, devices=program.devices), partial(rows.whole, devices=program.devices)
     if len(devices) <= 1:
         return (lambda tree: jax.tree.map(jnp.asarray, tree),) * 2
     each, shared = shardings(devices)

@@ -14,7 +14,7 @@ from nst_jax.errors import ImageError
 from nst_jax.settings import LONGEST
 from nst_jax.transfer import variables
 from nst_jax.transfer.pictures import Image, Painting
-from nst_jax.transfer.problem import Problem, bands_for, check_layers, history_for
+from nst_jax.transfer.problem import Problem, bands_for, check_layers, history_for, program_for
 
 AMPLE = 1024
 """Up to so many pixels of the longer side every level has all evaluations."""
@@ -101,7 +101,9 @@ def _at(problem: Problem, share: float) -> Problem:
     content = scaled(problem.content, share, stride(problem.deepest) if problem.wraps else 1)
     own = problem.content_size
     program = replace(problem.program, bands=bands_for(problem.settings, content))
-    if "history" in problem.open:
+    if problem.settings.devices == "rows":  # small sizes may be for one of them
+        program = program_for(problem.settings, content)
+    elif "history" in problem.open:
         history = history_for(variables.nbytes(program.bands, content.shape))
         program = replace(program, solver=replace(program.solver, history=history))
     return replace(

@@ -62,7 +62,7 @@ def prepared(posed):
 
 def test_shapes_are_those_of_the_arrays_and_a_program_is_compiled_once(pair, network):
     posed = problem(pair, network)
-    args, (place, _) = prepared(posed), placements(())
+    args, (place, _) = prepared(posed), placements(posed.program, ())
     state = begin(posed.program, [posed.first_image()], args, place)
     shapes = memory.shapes_of(posed)
     assert shapes == shapes_like(state, args)
@@ -75,7 +75,7 @@ def test_shapes_are_those_of_the_arrays_and_a_program_is_compiled_once(pair, net
 def test_targets_are_renewed_when_it_is_time(pair, network):
     """The pair of gradients from both sides of the jump is not remembered."""
     posed = problem(pair, network, PATCHES | {"patch.rematch": 3, "pyramid.levels": 1})
-    args, (place, _) = prepared(posed), placements(())
+    args, (place, _) = prepared(posed), placements(posed.program, ())
     steps = Steps(posed.program, compiled(posed.program, memory.shapes_of(posed)), args)
     state = begin(posed.program, [posed.first_image()], args, place)
     held, rho = [], []
