@@ -231,7 +231,7 @@ class Pyramid(Section):
     later: float = setting(
         0.5,
         Number(above=0, most=1),
-        "of sizes above 1024: how many times as many evaluations as at the size before",
+        "how many times as many evaluations at sizes above 1024 that follow a smaller one",
     )
     variables: str | None = setting(
         None,

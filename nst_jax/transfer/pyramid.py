@@ -44,14 +44,11 @@ def levels(problem: Problem) -> list[Problem]:
 def shares(problem: Problem) -> list[float]:
     """Return how many times as many evaluations as at the first each level has, the coarsest first.
 
-    At sizes above `AMPLE` that is ever less: strokes are there by then, and what is left is their detail.
+    At sizes above `AMPLE` that is less: strokes are there by then, and what is left is their detail.
     """
     longest, pyramid = max(problem.content.shape[:2]), problem.settings.pyramid
     sizes = [longest * pyramid.factor**-step for step in reversed(range(problem.levels))]
-    found = [1.0]
-    for size in sizes[1:]:
-        found.append(found[-1] * (pyramid.later if size > AMPLE else 1.0))
-    return found
+    return [1.0] + [pyramid.later if size > AMPLE else 1.0 for size in sizes[1:]]
 
 
 def budget(problem: Problem) -> int:
