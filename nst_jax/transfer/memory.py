@@ -125,11 +125,16 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
     if not found.fits and may_move:
         solver = replace(given.program.solver, history_on="disk", history_type="bfloat16")
         problem = replace(given, program=replace(given.program, solver=solver))
-        forget_compiled()
-        problem, found = _with_less(problem, estimate(problem), fewest)
+        problem, found = _with_less(problem, _again(problem, found), fewest)
     if not found.fits:
         raise NstError(_refusal(problem, found))
     return problem, found
+
+
+def _again(problem: Problem, before: Estimate) -> Estimate:
+    """Return what another problem takes, of the memory that there was before the first was compiled."""
+    forget_compiled()
+    return replace(estimate(problem), usable=before.usable)
 
 
 def may_not_fit(problem: Problem) -> bool:
@@ -155,12 +160,12 @@ def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem,
             if units != rungs[-1] and not expected.fits and _pairs(problem, expected) < least:
                 continue  # it is not worth the time to compile it
             problem = replace(problem, program=replace(problem.program, recompute=units))
-            forget_compiled()
-            found = estimate(problem)
-        while not found.fits and _pairs(problem, found) >= least:
-            solver = replace(problem.program.solver, history=_pairs(problem, found))
-            problem = replace(problem, program=replace(problem.program, solver=solver))
-            found = estimate(problem)
+            found = _again(problem, found)
+        for _ in range(2):  # what a history takes is not quite known before
+            if not found.fits and _pairs(problem, found) >= least:
+                solver = replace(problem.program.solver, history=_pairs(problem, found))
+                problem = replace(problem, program=replace(problem.program, solver=solver))
+                found = _again(problem, found)
         if found.fits:
             break
     return problem, found

@@ -204,8 +204,9 @@ _compiling = threading.Lock()
 
 
 def forget_compiled() -> None:
-    """Let go of all compiled programs, where memory is short: each takes some."""
+    """Let go of all compiled programs, and of all that JAX keeps of them, where memory is short."""
     _compiled.cache_clear()
+    jax.clear_caches()  # type: ignore[no-untyped-call]
     machine.give_back()
 
 

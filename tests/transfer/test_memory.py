@@ -173,3 +173,15 @@ def test_a_table_says_what_is_taken(posed, whole):
 
 def test_bytes_in_words():
     assert [memory.gib(n) for n in (3 * 2**20, 3 * 2**29)] == ["3 MiB", "1.50 GiB"]
+
+
+def test_what_is_tried_counts_against_what_was_free_before(posed, whole, limit, monkeypatch):
+    """Programs that did not fit take memory too, until they are let go of: they are no reason to refuse."""
+    seen, pair = [], 2 * posed.content.nbytes
+    free = iter([whole.total - 30 * pair, 0, 0, 0])
+    monkeypatch.setattr(machine, "usable", lambda devices, limit: next(free))
+    monkeypatch.setattr(memory, "forget_compiled", lambda: seen.append(1))
+    fitted, found = memory.fit(posed)
+    assert found.fits
+    assert history(fitted) in (69, 70)
+    assert seen
