@@ -361,7 +361,7 @@ class Settings(Section):
         "whether a smaller photograph is enlarged to the size; it is compared with at its own",
         flag="enlarge",
     )
-    max_pixels: int = setting(200_000_000, whole(1), "larger input images are refused")
+    max_pixels: int = setting(200_000_000, whole(1), "larger images are refused, to be read or to be made")
     images: str | None = setting(
         None,
         text,

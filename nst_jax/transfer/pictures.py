@@ -252,16 +252,27 @@ def _content(pictures: Pictures, style: Image | None, settings: Settings) -> Ima
     size = settings.size
     if pictures.content is not None:
         content = as_image(pictures.content, "content")[:, :, :3]
-        return content if size is None else images.resize(content, bounded_size(content.shape, settings))
+        if size is None:
+            return content
+        return images.resize(content, _allowed(*bounded_size(content.shape, settings), settings))
     if isinstance(size, tuple):
-        return images.canvas(size[1], size[0])
+        return images.canvas(*_allowed(size[1], size[0], settings))
     like = np.asarray(style if pictures.content_map is None else pictures.content_map)
     height, width = like.shape[:2]
     if size is not None:
         height, width = (max(1, round(side * size / max(like.shape[:2]))) for side in (height, width))
     elif pictures.content_map is None:
         height, width = images.fit(height, width, LONGEST)
-    return images.canvas(height, width)
+    return images.canvas(*_allowed(height, width, settings))
+
+
+def _allowed(height: int, width: int, settings: Settings) -> Size:
+    """Return a size, or raise SettingError for one that is too large."""
+    if height * width > settings.max_pixels:
+        most = int(max(height, width) * (settings.max_pixels / (height * width)) ** 0.5)
+        what = f"a picture of {width} x {height} has more than max_pixels, {settings.max_pixels}"
+        raise SettingError.at("size", f"{what}: use at most {most}, or raise that")
+    return height, width
 
 
 def bounded_size(shape: tuple[int, ...], settings: Settings) -> Size:

@@ -150,6 +150,8 @@ def test_without_a_style_the_content_stands_for_it(picture):
     ("pictures", "size", "message"),
     [
         (Pictures(None, None), None, "content, style: there is neither; give at least one"),
+        (Pictures(None, np.ones((4, 4, 3))), 10**5, "has more than max_pixels, 200000000: use at most 14142"),
+        (Pictures(None, np.ones((4, 4, 3))), (10**5, 10**5), "a picture of 100000 x 100000 has more than"),
         (Pictures(None, np.ones((4, 4))), None, r"style image has shape \(4, 4\)"),
         (Pictures(np.ones((4, 8, 3)), None, np.ones((4, 4, 1))), None, "content map"),
         (Pictures(None, np.ones((4, 8, 3)), np.ones((4, 4, 1)), np.ones((9, 9, 1))), None, "style map"),
