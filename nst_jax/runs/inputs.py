@@ -181,7 +181,7 @@ def _smaller(name: str | None, content: FloatArray, settings: Settings) -> tuple
     height, width = content.shape[:2]
     if name is None or settings.size is None:
         return ()
-    wanted = bounded_size((10 * height, 10 * width), settings)
+    wanted = bounded_size(content.shape, replace(settings, enlarge=True))
     if wanted[0] <= height + 1 or wanted[1] <= width + 1:  # but for rounding
         return ()
     size = f"{name} is of {width} x {height} pixels, less than {settings.written_size()}"

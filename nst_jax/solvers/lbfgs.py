@@ -12,12 +12,12 @@ from nst_jax.settings import Solver
 from nst_jax.solvers import streamed
 from nst_jax.solvers.state import (
     FIRST_STEP,
-    RISE,
     SHORTEN,
     Fun,
     Method,
     State,
     begun,
+    is_good,
     moved_to,
     placeholders,
     scale_of,
@@ -90,7 +90,7 @@ def lbfgs(
         before = state.inner
         x, after = propose(state, args)
         first = state.evaluations == 0
-        good = jnp.isfinite(after.value) & jnp.isfinite(after.error) & (after.value <= RISE * before.value)
+        good = is_good(after.value, after.error, before.value)
         scale = jnp.where(first & good, scale_of(after.grad, first_step), state.scale)
         moved = x - state.x
         inner = _guarded(before, after, moved, good, rescale=scale / state.scale, forget=linesearch == "zoom")

@@ -105,6 +105,17 @@ def scale_of(grad: Array, wanted: float) -> Array:
     return jnp.where(rms > 0, wanted / rms, 1.0)
 
 
+def is_good(value: Array, slope: Array, last: Array) -> Array:
+    """Tell whether a step may stay: value and gradient are finite, the value at most `RISE` times the last.
+
+    Args:
+        value: after the step, scaled as the last one is.
+        slope: a norm of the gradient.
+        last: before it.
+    """
+    return jnp.isfinite(value) & jnp.isfinite(slope) & (value <= RISE * last)
+
+
 def placeholders(fun: Fun, x: Array, args: tuple[Tree, ...]) -> tuple[Array, Tree]:
     """Return an infinite value and zero aux, of the types that ``fun`` returns, without evaluating it."""
     value, aux = jax.eval_shape(fun, x, *args)

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from nst_jax.errors import NstError
 from nst_jax.solvers.state import (
     FIRST_STEP,
-    RISE,
     RUNNING,
     SHORTEN,
     Fun,
     Method,
     State,
     begun,
+    is_good,
     moved_to,
     placeholders,
     scale_of,
@@ -60,10 +60,9 @@ def evaluating(fun: Fun) -> Method:
         return begun(x, value, aux, (value, jnp.zeros_like(x), jnp.asarray(True)))
 
     def step(state: State, *args: Tree) -> State:
-        (_, (value, aux)), grad = evaluate(state.x, state.scale, *args)
+        (now, (value, aux)), grad = evaluate(state.x, state.scale, *args)
         last, first = state.inner[0], state.evaluations == 0
-        good = jnp.isfinite(value) & jnp.isfinite(jnp.sum(jnp.square(grad)))
-        good &= value * state.scale <= RISE * last
+        good = is_good(now, jnp.sum(jnp.square(grad)), last)
         scale = jnp.where(first & good, scale_of(grad, FIRST_STEP), state.scale)
         inner = (jnp.where(good, value * scale, last), grad * (scale / state.scale), good)
         return moved_to(state, state.x, value, aux, good, scale, state.evaluations + 1, inner)
@@ -206,9 +205,7 @@ class Steps:
         for name in self.known:
             self.known[name][...] = before[name]
         for name, rows in (("pairs", self.pairs), ("last", self.last)):
-            for row in range(rows.count):
-                for part in _chunks(self.size):
-                    rows.whole()[row, part] = before[name][row, part]
+            rows.whole()[:] = before[name]
 
 
 class Rows:
@@ -224,7 +221,7 @@ class Rows:
         if folder is None:
             self.array = np.zeros((count, size), self.dtype)
             return
-        needed = nbytes(count, size, self.dtype)
+        needed = count * size * self.dtype.itemsize
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(folder).free < needed:
@@ -267,12 +264,6 @@ class Rows:
         """Return values as bytes, with the file at their place."""
         self.file.seek((row * self.size + part.start) * self.dtype.itemsize)
         return memoryview(values.view(np.uint8))  # type: ignore[arg-type]
-
-
-def nbytes(count: int, size: int, dtype: Any) -> int:
-    """Return the bytes of so many vectors."""
-    itemsize: int = np.dtype(dtype).itemsize
-    return count * size * itemsize
 
 
 def _chunks(size: int) -> Iterator[slice]:

@@ -166,16 +166,17 @@ def solve(
     pictures: NDArray[np.float32] | None = None
     before: tuple[State, Program] | None = None
     spent, seconds = checkpoint.before if checkpoint else 0, 0.0
-    last = every[batch.problems[0].levels - 1][0]
-    if not is_fitted and memory.may_not_fit(last):
-        memory.fit(last)  # what is refused is refused before there is any work to lose
+    whole = batch.problems[0].levels - 1
+    if not is_fitted and whole > first and memory.may_not_fit(every[whole][0]):
+        # What is refused is refused before there is any work to lose.
+        program = memory.fit(every[whole][0])[0].program
+        every[whole:] = [(replace(problem, program=program),) for (problem,) in every[whole:]]
     for number in range(first, len(every)):
         here = list(every[number])
         if pictures is not None:
             pairs = zip(pictures, every[number - 1], here, strict=True)
             here = [replace(now, init=pyramid.grown(image, before, now)) for image, before, now in pairs]
-        is_whole = number == batch.problems[0].levels - 1
-        shapes = batch.shapes if is_whole and batch.shapes else memory.shapes_of(here[0])
+        shapes = batch.shapes if number == whole and batch.shapes else memory.shapes_of(here[0])
         if not is_fitted:
             fitted = memory.fit(here[0], shapes)[0]
             here, shapes = [fitted], shapes if fitted.program == here[0].program else memory.shapes_of(fitted)

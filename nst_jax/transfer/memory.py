@@ -94,7 +94,7 @@ def _of_scipy(problem: Problem) -> int:
 def _of_history(problem: Problem) -> int:
     """Return the bytes that a history on the host takes of the memory that is counted: none of a GPU's."""
     solver, vector = problem.program.solver, problem.moving
-    if solver.history_on not in streamed.PLACES or solver.history is None or jax.default_backend() != "cpu":
+    if not problem.program.is_outside or solver.history is None or jax.default_backend() != "cpu":
         return 0
     pair = vector if solver.history_type == "bfloat16" else 2 * vector
     kept = solver.history * pair + 2 * vector if solver.history_on == "host" else 0
@@ -150,10 +150,10 @@ def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem,
     own, height, width = problem.program.recompute, *problem.content.shape[:2]
     rungs = [own]
     if "recompute" in problem.open:
-        thriftier = [units for units in THRIFT if THRIFT[units] < THRIFT.get(own, 0)]
+        thriftier = [units for units in THRIFT if THRIFT[units] < THRIFT[own]]
         rungs += thriftier if _is_tiled(problem) else [units for units in thriftier if units == (1, 2)]
     for units in rungs:
-        least = FEWEST if units == rungs[-1] and fewest == FEWEST else problems.FEW
+        least = fewest if units == rungs[-1] else problems.FEW
         if units != own:
             less = (THRIFT[problem.program.recompute] - THRIFT[units]) * height * width
             expected = replace(found, features=found.features - less)
@@ -191,7 +191,7 @@ def table(problem: Problem, found: Estimate) -> str:
     solver, recompute = problem.program.solver, problem.program.recompute
     solvers = {"lbfgs": "L-BFGS with {} pairs", "lbfgsb": "SciPy's L-BFGS-B with {} pairs, in float64"}
     pairs = solvers.get(solver.kind, solver.kind).format(solver.history)
-    if solver.history_on in streamed.PLACES:
+    if problem.program.is_outside:
         pairs += f" on the {solver.history_on}, in {solver.history_type}"
     last = max(recompute, default=0)
     twice = f"blocks 1 to {last}" if last > 1 else "block 1"

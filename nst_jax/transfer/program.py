@@ -230,8 +230,7 @@ def _lowered_rows(program: Program, shapes: Shapes, devices: Devices) -> Tree:
         return jax.tree.map(lambda a, s: _shape(a, sharding=s), tree, rows.shardings(tree, devices))
 
     network, *others = shapes.args
-    mesh = rows.shardings(shapes.state.value, devices)
-    network = jax.tree.map(lambda a: _shape(a, sharding=mesh), network)
+    network = jax.tree.map(lambda a: _shape(a, sharding=rows.everywhere(devices)), network)
     jitted = jax.jit(
         lambda state, args: program.build().step(state, *args),
         donate_argnums=0,

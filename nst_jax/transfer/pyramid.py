@@ -13,7 +13,7 @@ from nst_jax.architecture import stride
 from nst_jax.errors import ImageError
 from nst_jax.settings import LONGEST
 from nst_jax.transfer import variables
-from nst_jax.transfer.pictures import Image, Painting
+from nst_jax.transfer.pictures import Image, Painting, own_size
 from nst_jax.transfer.problem import Problem, bands_for, check_layers, history_for, program_for
 
 AMPLE = 1024
@@ -96,7 +96,6 @@ def _at(problem: Problem, share: float) -> Problem:
         )
 
     content = scaled(problem.content, share, stride(problem.deepest) if problem.wraps else 1)
-    own = problem.content_size
     program = replace(problem.program, bands=bands_for(problem.settings, content))
     if problem.settings.devices == "rows":  # small sizes may be for one of them
         program = program_for(problem.settings, content)
@@ -111,6 +110,6 @@ def _at(problem: Problem, share: float) -> Problem:
         where=guide(problem.where, content),
         keep=guide(problem.keep, content),
         program=program,
-        content_size=own if own and own[0] < content.shape[0] else None,
+        content_size=own_size(problem.content_size, content) if problem.content_size else None,
         levels=1,
     )

@@ -63,6 +63,11 @@ def shardings(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.tree.map(of, tree)
 
 
+def everywhere(devices: Sequence[jax.Device]) -> NamedSharding:
+    """Return how what all devices share lies: whole on each."""
+    return NamedSharding(Mesh(np.asarray(devices), ("rows",)), PartitionSpec())  # type: ignore[no-untyped-call]
+
+
 def placed(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     """Put arrays where they are to lie."""
     return jax.device_put(tree, shardings(tree, devices))
@@ -70,5 +75,4 @@ def placed(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
 
 def whole(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     """Put arrays on each device as a whole."""
-    mesh = Mesh(np.asarray(devices), ("rows",))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))  # type: ignore[no-untyped-call]
+    return jax.device_put(tree, everywhere(devices))

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nst_jax.architecture import Blocks, block_and_index, canonical_layers
+from nst_jax.architecture import block_and_index, canonical_layers
 from nst_jax.losses.content import content_loss
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.terms import INPUT, AdditiveTerm
@@ -121,23 +121,22 @@ def seen(
     wanted, summed, compared = (canonical_layers(names, known) for names in (layers, term_layers, P))
     every = dict.fromkeys((*wanted, *summed, *compared))
     deepest = max((block_and_index(name)[0] for name in every), default=0)
+    network = vgg.VGG(vgg.blocks_of(params), pool=pool, padding=padding, engine=engine)
     found = Seen({}, {}, {})
     smooth = variation and dtype is None
     for numbers, is_twice in _units(recompute, deepest):
         names = tuple(name for name in every if block_and_index(name)[0] in numbers)
-        network = partial(vgg.VGG, vgg.blocks_of(params), pool=pool, padding=padding, engine=engine)
         size, goes_on = (x.shape[0], x.shape[1]), numbers[-1] < deepest
         unit = _Unit(network, numbers, names, wanted, summed, term, size, goes_on, smooth and 1 in numbers)
-        P_here = {name: P[name] for name in names if name in compared}
+        given = params, {name: P[name] for name in names if name in P}
         tiling = unit.tiling
         whole = padding != "zero" or tiling.count == 1 or not {*wanted}.isdisjoint(names)
         if not is_twice:
-            x, more = unit(params, P_here, x)
+            x, more = unit(given, x)
         elif whole:
-            x, more = jax.checkpoint(unit)(params, P_here, x)
+            x, more = jax.checkpoint(unit)(given, x)
         else:
-            given = {"params": params, "content": P_here}
-            x, more = tiles.recomputed(unit.of_tile, given, x, tiling)
+            x, more = tiles.recomputed(unit, given, x, tiling)
             more = unit.averaged(more)
         found = Seen(*(a | b for a, b in zip(found, more, strict=True)))
     if variation and INPUT not in found.distances:
@@ -161,8 +160,8 @@ def _units(recompute: Sequence[int], deepest: int) -> list[tuple[range, bool]]:
 class _Unit:
     """Some blocks of the network, one after the other, and what is wanted of them."""
 
-    network: Any
-    """Makes a `vgg.VGG` with the layers given, that begins with the block given as ``first``."""
+    network: vgg.VGG
+    """All of it."""
     numbers: range
     layers: tuple[str, ...]
     wanted: tuple[str, ...]
@@ -176,12 +175,6 @@ class _Unit:
     """Whether, of a tile, the total variation of what goes in is wanted."""
 
     @property
-    def blocks(self) -> Blocks:
-        """Convolutions and channels of all blocks."""
-        blocks: Blocks = self.network.args[0]
-        return blocks
-
-    @property
     def pool(self) -> int:
         """Rows or columns of what goes in for one of what comes out."""
         return int(2 ** (len(self.numbers) - (not self.is_handed_on)))
@@ -190,18 +183,18 @@ class _Unit:
     def halo(self) -> int:
         """Positions on every side that what comes out of a tile sees; so many that pooling finds pairs."""
         *before, last = self.numbers
-        seen = self.blocks[last - 1][0]
+        seen = self.network.blocks[last - 1][0]
         if not self.is_handed_on:
             seen = max(block_and_index(name)[1] for name in self.layers if block_and_index(name)[0] == last)
         for number in reversed(before):
-            seen = 2 * seen + self.blocks[number - 1][0]
+            seen = 2 * seen + self.network.blocks[number - 1][0]
         return -(-seen // self.pool) * self.pool
 
     @property
     def tiling(self) -> Tiling:
         """Strips of rows, or tiles where strips would be too low for what they see."""
         height, width = self.size
-        positions = TILE_BYTES // (4 * self.blocks[self.numbers[0] - 1][1])
+        positions = TILE_BYTES // (4 * self.network.blocks[self.numbers[0] - 1][1])
         rows, columns, least = positions // width, width, SHARE * self.halo
         if rows < least and width > least:
             rows = columns = max(least, int(positions**0.5))
@@ -211,17 +204,17 @@ class _Unit:
         return Tiling(self.size, tile, halo, self.pool)
 
     def __call__(
-        self, params: Params, P: Mapping[str, Array], x: Array, place: Place | None = None
+        self, given: tuple[Params, dict[str, Array]], x: Array, place: Place | None = None
     ) -> tuple[Array, Seen]:
         """Return what comes out, and what is compared.
 
         Args:
-            params: parameters of the network.
-            P: features of the content.
+            given: parameters of the network, and features P of the content.
             x: what goes in.
             place: of a tile. Then what comes out is the tile's own part, and what is compared is not averaged
                 but added up over that.
         """
+        params, P = given
         found, here = Seen({}, {}, {}), _Tile(self.tiling, place) if place else None
         if here and self.is_smoothed:
             found.distances[INPUT] = variation_of_part(x, here.slices(x, 1), here.exists(1, x))
@@ -232,7 +225,8 @@ class _Unit:
             inside = here.exists(stride, x) if here else None
             if inside is not None:
                 x = jnp.where(inside, x, 0)  # an odd last row, pooled with zeros, is no row
-            network = self.network(layers=(*names, *([f"pool{number}"] if goes_on else [])), first=number)
+            layers = (*names, *([f"pool{number}"] if goes_on else []))
+            network = self.network.clone(layers=layers, first=number)
             F = cast(dict[str, Array], network.apply({"params": params}, x, inside))
             # Computed once: XLA on a CPU would do so for the Gram matrix and for the next layer.
             F = jax.lax.optimization_barrier(F)  # type: ignore[no-untyped-call]
@@ -251,10 +245,6 @@ class _Unit:
             x = here.own(x, self.pool)
             x = x if self.is_handed_on else x[:, :, :0]
         return x, found
-
-    def of_tile(self, given: Tree, x: Array, place: Place) -> tuple[Array, Seen]:
-        """Return what comes out of a tile, and sums."""
-        return self(given["params"], given["content"], x, place)
 
     def averaged(self, sums: Seen) -> Seen:
         """Return the averages over all positions, of sums over them."""
