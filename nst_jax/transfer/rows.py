@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from nst_jax.errors import SettingError
 from nst_jax.losses.terms import AdditiveTerm, StyleTerm
 from nst_jax.settings import Settings
+from nst_jax.solvers import streamed
 from nst_jax.typing import Tree
 
 MULTIPLE = 16
@@ -30,6 +31,11 @@ def check(settings: Settings, term: StyleTerm, shape: tuple[int, ...], devices: 
     if not (isinstance(term, AdditiveTerm) and settings.content.kind == "features"):
         what = "is for style.kind gram, moments or w2, without maps or masks, and content.kind features"
         raise SettingError.at("devices", f"rows {what}")
+    if settings.solver.history_on in streamed.PLACES:
+        what = (
+            f"rows divides the history too: solver.history_on {settings.solver.history_on} is for one device"
+        )
+        raise SettingError.at("devices", what)
     bands = settings.pyramid.variables == "laplacian"
     if settings.solver.kind == "lbfgsb" or settings.solver.carry or bands:
         what = "rows is for solver.kind lbfgs, or adam without carry, with pyramid.variables pixels"

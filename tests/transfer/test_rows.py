@@ -67,6 +67,7 @@ def test_eight_devices_paint_one_picture_as_one_does_and_nothing_is_gathered():
         ({}, Sliced(), 256, "rows is for style.kind gram, moments or w2"),
         ({"content.kind": "self_similarity"}, Gram(), 256, "content.kind features"),
         ({"solver.kind": "adam", "solver.carry": True}, Gram(), 256, "or adam without carry"),
+        ({"solver.history_on": "disk"}, Gram(), 256, "solver.history_on disk is for one device"),
         ({"solver.kind": "lbfgsb"}, Gram(), 256, "rows is for solver.kind lbfgs, or adam"),
     ],
 )
