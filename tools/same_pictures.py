@@ -215,9 +215,9 @@ def _painted(arguments: Sequence[str]) -> dict[str, str]:
 def _be_killed(arguments: Sequence[str]) -> int:
     """Run the command line, saving states at every look, and end as by kill -9 after some of them."""
     from nst_jax import cli
-    from nst_jax.transfer import batch, checkpoints
+    from nst_jax.transfer import checkpoints
 
-    batch.SAVE_SECONDS, batch.SAVE_SHARE = 0.0, 1e9
+    checkpoints.SAVE_SECONDS, checkpoints.SAVE_SHARE = 0.0, 1e9
     saved, save = [], checkpoints.save
 
     def once_more(*given: Any, **options: Any) -> None:

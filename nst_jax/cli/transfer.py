@@ -120,6 +120,9 @@ def _report(outcome: Json, interrupted: Interruption) -> int:
     """Say what has become of a run, and return the exit code."""
     share = f", {outcome.loss / outcome.initial_loss:.1%} of the first" if outcome.initial_loss else ""
     tell(f"{outcome.output}: {outcome.sentence}, {outcome.seconds:.1f} s, loss {outcome.loss:.4g}{share}")
+    if outcome.goes_on:
+        say("to go on from here, give the same command again")
+        return interrupted.code
     if outcome.status == "interrupted":
         picture = outcome.output
         more = picture.with_name(f"{picture.stem}_more{picture.suffix}")

@@ -1,5 +1,6 @@
 """The record of a run, which its picture carries: the settings and all else that made it what it is."""
 
+import hashlib
 import json
 import math
 import os
@@ -52,6 +53,46 @@ def record(settings: Settings, network: Record, inputs: Mapping[str, str]) -> Re
         "versions": _versions(),
         "device": jax.devices()[0].device_kind,
     }
+
+
+_WORK_ONLY = (
+    "sweep.folder",
+    "sweep.max_cells",
+    "sweep.max_parallel",
+    "sweep.lanes",
+    "weights",
+    "max_pixels",
+    "images",
+)
+"""Settings that say how the work is done, not what comes of it. Of the network, the digest is kept."""
+
+
+def decides(key: str) -> bool:
+    """Tell whether a setting, by its dotted name, decides what the pictures are."""
+    words = key.startswith("sweep.axes.") and key.endswith((".title", ".labels"))
+    return key not in _WORK_ONLY and not words
+
+
+def flat(settings: object, before: str = "") -> Record:
+    """Return nested settings by their dotted names."""
+    if isinstance(settings, list) and settings and all(isinstance(inner, dict) for inner in settings):
+        settings = {str(i): inner for i, inner in enumerate(settings)}
+    if not isinstance(settings, dict):
+        return {before.rstrip("."): settings}
+    return {k: v for key, inner in settings.items() for k, v in flat(inner, f"{before}{key}.").items()}
+
+
+def stamp(record: Record, *, without: str = " ") -> str:
+    """Return what a saved state must have been made by, to be gone on with.
+
+    Args:
+        record: of the run.
+        without: settings whose names begin with this are of no matter.
+    """
+    every = flat(plain(record["config"]))
+    settings = {key: every[key] for key in every if decides(key) and not key.startswith(without)}
+    rest = [record["encoder"]["digest"], record["inputs"], record["versions"], record["device"]]
+    return hashlib.sha256(json.dumps([settings, rest], sort_keys=True).encode()).hexdigest()
 
 
 def by_kind(terms: Mapping[str, float]) -> dict[str, float]:

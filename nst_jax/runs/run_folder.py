@@ -24,7 +24,8 @@ _OURS = re.compile(r"(step_\d+|picture)\.\w+|steps\.png|config\.yaml|loss\.svg|m
 _HALF = re.compile(r"\.(.+\.)?[0-9a-f]{8}\.partial")
 """Names of files that were being written when a run was killed."""
 
-_LOCK = "lock"
+_LOCK, _STATE = "lock", "state.npz"
+"""Besides those, in the workshop only."""
 
 
 def folder_of(output: Path) -> Path:
@@ -74,6 +75,12 @@ def _own_files(folder: Path) -> list[Path]:
     return []
 
 
+def _evaluations(path: Path) -> int:
+    """Return after how many evaluations an intermediate picture was made; 0 of other files."""
+    found = re.match(r"step_(\d+)\.", path.name)
+    return int(found[1]) if found else 0
+
+
 def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
@@ -112,13 +119,26 @@ class Workshop:
         self._say = say
         self._metrics: IO[str] | None = None
 
-    def begin(self) -> None:
-        """Make place for the files of this run, and open that of the metrics.
+    @property
+    def state(self) -> Path:
+        """The file from which the run is gone on with, should it be interrupted."""
+        return self.path / _STATE
+
+    def begin(self, done: int = 0) -> list[records.Metric]:
+        """Make place for the files of this run, open that of the metrics, and return those that are there.
+
+        Args:
+            done: evaluations of an interrupted run that is gone on with: what it wrote up to there stays.
 
         Raises:
             OutputError: it cannot be written to.
         """
-        left = _own_files(self.path)  # of a run that was killed
+        metrics = [line for line in self._lines() if line["evaluations"] <= done]
+        left = [path for path in _own_files(self.path) if not 0 < _evaluations(path) <= done]
+        if done:
+            left = [path for path in left if _evaluations(path)]
+        elif self.state.exists():
+            left.append(self.state)
         try:
             half = [path for path in self.path.iterdir() if _HALF.fullmatch(path.name)]
             half += self.output.parent.glob(f".{glob.escape(self.output.name)}.????????.partial")
@@ -127,8 +147,22 @@ class Workshop:
             self._metrics = (self.path / "metrics.jsonl").open("w", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from None
-        if left:
+        for line in metrics:
+            self.line(line)
+        if done:
+            what = f"going on after {done} evaluations of a run that did not end"
+            self._say(f"{what}; to begin anew, remove {self.path}")
+        elif left:
             self._say(f"removed from {self.path} what a run that did not end had left: {_listed(left)}")
+        return metrics
+
+    def _lines(self) -> list[records.Metric]:
+        """Return the metrics that are there; a run that was killed may have left half a line."""
+        found = []
+        with suppress(OSError, ValueError, KeyError):
+            for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+                found.append(json.loads(line))
+        return found
 
     def line(self, metric: records.Metric) -> None:
         """Add a line to the metrics."""
@@ -152,19 +186,25 @@ class Workshop:
         """Return the names of the files that are there by now."""
         return sorted(path.name for path in _own_files(self.path))
 
-    def finish(self, picture: bytes, record: bytes) -> None:
+    def steps(self) -> dict[int, Path]:
+        """Return the intermediate pictures that are there by now, by evaluations."""
+        found = {_evaluations(path): path for path in _own_files(self.path)}
+        return {number: found[number] for number in sorted(found) if number}
+
+    def finish(self, picture: bytes, record: bytes, *, goes_on: bool = False) -> None:
         """Move everything to its place, and write the picture last.
 
         Args:
             picture: the bytes of the picture.
             record: those of its record, for pictures that do not carry it.
+            goes_on: the run may be gone on with: what that needs stays here as well.
 
         Raises:
             OutputError: something could not be written to its place; it says where the picture is.
         """
         self._close()
         try:
-            self._settle()
+            self._settle(goes_on)
         except OSError as error:
             self._note(OutputError(f"{self.folder}: cannot be written: {error.strerror}"))
         place: Path | None = self.output
@@ -179,13 +219,16 @@ class Workshop:
             where = f"the picture is in {place}" if place else "nor could the picture anywhere else"
             raise OutputError(f"{self._trouble}; {where}")
 
-    def _settle(self) -> None:
-        """Move the files of a whole run to their place; those of an earlier run of the same output go."""
+    def _settle(self, goes_on: bool) -> None:
+        """Move the files of a run to their place; those of an earlier run of the same output go."""
         self.folder.mkdir(exist_ok=True)
         earlier = _listed_files(self.folder, self.output.name)
         new = _own_files(self.path)
         for path in new:
-            path.replace(self.folder / path.name)
+            if goes_on and (_evaluations(path) or path.name == "metrics.jsonl"):
+                shutil.copyfile(path, self.folder / path.name)
+            else:
+                path.replace(self.folder / path.name)
         stale = [self.folder / name for name in earlier - {path.name for path in new}]
         stale = sorted(path for path in stale if path.is_file())
         for path in stale:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nst_jax import config as configs
 from nst_jax import images
-from nst_jax.errors import ConfigError, printable
+from nst_jax.errors import ConfigError, NstError, printable
 from nst_jax.images import FloatArray
 from nst_jax.runs import inputs, records, run_folder
 from nst_jax.runs.records import to_json
@@ -43,6 +43,8 @@ class Outcome:
     loss: float
     initial_loss: float
     seconds: float
+    goes_on: bool = False
+    """Whether the same run again would go on where this one was interrupted."""
 
 
 def run(
@@ -55,6 +57,8 @@ def run(
     reads: Iterable[Path] = (),
 ) -> Outcome:
     """Read the images that settings name, stylise, and write the picture with its record.
+
+    A run that was killed or interrupted is gone on with, if what it makes has not changed since.
 
     Args:
         settings: the settings.
@@ -77,8 +81,7 @@ def run(
         record = records.record(settings, problem.network.record(), found.digests)
         for difference in records.differences(record, earlier or {}):
             say(f"note: this may not repeat the picture exactly: {difference}")
-        workshop.begin()
-        return _painted(problem, settings, found.alpha, record, workshop, callback)
+        return _painted(problem, settings, found.alpha, record, workshop, callback, say)
 
 
 def _painted(
@@ -88,43 +91,54 @@ def _painted(
     record: records.Record,
     workshop: run_folder.Workshop,
     callback: Callable[["Progress"], object],
+    say: inputs.Say,
 ) -> Outcome:
     """Solve the problem and write what comes of it."""
+    from nst_jax.transfer.checkpoints import Checkpoint
     from nst_jax.transfer.loop import Batch, Look, solve
     from nst_jax.transfer.stylize import progress_of
 
     output, every = workshop.output, settings.output.save_every
     picture = partial(records.encoded, output.name, alpha=alpha, settings=settings)
-    curve: list[records.Metric] = []
-    steps: dict[int, FloatArray] = {}
+    # Of SciPy's own state nothing is known.
+    state = workshop.state if settings.solver.kind != "lbfgsb" else None
+    made_by = {"stamp": records.stamp(record, without="output.")}
+    checkpoint = Checkpoint(state, made_by, problem.passes, trouble=partial(_note, say))
+    curve = workshop.begin(checkpoint.evaluations)
 
     def watch(look: Look) -> object:
         progress = progress_of(look)
         curve.append(_line(progress))
         workshop.line(curve[-1])
         if every and progress.evaluations % every == 0:
-            rgb = progress.picture()
-            workshop.keep(f"step_{progress.evaluations:06d}{output.suffix}", picture(rgb, record=record))
-            steps[progress.evaluations] = images.bounded(rgb, STEP)
+            name = f"step_{progress.evaluations:06d}{output.suffix}"
+            workshop.keep(name, picture(progress.picture(), record=record))
         return callback(progress)
 
-    result = solve(Batch((problem,)), watch, stops=every)[0]
+    result = solve(Batch((problem,)), watch, stops=every, checkpoint=checkpoint)[0]
+    goes_on = result.status == "interrupted" and checkpoint.is_there
     ended = records.ended(result)
     record = record | {"result": ended}
     data = picture(result.image, record=record)
     title = printable(f"{output.name}: {result.sentence}")
     try:
         workshop.keep(f"picture{output.suffix}", data)
-        if steps:
+        if steps := workshop.steps():
             workshop.keep("steps.png", images.encode("steps.png", _strip(steps, title)))
         workshop.keep("config.yaml", configs.to_yaml(settings).encode())
         workshop.keep("loss.svg", loss_curve(curve, title=title).encode())
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
         workshop.keep("result.json", to_json(timed | {"files": [*workshop.files(), "result.json"]}))
     finally:
-        workshop.finish(data, to_json(record))
+        workshop.finish(data, to_json(record), goes_on=goes_on)
+    if not goes_on:
+        checkpoint.forget()
     seconds, losses = result.seconds, (result.loss, result.initial_loss)
-    return Outcome(output, workshop.folder, result.status, result.sentence, *losses, seconds)
+    return Outcome(output, workshop.folder, result.status, result.sentence, *losses, seconds, goes_on)
+
+
+def _note(say: inputs.Say, error: NstError) -> None:
+    say(f"note: {error}; should the run be killed, it begins anew")
 
 
 def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Download | None = None) -> str:
@@ -158,12 +172,14 @@ def _refuse_sweep(settings: Settings) -> None:
         raise ConfigError("sweep.axes: this config is of a sweep; use nst-jax sweep --config FILE")
 
 
-def _strip(steps: dict[int, FloatArray], title: str) -> FloatArray:
+def _strip(steps: dict[int, Path], title: str) -> FloatArray:
     """Return intermediate pictures side by side: all, or at equal intervals, the last among them."""
     every = -(-len(steps) // MOST_STEPS)
     shown = list(steps)[::-1][::every][::-1]
     axes = [("evaluations", [str(number) for number in shown])]
-    return images.contact_sheet({(i,): steps[n] for i, n in enumerate(shown)}, axes, title=title, cell=STEP)
+    cells: dict[tuple[int, ...], FloatArray] = {}
+    cells |= {(i,): images.bounded(images.read(steps[n]).rgb, STEP) for i, n in enumerate(shown)}
+    return images.contact_sheet(cells, axes, title=title, cell=STEP)
 
 
 def _line(progress: "Progress") -> records.Metric:

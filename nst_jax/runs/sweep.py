@@ -80,7 +80,7 @@ def run(
     with sweep_folder.claimed(folder, record, name) as (keep, known):
         for difference in records.differences(record, known | {"inputs": {}}):
             say(f"note: cells already there may differ in the last digits: {difference}")
-        how = How(settings.sweep.lanes, settings.sweep.max_parallel, keep, sweep_folder.stamp(record))
+        how = How(settings.sweep.lanes, settings.sweep.max_parallel, keep, records.stamp(record))
         whole = _paint(folder, mine, found, problems, record, how, callback)
         if whole:
             shutil.rmtree(keep, ignore_errors=True)

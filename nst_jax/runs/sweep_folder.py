@@ -1,6 +1,5 @@
 """The folder of a sweep: whose it is, who works in it, and what its saved states must have been made by."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -12,17 +11,6 @@ from nst_jax.errors import OutputError
 from nst_jax.files import locked, same_file, write_atomically
 from nst_jax.runs import gallery, records
 from nst_jax.settings import Settings, as_dict
-
-_WORK_ONLY = (
-    "sweep.folder",
-    "sweep.max_cells",
-    "sweep.max_parallel",
-    "sweep.lanes",
-    "weights",
-    "max_pixels",
-    "images",
-)
-"""Settings that say how the work is done, not what comes of it. Of the network, the digest is kept."""
 
 
 def check(folder: Path, settings: Settings) -> None:
@@ -112,35 +100,14 @@ def _refuse(folder: Path, changed: list[str]) -> None:
 
 def _changed_settings(now: object, then: object) -> list[str]:
     """Return which settings decide the pictures and are not as they were."""
-    new, old = _flat(now), _flat(then)
+    new, old = records.flat(now), records.flat(then)
     return [
         f"{key} is {_short(new.get(key))}, was {_short(old.get(key))}"
         for key in {**new, **old}
-        if new.get(key) != old.get(key) and _decides(key)
+        if new.get(key) != old.get(key) and records.decides(key)
     ]
-
-
-def _decides(key: str) -> bool:
-    """Tell whether a setting decides what the pictures are."""
-    words = key.startswith("sweep.axes.") and key.endswith((".title", ".labels"))
-    return key not in _WORK_ONLY and not words
-
-
-def _flat(settings: object, before: str = "") -> dict[str, object]:
-    if isinstance(settings, list) and settings and all(isinstance(inner, dict) for inner in settings):
-        settings = {str(i): inner for i, inner in enumerate(settings)}
-    if not isinstance(settings, dict):
-        return {before.rstrip("."): settings}
-    return {k: v for key, inner in settings.items() for k, v in _flat(inner, f"{before}{key}.").items()}
 
 
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def stamp(record: records.Record) -> str:
-    """Return what a saved state must have been made by, to be gone on with."""
-    settings = {key: value for key, value in _flat(records.plain(record["config"])).items() if _decides(key)}
-    rest = [record["encoder"]["digest"], record["inputs"], record["versions"], record["device"]]
-    return hashlib.sha256(json.dumps([settings, rest], sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import jax.numpy as jnp
@@ -197,15 +197,13 @@ class Steps:
 
     @property
     def kept(self) -> dict[str, Any]:
-        """All that is remembered, as arrays; it may be set to what it was."""
-        return self.known | {"pairs": self.pairs.whole(), "last": self.last.whole()}
+        """All that is remembered: numbers, which may be set to what they were, and `Rows`, to be filled."""
+        return self.known | {"pairs": self.pairs, "last": self.last}
 
     @kept.setter
     def kept(self, before: dict[str, Any]) -> None:
         for name in self.known:
             self.known[name][...] = before[name]
-        for name, rows in (("pairs", self.pairs), ("last", self.last)):
-            rows.whole()[:] = before[name]
 
 
 class Rows:
@@ -253,12 +251,35 @@ class Rows:
         while left:
             left = left[int(self.file.write(left)) :]
 
-    def whole(self) -> NDArray[Any]:
-        """Return all vectors, ``(count, size)``, mapped into memory if they are in a file."""
-        bits = np.dtype(np.uint16) if self.dtype.itemsize == 2 else self.dtype  # NumPy's files know no other
-        if self.array is not None:
-            return self.array.view(bits)
-        return np.memmap(self.file, bits, "r+", shape=(self.count, self.size))
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of all vectors."""
+        return self.count, self.size
+
+    @property
+    def bits(self) -> np.dtype[Any]:
+        """The type of their numbers, or where NumPy's files know no such, of the same bits."""
+        return np.dtype(np.uint16) if self.dtype.itemsize == 2 else self.dtype
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes of all vectors, one after the other, a part at a time."""
+        for row in range(self.count):
+            for part in _chunks(self.size):
+                yield self.read(row, part).astype(self.dtype).tobytes()
+
+    def fill(self, file: IO[bytes]) -> None:
+        """Set all vectors to what `blocks` gave.
+
+        Raises:
+            EOFError: there is less.
+        """
+        for row in range(self.count):
+            for part in _chunks(self.size):
+                wanted = (part.stop - part.start) * self.dtype.itemsize
+                data = file.read(wanted)
+                if len(data) < wanted:
+                    raise EOFError
+                self.write(row, part, np.frombuffer(data, self.dtype).astype(np.float32))
 
     def _bytes(self, values: NDArray[Any], row: int, part: slice) -> memoryview:
         """Return values as bytes, with the file at their place."""

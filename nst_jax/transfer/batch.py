@@ -4,19 +4,20 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 import jax
 import numpy as np
 
 from nst_jax.errors import NstError
-from nst_jax.solvers.state import RUNNING, State
-from nst_jax.transfer import checkpoints, loop, pyramid
+from nst_jax.solvers.state import RUNNING
+from nst_jax.transfer import loop, pyramid
+from nst_jax.transfer.checkpoints import Checkpoint
 from nst_jax.transfer.loop import Look, Result
 from nst_jax.transfer.plan import How, Job, fitted, jobs, workers
 from nst_jax.transfer.problem import Problem
-from nst_jax.typing import Json, Tree
+from nst_jax.typing import Json
 
 
 class Point(TypedDict):
@@ -31,10 +32,6 @@ Curve = list[Point]
 
 POINTS = 50
 """A curve has about so many points."""
-
-SAVE_SECONDS = 20.0
-SAVE_SHARE = 0.05
-"""States are saved no more often than this, and take no more than this share of the time."""
 
 _REMEMBERED = 64
 """So many pictures' targets are kept."""
@@ -171,13 +168,16 @@ def _work(grid: _Grid) -> None:
 
 def _solve(grid: _Grid, job: Job) -> None:
     """Solve a batch, telling how far it is; its results count unless the grid was stopped."""
-    budget = job.batch.problems[0].evaluations
-    checkpoint = _Checkpoint(grid.how, job, job.batch.problems[0].passes)
+    first = job.batch.problems[0]
+    budget, keep = first.evaluations, grid.how.keep
+    path = keep / f"{job.indexes[0]:05d}.npz" if keep else None
+    made_by = {"stamp": grid.how.stamp, "indexes": list(job.indexes), "size": job.batch.size}
+    checkpoint = Checkpoint(path, made_by | {"chosen": first.program.plan}, first.passes)
+    curves = _Curves(checkpoint, len(job.indexes))
     every = max(1, budget // POINTS)
 
     def watch(look: Look) -> bool:
-        at_each = 1 if job.batch.problems[0].program.is_searching else every
-        checkpoint.add(look, every=at_each)
+        curves.add(look, every=1 if first.program.is_searching else every)
         spent = (look.before + int(n) for n in look.evaluations)
         grid.tell(dict(zip(job.indexes, spent, strict=False)), float(np.min(look.loss)))
         return grid.stopped.is_set()
@@ -187,63 +187,33 @@ def _solve(grid: _Grid, job: Job) -> None:
     )
     if any(result.status == "interrupted" for result in results):
         return
-    for index, result, curve in zip(job.indexes, results, checkpoint.curves, strict=True):
+    for index, result, curve in zip(job.indexes, results, curves.points, strict=True):
         if index not in grid.finished:
-            first, last = curve[0], curve[-1]
-            whole = replace(result, initial_loss=first["loss"], loss=last["loss"], terms=last["terms"])
-            grid.done(index, whole, curve)
+            grid.done(index, result, curve)
     new = set(job.indexes) - grid.finished
-    grid.tell(dict.fromkeys(job.indexes, pyramid.budget(job.batch.problems[0])), float("inf"), ended=len(new))
+    grid.tell(dict.fromkeys(job.indexes, pyramid.budget(first)), float("inf"), ended=len(new))
     checkpoint.forget()
 
 
-class _Checkpoint:
-    """Keeps the state of a batch on disk while it runs, and the curves of its problems."""
+class _Curves:
+    """The loss curves of a batch's problems at their present level, kept with its state."""
 
-    def __init__(self, how: How, job: Job, levels: int) -> None:
-        self.path = how.keep / f"{job.indexes[0]:05d}.npz" if how.keep else None
-        self.about = {"stamp": how.stamp, "indexes": list(job.indexes), "size": job.batch.size}
-        self.saved, self.wait = time.perf_counter(), SAVE_SECONDS
-        self.curves: list[Curve] = [[] for _ in job.indexes]
-        self.curves_level = 0
-        known = checkpoints.about(self.path) if self.path else {}
-        same = all(known.get(key) == value for key, value in self.about.items())
-        level = known.get("level", -1)
-        self.level: int = level if same and 0 <= level < levels else 0
-        """Where to begin."""
-        self.before: int = known.get("before", 0) if self.level else 0
-        """Evaluations at the levels before."""
+    def __init__(self, checkpoint: Checkpoint, count: int) -> None:
+        self.checkpoint, self.count = checkpoint, count
 
-    def resume(self, like: tuple[State, Tree], level: int) -> tuple[State, Tree] | None:
-        """Return what was kept at a level, or None."""
-        found = checkpoints.load(self.path, like) if self.path else None
-        if found is None or any(found[1].get(k) != v for k, v in (self.about | {"level": level}).items()):
-            return None
-        self.curves, self.curves_level = found[1]["curves"], level
-        kept: tuple[State, Tree] = found[0]
-        return kept
+    @property
+    def points(self) -> list[Curve]:
+        """The points of each curve."""
+        found: list[Curve] = self.checkpoint.notes["curves"]
+        return found
 
     def add(self, look: Look, *, every: int) -> None:
         """Add points to the curves: the first, the last and those due, the same however often one looks."""
-        if self.curves_level != look.level - 1:
-            self.curves, self.curves_level = [[] for _ in self.curves], look.level - 1
-        for i, curve in enumerate(self.curves):
+        if self.checkpoint.notes.get("level") != look.level:
+            self.checkpoint.notes = {"level": look.level, "curves": [[] for _ in range(self.count)]}
+        for i, curve in enumerate(self.points):
             at = int(look.evaluations[i])
             is_due = not curve or (look.before + at) % every == 0 or look.status[i] != RUNNING
             if at != (curve[-1]["evaluations"] if curve else 0) and is_due:
                 terms = {name: float(term[i]) for name, term in look.terms.items()}
                 curve.append({"evaluations": at, "loss": float(look.loss[i]), "terms": terms})
-
-    def keep(self, state: State, kept: Tree, level: int, before: int, *, last: bool) -> None:
-        """Save if it is time to, or the last moment."""
-        begun = time.perf_counter()
-        if self.path and (last or begun - self.saved > self.wait):
-            about = self.about | {"curves": self.curves, "level": level, "before": before}
-            checkpoints.save(self.path, (state, kept), about)
-            self.saved = time.perf_counter()
-            self.wait = max(SAVE_SECONDS, (self.saved - begun) / SAVE_SHARE)
-
-    def forget(self) -> None:
-        """Remove what was saved."""
-        if self.path:
-            self.path.unlink(missing_ok=True)

@@ -1,25 +1,122 @@
 """A solver's state on disk, so that interrupted work goes on bit for bit."""
 
 import json
+import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import jax
 import numpy as np
 
+from nst_jax.errors import OutputError
 from nst_jax.files import replacing
-from nst_jax.typing import Json
+from nst_jax.solvers.streamed import Rows
+from nst_jax.typing import Json, Tree
+
+SAVE_SECONDS = 20.0
+SAVE_SHARE = 0.05
+"""States are saved no more often than this, and take no more than this share of the time."""
+
+Trouble = Callable[[OutputError], object]
 
 
-def save(path: Path, state: Json, about: dict[str, Json]) -> None:
-    """Write the arrays of a pytree, and a dict of plain values about them, to an npz file.
+class Checkpoint:
+    """Where the state of a batch is kept while it runs, to be gone on with after an interruption.
+
+    Args:
+        path: the file; None: nothing is kept.
+        made_by: all that what is kept must have been made by; plain values.
+        passes: levels of the batch, and what follows at the last.
+        trouble: told why nothing could be kept; without it that is raised.
+    """
+
+    def __init__(
+        self, path: Path | None, made_by: dict[str, Json], passes: int, trouble: Trouble | None = None
+    ) -> None:
+        self.path, self.made_by, self.trouble = path, made_by, trouble
+        self.saved, self.wait = time.perf_counter(), SAVE_SECONDS
+        known = about(path) if path else {}
+        same = all(known.get(key) == value for key, value in made_by.items())
+        known = known if same and 0 <= known.get("level", -1) < passes else {}
+        self.is_there = bool(known)
+        """Whether there is anything to go on with."""
+        self.level: int = known.get("level", 0)
+        """The level to begin with."""
+        self.before: int = known.get("before", 0) if self.level else 0
+        """Evaluations at the levels before that."""
+        self.evaluations: int = known.get("evaluations", 0)
+        """All so far."""
+        self.seconds: float = known.get("seconds", 0.0)
+        """Of the work so far."""
+        self.plan: dict[str, Json] = known.get("plan", {})
+        """What the state's program was chosen to be, for its problem to fit in memory."""
+        self.notes: dict[str, Json] = {}
+        """What the caller wants to be kept besides, and what there is of it once the state is resumed."""
+
+    def resume(self, like: Tree, level: int) -> Tree | None:
+        """Return what was kept at a level, of the structure and shapes of ``like``; None if nothing was.
+
+        Raises:
+            OutputError: it cannot be read, and what the level began with is gone.
+        """
+        if not (self.path and self.is_there and level == self.level):
+            return None
+        found = load(self.path, like)
+        if found is None:
+            if level:
+                raise OutputError(f"{self.path}: is damaged; remove it to begin anew")
+            return None
+        self.notes = found[1]["notes"]
+        return found[0]
+
+    def is_due(self, *, last: bool) -> bool:
+        """Tell whether it is time to keep a state, or the last moment."""
+        return bool(self.path) and (last or time.perf_counter() - self.saved > self.wait)
+
+    def keep(self, state: Tree, **where: Json) -> None:
+        """Keep a state, and at which ``level`` and ``evaluations`` it is, and so on.
+
+        Raises:
+            OutputError: it cannot be written, and there is nobody to be told.
+        """
+        begun = time.perf_counter()
+        try:
+            if self.path:
+                save(self.path, state, self.made_by | where | {"notes": self.notes})
+            self.is_there = bool(self.path)
+        except OutputError as error:
+            if self.trouble is None:
+                raise
+            self.trouble(error)
+            self.saved, self.wait = begun, float("inf")
+            return
+        self.saved = time.perf_counter()
+        self.wait = max(SAVE_SECONDS, (self.saved - begun) / SAVE_SHARE)
+
+    def forget(self) -> None:
+        """Remove what was kept."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
+        self.is_there = False
+
+
+def save(path: Path, state: Tree, about: dict[str, Json]) -> None:
+    """Write the arrays and `Rows` of a pytree, and a dict of plain values about them, to an npz file.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-    with replacing(path) as file:
-        # Not compressed: that would take longer than the work that it saves.
-        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **leaves)  # type: ignore[arg-type]
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    # Not compressed: that would take longer than the work that it saves.
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, leaf in [("about", text), *enumerate(jax.tree.leaves(state))]:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                if isinstance(leaf, Rows):
+                    _write_rows(member, leaf)
+                else:
+                    np.lib.format.write_array(member, np.asarray(leaf), allow_pickle=False)
 
 
 def about(path: Path) -> dict[str, Json]:
@@ -31,15 +128,40 @@ def about(path: Path) -> dict[str, Json]:
         return {}
 
 
-def load(path: Path, like: Json) -> tuple[Json, dict[str, Json]] | None:
-    """Read what `save` wrote; None if there is nothing of the structure and shapes of ``like``."""
+def load(path: Path, like: Tree) -> tuple[Tree, dict[str, Json]] | None:
+    """Read what `save` wrote; None if there is nothing of the structure and shapes of ``like``.
+
+    The `Rows` of ``like`` are filled, which takes no memory for all of them.
+    """
     leaves, structure = jax.tree.flatten(like)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             about = json.loads(stored["about"].tobytes())
-            arrays = [stored[str(i)] for i in range(len(leaves))]
-            whole = len(stored.files) == len(leaves) + 1
+            if len(stored.files) != len(leaves) + 1:
+                return None
+            found = [_read(stored, str(i), leaf) for i, leaf in enumerate(leaves)]
     except Exception:  # absent, or damaged in one of zipfile's many ways: the work is done again
         return None
-    fitting = all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(arrays, leaves, strict=True))
-    return (jax.tree.unflatten(structure, arrays), about) if whole and fitting else None
+    return None if any(leaf is None for leaf in found) else (jax.tree.unflatten(structure, found), about)
+
+
+def _read(stored: Any, name: str, like: Any) -> Any:
+    """Return an array of an npz file, or the rows that are filled with it; None if it is of another form."""
+    if not isinstance(like, Rows):
+        array = stored[name]
+        return array if (array.shape, array.dtype) == (like.shape, like.dtype) else None
+    with stored.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = reader[version](member)
+        if (shape, dtype) != (like.shape, like.bits):
+            return None
+        like.fill(member)
+    return like
+
+
+def _write_rows(member: IO[bytes], rows: Rows) -> None:
+    header = {"descr": rows.bits.str, "fortran_order": False, "shape": rows.shape}
+    np.lib.format.write_array_header_1_0(member, header)
+    for block in rows.blocks():
+        member.write(block)

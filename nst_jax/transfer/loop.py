@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING, STATUSES, State, Status
 from nst_jax.transfer import machine, memory, pyramid, targets
+from nst_jax.transfer.checkpoints import Checkpoint
 from nst_jax.transfer.objective import Targets
 from nst_jax.transfer.pictures import Image
 from nst_jax.transfer.problem import Problem
@@ -69,7 +70,7 @@ class Look:
     loss: NDArray[np.float32]
     terms: dict[str, NDArray[np.float32]]
     initial_loss: NDArray[np.float32]
-    """The first at this level, as far as this process knows."""
+    """The first at this level."""
     rate: float
     """Evaluations per second lately; 0 if not known yet."""
     seconds: float
@@ -88,24 +89,6 @@ class Look:
     """Fetches the best images so far, of the level's size: ``(problems, height, width, 3)``."""
     pictures: Callable[[], NDArray[np.float32]]
     """The same as they are shown: in the colours that they shall have."""
-
-
-class Checkpoint(Protocol):
-    """Where the state of a batch is kept, so that interrupted work goes on bit for bit."""
-
-    @property
-    def level(self) -> int:
-        """The level to begin with."""
-
-    @property
-    def before(self) -> int:
-        """Evaluations at the levels before that."""
-
-    def resume(self, like: tuple[State, Tree], level: int) -> tuple[State, Tree] | None:
-        """Return what was kept at a level, or None."""
-
-    def keep(self, state: State, kept: Tree, level: int, before: int, *, last: bool) -> None:
-        """Keep a state if it is time to, or the last moment; and what was spent before its level."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +148,7 @@ def solve(
     first = checkpoint.level if checkpoint else 0
     pictures: NDArray[np.float32] | None = None
     before: tuple[State, Program] | None = None
-    spent, seconds = checkpoint.before if checkpoint else 0, 0.0
+    spent, seconds = (checkpoint.before, checkpoint.seconds) if checkpoint else (0, 0.0)
     whole = batch.problems[0].levels - 1
     if not is_fitted and whole > first and memory.may_not_fit(every[whole][0]):
         # What is refused is refused before there is any work to lose.
@@ -176,6 +159,9 @@ def solve(
         if pictures is not None:
             pairs = zip(pictures, every[number - 1], here, strict=True)
             here = [replace(now, init=pyramid.grown(image, before, now)) for image, before, now in pairs]
+        if checkpoint and checkpoint.plan and number == first and not is_fitted:
+            program = here[0].program.as_planned(checkpoint.plan)  # what is kept has its shapes
+            here = [replace(here[0], program=program, open=())]
         shapes = batch.shapes if number == whole and batch.shapes else memory.shapes_of(here[0])
         if not is_fitted:
             fitted = memory.fit(here[0], shapes)[0]
@@ -238,8 +224,8 @@ def _level(
 
     What the level's solver carries on from the one before comes from the last state there, and its program.
     """
-    steps, state = _set_up(batch, around.number, before, checkpoint, remember)
-    problem, initial, is_interrupted = batch.problems[0], None, False
+    steps, state, initial = _set_up(batch, around.number, before, checkpoint, remember)
+    problem, is_interrupted = batch.problems[0], False
     began = time.perf_counter()
     with _stepping(problem, steps) as stepping:
         looks = advance(
@@ -253,11 +239,18 @@ def _level(
         for state, found, rate in looks:
             seconds = around.seconds + time.perf_counter() - began
             look = _look(batch, around, state, found, rate, seconds)
-            initial = look.loss if initial is None else initial
+            initial = look.loss if np.isnan(initial).all() else initial
             look = replace(look, initial_loss=initial)
             is_interrupted = watch(look) is True and bool(np.any(look.status == RUNNING))
-            if checkpoint:
-                checkpoint.keep(state, steps.kept, around.number, around.evaluations, last=is_interrupted)
+            if checkpoint and checkpoint.is_due(last=is_interrupted):
+                checkpoint.keep(
+                    (state, steps.kept, initial),
+                    level=around.number,
+                    before=around.evaluations,
+                    evaluations=around.evaluations + int(np.max(look.evaluations)),
+                    seconds=seconds,
+                    plan=problem.program.plan,
+                )
             if is_interrupted:
                 break
     return look, state, is_interrupted
@@ -269,8 +262,12 @@ def _set_up(
     before: tuple[State, Program] | None,
     checkpoint: Checkpoint | None,
     remember: Remember[Tree],
-) -> tuple[Steps | OutsideSteps, State]:
-    """Return the step of a batch with its arguments, and the state to begin with."""
+) -> tuple[Steps | OutsideSteps, State, NDArray[np.float32]]:
+    """Return the step of a batch with its arguments, the state to begin with, and the first losses, if known.
+
+    Raises:
+        OutputError: what was kept at a later level cannot be read: what it began with is gone.
+    """
     filled = [*batch.problems, *[batch.problems[-1]] * (batch.size - len(batch.problems))]
     one, program, shapes = filled[0], filled[0].program, batch.shapes
     assert shapes is not None
@@ -283,15 +280,16 @@ def _set_up(
     args = (params, targets, weights)
     step = compiled(program, shapes, batch.size, batch.devices)
     steps = steps_of(program, step, args, shapes.state.x, size=batch.size)
-    like = (batch_of(shapes.state, batch.size), steps.kept)
+    unknown = np.full(batch.size, np.nan, np.float32)
+    like = (batch_of(shapes.state, batch.size), steps.kept, unknown)
     if checkpoint and (kept := checkpoint.resume(like, level)):
-        state, steps.kept = each(kept)
-        return steps, state
+        state, steps.kept, initial = kept
+        return steps, each(state), initial
     state = begin(program, [problem.first_image() for problem in filled], args, each)
     if before:
         known, coarser = before
         state = each(carried(state, known, program=program, coarser=coarser, size=batch.size))
-    return steps, state
+    return steps, state, unknown
 
 
 def _look(batch: Batch, around: _Around, state: State, found: Found, rate: float, seconds: float) -> Look:

@@ -1,7 +1,7 @@
 """The step of an optimisation, compiled ahead of time for one problem or for a batch of them."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -23,7 +23,7 @@ from nst_jax.transfer import machine, objective, rows, variables
 from nst_jax.transfer.objective import LossWeights, Targets, Terms
 from nst_jax.transfer.seeing import Seeing, wraps
 from nst_jax.transfer.variables import Bands
-from nst_jax.typing import Tree
+from nst_jax.typing import Json, Tree
 
 Args = tuple[vgg.Params, Targets, LossWeights]
 """What a step takes besides the state: the network's parameters, prepared, targets and weights."""
@@ -32,6 +32,8 @@ Devices = tuple[jax.Device, ...]
 
 _MATMUL = {"auto": None, "f32": "float32", "tf32": "tensorfloat32", "bf16": "float32"}
 """JAX's words. With bf16 it is the arrays that are narrow."""
+
+_PLANNED = ("history", "history_on", "history_type")
 
 EACH = (0, None, 0, 0)
 """In a batch, each problem has its own state, targets and weights; the network is everyone's."""
@@ -101,6 +103,17 @@ class Program:
     def devices(self) -> Devices:
         """Those that share a single picture; none: there is but one."""
         return tuple(jax.local_devices()) if self.is_by_rows else ()
+
+    @property
+    def plan(self) -> dict[str, Json]:
+        """What may be chosen so that a problem fits in memory, as plain values; see `memory.fit`."""
+        solver = {name: getattr(self.solver, name) for name in _PLANNED}
+        return solver | {"recompute": list(self.recompute)}
+
+    def as_planned(self, plan: Mapping[str, Json]) -> "Program":
+        """Return the program with what was chosen before."""
+        solver = replace(self.solver, **{name: plan[name] for name in _PLANNED})
+        return replace(self, solver=solver, recompute=tuple(plan["recompute"]))
 
     @property
     def is_outside(self) -> bool:
@@ -294,7 +307,9 @@ class Steps:
     @kept.setter
     def kept(self, style: Tree) -> None:
         if style:
-            self.args = self.args[0], replace(self.args[1], style=style), self.args[2]
+            targets = self.args[1]
+            placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), style, targets.style)
+            self.args = self.args[0], replace(targets, style=placed), self.args[2]
 
 
 class OutsideSteps:

@@ -55,8 +55,10 @@ def test_replay_repeats_and_does_not_overwrite(world, capsys):
     assert "more.png: finished after 6" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["lbfgs", "lbfgsb"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch, number):
+def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch, number, kind):
+    arguments = [*ARGUMENTS, "--evaluations", "50", "--set", f"solver.kind={kind}"]
     real = transfer.run_progress
 
     @contextlib.contextmanager
@@ -64,14 +66,24 @@ def test_going_on_from_an_interrupted_picture(world, capsys, monkeypatch, number
         yield lambda progress: os.kill(os.getpid(), number)
 
     monkeypatch.setattr(transfer, "run_progress", impatient)
-    assert cli.run([*ARGUMENTS, "--evaluations", "5000", "--output", "my cat's.png"]) == 128 + number
+    assert cli.run([*arguments, "--output", "my cat's.png"]) == 128 + number
     out, err = capsys.readouterr()
     assert "my cat's.png: interrupted after" in out
-    command = re.search(r"to go on from here: nst-jax (.*)", err).group(1)
+    command = re.search(r"to go on from here(.*)", err).group(1)
     assert (world / "my cat's.png").exists()
     monkeypatch.setattr(transfer, "run_progress", real)
-    assert cli.run([*shlex.split(command), "--evaluations", "3"]) == 0
-    assert (world / "my cat's_more.png").exists()
+    if kind == "lbfgs":
+        assert command == ", give the same command again"
+        assert cli.run([*arguments, "--output", "another.png"]) == 0
+        assert cli.run([*arguments, "--output", "my cat's.png"]) == 0
+        assert "going on after" in capsys.readouterr().err
+        for name in ("my cat's", "another"):
+            (world / f"{name}.rgb").write_bytes(images.read(f"{name}.png").rgb.tobytes())
+        assert (world / "my cat's.rgb").read_bytes() == (world / "another.rgb").read_bytes()
+        assert not list(world.glob("*.partial"))
+    else:
+        assert cli.run([*shlex.split(command.removeprefix(": nst-jax")), "--evaluations", "3"]) == 0
+        assert (world / "my cat's_more.png").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

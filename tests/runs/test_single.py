@@ -2,6 +2,10 @@ import errno
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from nst_jax.errors import ConfigError, ImageError, NstError, OutputError
 from nst_jax.images.colour import oklab
 from nst_jax.runs import records
 from nst_jax.runs import single as run
+from nst_jax.transfer import checkpoints
 
 
 def names(folder):
@@ -221,6 +226,113 @@ def test_an_interrupted_run_saves_what_there_is(world):
     outcome = run.run(run_settings(), callback=lambda p: True, say=lambda line: None)
     assert outcome.status == "interrupted"
     assert images.read("out.png").rgb.shape == (18, 24, 3)
+
+
+LONG = {"init": "noise", "solver": {"evaluations": 20}, "pyramid": {"levels": 2}}
+"""Two sizes."""
+
+KILLED = """
+import functools, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from makers import NARROW
+from nst_jax import config
+from nst_jax.pretrained import files as weights
+from nst_jax.runs import single
+from nst_jax.transfer import checkpoints
+weights.read = functools.partial(weights.read, blocks=NARROW)
+checkpoints.SAVE_SECONDS, checkpoints.SAVE_SHARE = 0.0, 1e9
+
+def watch(progress):
+    if progress.evaluations >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+single.run(config.load(sys.argv[2]), callback=watch)
+"""
+
+
+@pytest.mark.parametrize("evaluations", [9, 31])
+@pytest.mark.parametrize("place", [None, "disk"])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(world, place, evaluations):
+    long = LONG | {"solver": {"evaluations": 20, "history_on": place}}
+    output = {"image": "two.png", "save_every": 4}
+    (world / "two.yaml").write_text(config.to_yaml(run_settings(**long, output=output)))
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), "two.yaml", str(evaluations)]
+    killed = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=240)
+    assert killed.returncode == -signal.SIGKILL
+    seen, said = [], []
+    settings = config.load(world / "two.yaml")
+    run.run(settings, callback=lambda progress: seen.append(progress.evaluations), say=said.append)
+    assert evaluations - 4 <= seen[0] <= evaluations  # killed before the state of the last look was kept
+    assert f"going on after {seen[0] - 1} evaluations" in "".join(said)
+    two = {path.name: path.read_bytes() for path in (world / "two.run").iterdir()} | {
+        "out": (world / "two.png").read_bytes()
+    }
+    run.run(settings, say=lambda line: None)  # anew, for what is to be gone on with is gone
+    again = {path.name: path.read_bytes() for path in (world / "two.run").iterdir()}
+    again["out"] = (world / "two.png").read_bytes()
+    assert two.keys() == again.keys()
+    assert {name for name in two if two[name] != again[name]} <= {"result.json", "metrics.jsonl", "loss.svg"}
+    lines = [json.loads(line)["evaluations"] for line in two["metrics.jsonl"].splitlines()]
+    assert lines == sorted(set(lines))
+    assert lines[-1] == 40
+    assert not list(world.glob("*.partial"))
+
+
+def interrupted(at=9, **changes):
+    stop = lambda progress: progress.evaluations >= at
+    return run.run(run_settings(**LONG | changes), callback=stop, say=lambda line: None)
+
+
+def test_what_is_shown_of_an_interrupted_run_is_in_its_folder_while_it_waits(world):
+    outcome = interrupted(output={"image": "out.png", "save_every": 4})
+    assert outcome.goes_on
+    assert images.read("out.png").rgb.shape == (18, 24, 3)
+    assert {"step_000004.png", "metrics.jsonl", "picture.png"} <= set(names(world / "out.run"))
+    assert names(world / "out.run.partial") == ["metrics.jsonl", *names(world / "out.run.partial")[1:]]
+    assert "state.npz" in names(world / "out.run.partial")
+    paint(**LONG, output={"image": "out.png", "save_every": 4})
+    steps = [name for name in names(world / "out.run") if name.startswith("step_")]
+    assert steps == [f"step_{number:06d}.png" for number in range(4, 41, 4)]
+    assert not list(world.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 3}, {"loss": {"total_variation": 1e-4}}, {"memory_limit": "2GiB"}]
+)
+def test_what_other_settings_or_pictures_made_is_not_gone_on_with(world, change):
+    interrupted()
+    seen, said = [], []
+    settings = run_settings(**LONG | change)
+    run.run(settings, callback=lambda progress: seen.append(progress.evaluations), say=said.append)
+    assert seen[0] == 1
+    assert "state.npz" in "".join(said)  # it was removed
+
+
+def test_a_state_that_cannot_be_kept_costs_no_picture(world, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
+
+    def full(*given):
+        raise OutputError("state.npz: cannot be written: No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    said = []
+    assert run.run(run_settings(**LONG), say=said.append).status == "finished"
+    (note,) = (line for line in said if "No space left" in line)
+    assert note.endswith("; should the run be killed, it begins anew")
+    assert not interrupted().goes_on
+
+
+def test_a_state_of_a_later_size_that_is_damaged_is_said(world):
+    interrupted(at=30)
+    path = world / "out.run.partial" / "state.npz"
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    del arrays["3"]
+    np.savez(path, **arrays)
+    with pytest.raises(OutputError, match=r"state\.npz: is damaged; remove it to begin anew"):
+        paint(**LONG)
+    path.unlink()
+    assert paint(**LONG).status == "finished"
 
 
 def test_a_shorter_run_leaves_no_steps_of_a_longer_one(world):

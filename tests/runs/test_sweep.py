@@ -114,9 +114,9 @@ from makers import NARROW
 from nst_jax import config
 from nst_jax.pretrained import files as weights
 from nst_jax.runs import sweep
-from nst_jax.transfer import batch
+from nst_jax.transfer import checkpoints
 weights.read = functools.partial(weights.read, blocks=NARROW)
-batch.SAVE_SECONDS, batch.SAVE_SHARE = 0.0, 1e9
+checkpoints.SAVE_SECONDS, checkpoints.SAVE_SHARE = 0.0, 1e9
 
 def watch(progress):
     print(progress.evaluations, flush=True)
