@@ -1,6 +1,8 @@
 """Prints what loss and gradient take of time and memory with blocks computed twice, in tiles, in turns.
 
-python benchmarks/tiles.py --size 2048 [--rounds 2] [--units "()" "(1,)" "(1, 2)" "(3, 4)"]
+python benchmarks/tiles.py --size 2048 [--rounds 2] [--units "(), 16" "(1,), 16" "(3, 4), 8"]
+
+Units are followed by the breadth of tiles, see `seeing.Seeing`.
 
 The picture is square and random: neither matters here. Time is the least of the rounds, which go through all
 of the units in turn; memory is what the compiler says of all that exists only during an evaluation.
@@ -31,7 +33,9 @@ def main():
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--weights", default="auto")
-    parser.add_argument("--units", nargs="+", type=ast.literal_eval, default=list(memory.THRIFT))
+    parser.add_argument(
+        "--units", nargs="+", type=ast.literal_eval, default=[each[:2] for each in memory.LADDER]
+    )
     options = parser.parse_args()
     chosen = Settings(size=options.size).with_values({"pyramid.levels": 1, "pyramid.variables": "pixels"})
     random = np.random.default_rng(0)
@@ -44,7 +48,7 @@ def main():
     x = problem.first_image()
     programs, found = {}, {units: [] for units in options.units}
     for units in options.units:
-        seeing = replace(problem.program, recompute=units).seeing
+        seeing = replace(problem.program, recompute=units[0], breadth=units[1]).seeing
         run = jax.value_and_grad(partial(objective.loss, **seeing), has_aux=True)
         programs[units] = jax.jit(run).lower(x, *args).compile()
     for number in range(1 + options.rounds):
@@ -54,10 +58,11 @@ def main():
             if number:  # the first is to warm up
                 found[units].append(time.perf_counter() - begun)
     least = min(found[options.units[0]])
-    print("| computed twice | memory, B/pixel | seconds | of the first |\n| --- | --- | --- | --- |")
-    for units, times in found.items():
-        taken = sum(machine.taken(programs[units])[1:]) / options.size**2
-        print(f"| {units} | {taken:.0f} | {min(times):.2f} | {min(times) / least:.2f} |")
+    print("| computed twice | breadth | memory, B/pixel | seconds | of the first |")
+    print("| --- | --- | --- | --- | --- |")
+    for (units, breadth), times in found.items():
+        taken = sum(machine.taken(programs[units, breadth])[1:]) / options.size**2
+        print(f"| {units} | {breadth} | {taken:.0f} | {min(times):.2f} | {min(times) / least:.2f} |")
 
 
 if __name__ == "__main__":

@@ -97,4 +97,4 @@ def world(tmp_path, monkeypatch, narrow, random):
 @pytest.fixture(autouse=True)
 def _as_if_nothing_was_kept(monkeypatch):
     """Of freed memory: commands that are called in this process keep it."""
-    monkeypatch.setattr(machine, "_kept", 0)
+    monkeypatch.setattr(machine, "_is_keeping", False)

@@ -134,13 +134,12 @@ class _Convolution(nn.Module):
         return convolution.rectified(x, layer, engine=self.engine, padding=self.padding)
 
 
-@partial(jax.jit, static_argnames=("deepest", "engine", "dtype"))
 def prepared(
     params: Params, *, deepest: str, engine: Engine = "auto", dtype: DTypeLike | None = None
 ) -> Params:
     """Return the layers down to the deepest, with what their engines would otherwise compute every time.
 
-    With a ``dtype``, as arrays of that type.
+    With a ``dtype``, as arrays of that type. Otherwise parameters are those given, and no copies of them.
 
     Raises:
         ConfigError: the network has no such layer.
@@ -151,7 +150,14 @@ def prepared(
     layers = {
         name: jax.tree.map(lambda a: a if dtype is None else a.astype(dtype), params[name]) for name in names
     }
-    return {name: convolution.prepare(layers[name], engine=engine) for name in names}
+    made = _made(layers, engine=engine)
+    return {name: layers[name] | made[name] for name in names}
+
+
+@partial(jax.jit, static_argnames="engine")
+def _made(layers: Params, *, engine: Engine) -> Params:
+    ready = {name: convolution.prepare(layer, engine=engine) for name, layer in layers.items()}
+    return {name: {key: ready[name][key] for key in ready[name] if key not in layers[name]} for name in ready}
 
 
 def pooled(x: Array, kind: Pool) -> Array:

@@ -54,11 +54,14 @@ about what they are at first."""
 FEW_CORES = 4
 """With more, one heap for all costs more than it saves: on 16 cores three times the time to compile."""
 
-KEPT = 3
-"""At most so many times what an evaluation takes lies about besides, if what is freed is kept: small arrays
-are put where it was, and then it does not fit there once more."""
+KEPT, MOST_KEPT = 2, 768 * 2**20
+"""At most so many times what an evaluation takes lies about besides, if what is freed is kept, and no more
+than so many bytes, as measured: small arrays are put where it was, and then it does not fit there again."""
 
-_kept = 0
+IN_PIECES = 0.2
+"""So much of it does if it is given back."""
+
+_is_keeping = False
 
 
 def accelerated() -> bool:
@@ -77,28 +80,33 @@ def keep_freed() -> None:
     """
     with contextlib.suppress(AttributeError):
         if len(os.sched_getaffinity(0)) <= FEW_CORES and not accelerated():
-            _heap(_KEEP, KEPT)
+            _heap(_KEEP, is_keeping=True)
 
 
 def let_go() -> None:
     """Have the C library give back what is freed, as it does at first: where memory is short."""
-    if _kept:
-        _heap(_LET_GO, 0)
+    if _is_keeping:
+        _heap(_LET_GO, is_keeping=False)
         give_back()
 
 
-def kept() -> int:
-    """Return how many times what an evaluation takes lies about besides."""
-    return _kept
+def is_keeping() -> bool:
+    """Tell whether the C library keeps what is freed."""
+    return _is_keeping
 
 
-def _heap(options: dict[int, int], kept: int) -> None:
-    global _kept
+def kept(nbytes: int) -> int:
+    """Return about how many bytes lie about besides the ``nbytes`` that an evaluation on a CPU takes."""
+    return min(KEPT * nbytes, MOST_KEPT) if _is_keeping else int(IN_PIECES * nbytes)
+
+
+def _heap(options: dict[int, int], *, is_keeping: bool) -> None:
+    global _is_keeping
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in options.items():
             mallopt(option, value)
-        _kept = kept
+        _is_keeping = is_keeping
 
 
 def give_back() -> None:

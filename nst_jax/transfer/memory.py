@@ -1,6 +1,7 @@
 """What a problem takes of memory, as its compiler says, and settings chosen so that it fits."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,40 @@ from nst_jax.transfer import machine
 from nst_jax.transfer import problem as problems
 from nst_jax.transfer.objective import LossWeights
 from nst_jax.transfer.problem import Problem
-from nst_jax.transfer.program import Shapes, compiled, forget_compiled, nbytes, shapes_like, start
+from nst_jax.transfer.program import (
+    Program,
+    Shapes,
+    compiled,
+    forget_compiled,
+    nbytes,
+    shapes_like,
+    start,
+)
+from nst_jax.transfer.seeing import BREADTH
 from nst_jax.transfer.targets import targets_of
 
-THRIFT = {(): 1340, (1,): 630, (1, 2): 500, (2,): 440, (2, 3): 340, (2, 3, 4): 250, (3, 4): 210}
-"""Which blocks are computed twice, see `seeing.seen`, to take ever less memory, and about how many bytes a
-pixel an evaluation of VGG-19 takes then: what the compiler says counts, this spares compiling them all."""
+
+class Rung(NamedTuple):
+    """How thrifty an evaluation is, see `seeing.Seeing`."""
+
+    recompute: tuple[int, ...]
+    breadth: int
+    nbytes: int
+    """Of VGG-19, a pixel, about: what the compiler says counts, this spares compiling them all."""
+
+
+LADDER = (
+    Rung((), BREADTH, 1340),
+    Rung((1,), BREADTH, 630),
+    Rung((1, 2), BREADTH, 500),
+    Rung((2,), BREADTH, 440),
+    Rung((2, 3), BREADTH, 340),
+    Rung((2, 3, 4), BREADTH, 250),
+    Rung((3, 4), BREADTH, 210),
+    Rung((3, 4), 8, 140),
+    Rung((3, 4), 4, 120),
+)
+"""Ever less memory and more time."""
 
 PROGRAM = 48 * 2**20
 """Bytes of a computer's memory that a compiled program takes, as measured."""
@@ -77,10 +106,23 @@ def estimate(problem: Problem, shapes: Shapes | None = None) -> Estimate:
     optimiser = min(arguments, nbytes(shapes.state))
     besides = _of_scipy(problem) + _of_history(problem)
     usable = machine.usable(jax.local_devices()[:1], problem.settings.memory_limit)
-    kept = machine.kept() * rest
     others = problem.levels - 1 + len({*problem.term.last})
     programs = PROGRAM * others if jax.default_backend() == "cpu" else 0
-    return Estimate(arguments - optimiser, optimiser + besides, rest, kept, programs, usable)
+    network = arguments - optimiser - _of_network(problem)
+    return Estimate(network, optimiser + besides, rest, kept(rest), programs, usable)
+
+
+def kept(nbytes: int) -> int:
+    """Return the bytes that lie about besides those that an evaluation takes: none of a GPU's."""
+    return machine.kept(nbytes) if jax.default_backend() == "cpu" else 0
+
+
+def _of_network(problem: Problem) -> int:
+    """Return the bytes of arguments that are the network's own parameters, which were there before."""
+    if problem.program.dtype is not None:
+        return 0
+    params, taken = problem.network.params, jax.eval_shape(problem.prepared)
+    return nbytes([params[layer][name] for layer in taken for name in taken[layer] if name in params[layer]])
 
 
 def _of_scipy(problem: Problem) -> int:
@@ -106,7 +148,8 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
 
     First what is freed is no longer kept (`machine.let_go`). Then only what was left open is changed
     (`Problem.open`): the history, down to `problem.FEW` pairs, and what of the features is computed twice,
-    see `THRIFT`; then the same with the history on disk, or if it must not be there down to `FEWEST` pairs.
+    see `LADDER`; then the same with the history on disk, or if it must not be there down to `FEWEST` pairs;
+    then with convolutions that want no more than the network has, which are slower.
 
     Args:
         problem: the problem.
@@ -116,7 +159,7 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
         NstError: it does not fit, with the numbers and what to do.
     """
     found = estimate(problem, shapes)
-    if found.kept and not found.fits:
+    if machine.is_keeping() and not found.fits:
         machine.let_go()
         found = estimate(problem, shapes)
     may_move = "history_on" in problem.open
@@ -125,6 +168,10 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
     if not found.fits and may_move:
         solver = replace(given.program.solver, history_on="disk", history_type="bfloat16")
         problem = replace(given, program=replace(given.program, solver=solver))
+        problem, found = _with_less(problem, _again(problem, found), fewest)
+    if not found.fits and "engine" in problem.open:
+        network = replace(problem.program.network, engine="direct")
+        problem = replace(problem, program=replace(problem.program, network=network))
         problem, found = _with_less(problem, _again(problem, found), fewest)
     if not found.fits:
         raise NstError(_refusal(problem, found))
@@ -141,25 +188,24 @@ def may_not_fit(problem: Problem) -> bool:
     """Tell without compiling anything whether a problem is so large that it may not fit as it is."""
     height, width = problem.content.shape[:2]
     history = problem.program.solver.history or 0
-    likely = 2 * max(THRIFT.values()) * height * width + (2 * history + 10) * problem.moving
+    likely = 2 * LADDER[0].nbytes * height * width + (2 * history + 10) * problem.moving
     return bool(likely > machine.usable(jax.local_devices()[:1], problem.settings.memory_limit))
 
 
 def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem, Estimate]:
     """Return a problem with as much computed twice, and as short a history, as it needs to fit, if it can."""
-    own, height, width = problem.program.recompute, *problem.content.shape[:2]
-    rungs = [own]
-    if "recompute" in problem.open:
-        thriftier = [units for units in THRIFT if THRIFT[units] < THRIFT[own]]
-        rungs += thriftier if _is_tiled(problem) else [units for units in thriftier if units == (1, 2)]
-    for units in rungs:
-        least = fewest if units == rungs[-1] else problems.FEW
-        if units != own:
-            less = (THRIFT[problem.program.recompute] - THRIFT[units]) * height * width
+    own, rungs = _rung(problem.program), _rungs(problem)
+    pixels = problem.content.shape[0] * problem.content.shape[1]
+    for rung in (own, *rungs):
+        is_last = rung == (own, *rungs)[-1]
+        least = fewest if is_last else problems.FEW
+        if rung != own:
+            less = (_rung(problem.program).nbytes - rung.nbytes) * pixels
             expected = replace(found, features=found.features - less)
-            if units != rungs[-1] and not expected.fits and _pairs(problem, expected) < least:
+            if not is_last and not expected.fits and _pairs(problem, expected) < least:
                 continue  # it is not worth the time to compile it
-            problem = replace(problem, program=replace(problem.program, recompute=units))
+            program = replace(problem.program, recompute=rung.recompute, breadth=rung.breadth)
+            problem = replace(problem, program=program)
             found = _again(problem, found)
         for _ in range(2):  # what a history takes is not quite known before
             if not found.fits and _pairs(problem, found) >= least:
@@ -169,6 +215,20 @@ def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem,
         if found.fits:
             break
     return problem, found
+
+
+def _rung(program: Program) -> Rung:
+    """Return the rung that a program stands on."""
+    where = program.recompute, program.breadth
+    return next((rung for rung in LADDER if rung[:2] == where), Rung(*where, 0))
+
+
+def _rungs(problem: Problem) -> list[Rung]:
+    """Return the rungs that a problem may climb to."""
+    if "recompute" not in problem.open:
+        return []
+    higher = [rung for rung in LADDER if rung.nbytes < _rung(problem.program).nbytes]
+    return higher if _is_tiled(problem) else [rung for rung in higher if rung.recompute == (1, 2)]
 
 
 def _is_tiled(problem: Problem) -> bool:
@@ -195,12 +255,15 @@ def table(problem: Problem, found: Estimate) -> str:
         pairs += f" on the {solver.history_on}, in {solver.history_type}"
     last = max(recompute, default=0)
     twice = f"blocks 1 to {last}" if last > 1 else "block 1"
+    twice += " computed twice" + ", in small tiles" * (problem.program.breadth < BREADTH)
+    is_direct = problem.program.network.engine != problem.settings.network.engine
+    why = "to be faster" if machine.is_keeping() else "for it is in pieces"
     limited = problem.settings.memory_limit is not None
     rows = [
-        ("network", found.network, ""),
+        ("network", found.network, "convolutions by the direct engine" if is_direct else ""),
         ("optimiser", found.optimiser, pairs),
-        ("features", found.features, f"{twice} computed twice" if recompute else "all kept"),
-        *([("kept", found.kept, "of what is freed, to be faster")] if found.kept else []),
+        ("features", found.features, twice if recompute else "all kept"),
+        *([("kept", found.kept, f"of what is freed, {why}")] if found.kept else []),
         *([("programs", found.programs, "for further sizes and passes")] if found.programs else []),
         ("together", found.total, "besides Python and JAX, about 0.5 GiB"),
         ("usable", found.usable, "of the memory limit" if limited else "of what is free"),

@@ -235,7 +235,7 @@ def workers(problems: Mapping[int, Problem], how: How) -> int:
 def _each(step: object, network: int) -> int:
     """Return the bytes of a compiled step besides the network, and what of them is kept when freed."""
     arguments, rest = machine.taken(step)
-    return arguments - network + (1 + machine.kept()) * rest
+    return arguments - network + rest + memory.kept(rest)
 
 
 def _plans(how: How) -> dict[str, Json]:

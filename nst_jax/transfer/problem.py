@@ -94,7 +94,8 @@ class Problem:
     share: float = 1.0
     """Of the evaluations, that this level has."""
     open: tuple[str, ...] = ()
-    """What may be changed for it to fit in memory: ``history``, ``recompute``, ``history_on``."""
+    """What may be changed for it to fit in memory: ``history``, ``recompute``, ``history_on``,
+    ``engine``."""
 
     @property
     def shortest(self) -> int:
@@ -202,7 +203,8 @@ def posed(
             content_size=pictures.own_size,
             open=("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
             + ("recompute",) * (settings.memory == "auto" and settings.devices == "one")
-            + ("history_on",) * _may_be_outside(settings),
+            + ("history_on",) * _may_be_outside(settings)
+            + ("engine",) * _may_be_direct(settings),
         )
     )
 
@@ -247,6 +249,11 @@ def _may_be_outside(settings: Settings) -> bool:
     solver = settings.solver
     can = (solver.kind, solver.linesearch, solver.history_on) == ("lbfgs", "none", None)
     return can and settings.devices == "one"
+
+
+def _may_be_direct(settings: Settings) -> bool:
+    is_auto = (settings.memory, settings.network.engine) == ("auto", "auto")
+    return is_auto and settings.devices == "one" and jax.default_backend() == "cpu"
 
 
 def _paintings(pictures: Pictures, settings: Settings) -> tuple[Painting, ...]:

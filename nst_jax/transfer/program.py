@@ -21,7 +21,7 @@ from nst_jax.solvers import lbfgs, streamed
 from nst_jax.solvers.state import Method, State
 from nst_jax.transfer import machine, objective, rows, variables
 from nst_jax.transfer.objective import LossWeights, Targets, Terms
-from nst_jax.transfer.seeing import Seeing, wraps
+from nst_jax.transfer.seeing import BREADTH, Seeing, wraps
 from nst_jax.transfer.variables import Bands
 from nst_jax.typing import Json, Tree
 
@@ -47,6 +47,8 @@ class Program:
     solver: settings.Solver
     precision: settings.Precision = "auto"
     recompute: tuple[int, ...] = ()
+    breadth: int = BREADTH
+    """Of tiles; see `seeing`."""
     bands: Bands = ()
     """Of the Laplacian pyramid that is optimised; none: pixels are. See `variables`."""
     is_by_rows: bool = False
@@ -83,6 +85,7 @@ class Program:
             "padding": self.network.padding,
             "engine": self.network.engine,
             "recompute": self.recompute,
+            "breadth": self.breadth,
             "dtype": self.dtype,
         }
 
@@ -108,12 +111,15 @@ class Program:
     def plan(self) -> dict[str, Json]:
         """What may be chosen so that a problem fits in memory, as plain values; see `memory.fit`."""
         solver = {name: getattr(self.solver, name) for name in _PLANNED}
-        return solver | {"recompute": list(self.recompute)}
+        seeing = {"recompute": list(self.recompute), "breadth": self.breadth, "engine": self.network.engine}
+        return solver | seeing
 
     def as_planned(self, plan: Mapping[str, Json]) -> "Program":
         """Return the program with what was chosen before."""
         solver = replace(self.solver, **{name: plan[name] for name in _PLANNED})
-        return replace(self, solver=solver, recompute=tuple(plan["recompute"]))
+        network = replace(self.network, engine=plan["engine"])
+        recompute = tuple(plan["recompute"])
+        return replace(self, network=network, solver=solver, recompute=recompute, breadth=plan["breadth"])
 
     @property
     def is_outside(self) -> bool:

@@ -28,11 +28,11 @@ from nst_jax.networks.tiles import Place, Tiling
 from nst_jax.networks.vgg import Params, Pool
 from nst_jax.typing import Tree
 
-TILE_BYTES = 2**24
-"""About so many bytes of a layer's features make a tile."""
+TILE_BYTES = 2**20
+"""About so many bytes of a layer's features make a tile, times its breadth: see `Seeing`."""
 
-SHARE = 16
-"""A tile is at least so many times as wide as what it sees on either side: little is computed twice."""
+BREADTH = 16
+"""Of tiles, unless told otherwise: little is computed for two of them."""
 
 _GRAM = Gram()
 
@@ -51,6 +51,9 @@ class Seeing(TypedDict, total=False):
     gradient but what goes into it, and is computed once more for that: with (1, 2) the first two blocks, each
     by itself, with (2,) both together. It is computed in tiles, if the padding is zero and no features of it
     are wanted: then what is in it never exists as a whole."""
+    breadth: int
+    """A tile is at least so many times as wide as what it sees on either side: with less it takes less memory
+    and more time. `BREADTH` unless told otherwise."""
     dtype: Any
     """Of the features, such as ``jnp.bfloat16``; None: that of the image. What is returned is of the image's
     type; the parameters should be of this one."""
@@ -116,6 +119,7 @@ def seen(
     x = x if dtype is None else x.astype(dtype)
     pool, padding = seeing.get("pool", "avg"), seeing.get("padding", "zero")
     engine, recompute = seeing.get("engine", "direct"), seeing.get("recompute", ())
+    breadth = seeing.get("breadth", BREADTH)
     known = vgg.architecture_of(params)
     P = dict(content or {})
     wanted, summed, compared = (canonical_layers(names, known) for names in (layers, term_layers, P))
@@ -127,7 +131,9 @@ def seen(
     for numbers, is_twice in _units(recompute, deepest):
         names = tuple(name for name in every if block_and_index(name)[0] in numbers)
         size, goes_on = (x.shape[0], x.shape[1]), numbers[-1] < deepest
-        unit = _Unit(network, numbers, names, wanted, summed, term, size, goes_on, smooth and 1 in numbers)
+        unit = _Unit(
+            network, numbers, names, wanted, summed, term, size, goes_on, smooth and 1 in numbers, breadth
+        )
         given = params, {name: P[name] for name in names if name in P}
         tiling = unit.tiling
         whole = padding != "zero" or tiling.count == 1 or not {*wanted}.isdisjoint(names)
@@ -173,6 +179,8 @@ class _Unit:
     """Whether there is a block after the last."""
     is_smoothed: bool
     """Whether, of a tile, the total variation of what goes in is wanted."""
+    breadth: int
+    """Of tiles, see `Seeing`."""
 
     @property
     def pool(self) -> int:
@@ -194,8 +202,8 @@ class _Unit:
     def tiling(self) -> Tiling:
         """Strips of rows, or tiles where strips would be too low for what they see."""
         height, width = self.size
-        positions = TILE_BYTES // (4 * self.network.blocks[self.numbers[0] - 1][1])
-        rows, columns, least = positions // width, width, SHARE * self.halo
+        positions = self.breadth * TILE_BYTES // (4 * self.network.blocks[self.numbers[0] - 1][1])
+        rows, columns, least = positions // width, width, self.breadth * self.halo
         if rows < least and width > least:
             rows = columns = max(least, int(positions**0.5))
         rows, columns = (-(-max(side, least) // self.pool) * self.pool for side in (rows, columns))

@@ -161,7 +161,7 @@ def test_without_a_c_library_nothing_is_given_back(monkeypatch):
 )
 def test_freed_memory_is_kept_on_few_cores_only(cores, plugin, platforms, kept, tmp_path, monkeypatch):
     asked = {}
-    monkeypatch.setattr(machine, "_kept", 0)
+    monkeypatch.setattr(machine, "_is_keeping", False)
     monkeypatch.setattr(
         ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=asked.__setitem__, malloc_trim=lambda pad: 0)
     )
@@ -171,7 +171,10 @@ def test_freed_memory_is_kept_on_few_cores_only(cores, plugin, platforms, kept, 
     if plugin:
         (tmp_path / "libtpu.py").touch()
     machine.keep_freed()
-    assert bool(asked) == bool(machine.kept()) == kept
+    assert bool(asked) == machine.is_keeping() == kept
+    most = {10**6: machine.KEPT * 10**6, 10**10: machine.MOST_KEPT} if kept else {10**6: 200_000}
+    assert {nbytes: machine.kept(nbytes) for nbytes in most} == most
     machine.let_go()
-    assert machine.kept() == 0
+    assert not machine.is_keeping()
+    assert machine.kept(10**6) == 200_000
     assert not kept or asked[-4] > 0  # large blocks are given back each

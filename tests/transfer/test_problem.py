@@ -36,7 +36,7 @@ def test_settings_become_terms_weights_and_a_program(pair, narrow):
     found = make_problem(Pictures(*pair), Settings(), network_of(narrow))
     assert (found.term, found.levels, found.deepest) == (Gram(), 1, "conv5_1")
     assert (found.init, found.seed, found.evaluations) == ("content", 0, 150)
-    assert found.open == ("history", "recompute", "history_on")
+    assert found.open == ("history", "recompute", "history_on", "engine")
     assert tuple(found.weights.style_layers) == Gram().layers
     assert (found.weights.convention, found.weights.style) == ("gatys2016", 1e3)
     values = {"solver.history": 7, "memory": "low", "seed": 3, "network.normalised": False} | PATCHES

@@ -31,7 +31,6 @@ def test_features_computed_again_give_the_same_loss_and_gradient(
     narrow, random, monkeypatch, recompute, pool, size, padding
 ):
     monkeypatch.setattr(seeing, "TILE_BYTES", 1)  # the smallest tiles
-    monkeypatch.setattr(seeing, "SHARE", 1)
     x, content, style = random.normal(0, 60, (3, *size, 3))
     layers = {"content_layers": CONTENT, "style_layers": ("conv1_2", *STYLE)}
     weights = objective.loss_weights(**layers)
@@ -40,7 +39,7 @@ def test_features_computed_again_give_the_same_loss_and_gradient(
         x, content, style = map(jnp.asarray, (x, content, style))
         how = {"pool": pool, "padding": padding}
         targets = objective.make_targets(params, content, style, **how, **layers)
-        run = partial(objective.loss, **how)
+        run = partial(objective.loss, **how, breadth=1)
         both = jax.jit(jax.value_and_grad(run, has_aux=True), static_argnames="recompute")
         (wanted, _), slope = both(x, params, targets, weights, recompute=())
         (found, _), again = both(x, params, targets, weights, recompute=recompute)
@@ -65,6 +64,7 @@ def test_blocks_in_tiles_keep_nothing_of_their_size(narrow):
 
 def test_batches_in_tiles_equal_single_runs(narrow, random, monkeypatch):
     monkeypatch.setattr(seeing, "TILE_BYTES", 1)
+    how = {"recompute": (1, 2), "breadth": 4}
     xs, content = (
         np.float32(random.normal(0, 60, (3, 64, 20, 3))),
         np.float32(random.normal(0, 60, (64, 20, 3))),
@@ -73,7 +73,7 @@ def test_batches_in_tiles_equal_single_runs(narrow, random, monkeypatch):
     targets = objective.make_targets(
         narrow, content, content[::-1], content_layers=CONTENT, style_layers=STYLE
     )
-    slope = jax.jit(jax.grad(lambda x: objective.loss(x, narrow, targets, weights, recompute=(1, 2))[0]))
+    slope = jax.jit(jax.grad(lambda x: objective.loss(x, narrow, targets, weights, **how)[0]))
     wanted = jnp.stack([slope(x) for x in xs])
     np.testing.assert_allclose(jax.vmap(slope)(xs), wanted, rtol=1e-3, atol=1e-4 * float(abs(wanted).max()))
 
