@@ -119,6 +119,7 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
             "loss.total_variation": 0.0,
             "pyramid.levels": 1,
             "pyramid.variables": "pixels",
+            "style.layers": [f"conv{block}_1" for block in range(1, 6)],  # named, so that all count alike
             "network.pool": settings["pool"],
             "solver.history": settings["history"],
             "memory": settings["memory"],

@@ -116,11 +116,11 @@ def batches(options):
 
     def alone(weight):
         begun = time.perf_counter()
-        result = stylize(*pair, settings, style_weight=float(weight), network=network)
+        result = stylize(pair.content, pair.style, settings, style_weight=float(weight), network=network)
         return evaluations / (time.perf_counter() - begun), result
 
     alone(1e3)
-    table = {"device": jax.devices()[0].device_kind, "size": pair[0].shape[:2], "network": network.name}
+    table = {"device": jax.devices()[0].device_kind, "size": pair.content.shape[:2], "network": network.name}
     cpu = jax.devices()[0].platform == "cpu"
     for count in map(int, (options.cells or "1,4,16").split(",")):
         row = table[f"{count} cells"] = {}
