@@ -27,7 +27,7 @@ if [[ $dry ]]; then
     step=(--rounds 1 --turn 0) device=cpu weights=compact
 fi
 
-missing=$(DRY=$dry "$python" - 2>&1 <<'PYTHON' | tail -n 1
+missing=$(DRY=$dry "$python" - <<'PYTHON'
 import os
 from importlib.util import find_spec
 dry = os.environ["DRY"]
