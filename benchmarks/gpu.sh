@@ -82,19 +82,19 @@ evaluation() {
 
 # On a GPU torch.compile takes part anyway.
 evaluation tf32 forward,gradient ${dry:+--compiled}
-measure batch 120 benchmarks/sweep_throughput.py batches --size "$batch_size" --cells "$batch" \
+measure "batch_$batch_size" 120 benchmarks/sweep_throughput.py batches --size "$batch_size" --cells "$batch" \
     --evaluations "$evaluations" --rounds 1
 evaluation bf16 gradient
 evaluation f32 gradient
-measure memory 150 benchmarks/speed.py --measure memory --size "${sizes[1]}" --precision tf32 --rounds 1 \
+measure "memory_${sizes[1]}" 150 benchmarks/speed.py --measure memory --size "${sizes[1]}" --precision tf32 --rounds 1 \
     --turn 0 --device "$device" --weights "$weights"
 
 {
-    for table in "${tables[@]}"; do [[ $table == */batch.json ]] || echo "$table"; done |
+    for table in "${tables[@]}"; do [[ $table == */batch_* ]] || echo "$table"; done |
         xargs --no-run-if-empty -d '\n' "$python" benchmarks/speed.py --markdown
     echo
-    if [[ -s $folder/batch.json ]]; then
-        "$python" benchmarks/sweep_throughput.py batches --markdown "$folder/batch.json"
+    if [[ -s $folder/batch_$batch_size.json ]]; then
+        "$python" benchmarks/sweep_throughput.py batches --markdown "$folder/batch_$batch_size.json"
     fi
 } | tee "$folder/tables.md"
 if ((${#left_out[@]})); then
