@@ -119,6 +119,7 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
             "loss.total_variation": 0.0,
             "pyramid.levels": 1,
             "pyramid.variables": "pixels",
+            "style.layers": [f"conv{block}_1" for block in range(1, 6)],  # named, so that all count alike
             "network.pool": settings["pool"],
             "solver.history": settings["history"],
             "memory": settings["memory"],
@@ -148,20 +149,30 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
         return found, time.perf_counter() - begun
 
     @cache
-    def calls() -> Answers:
-        """Return what is timed, compiled."""
+    def start() -> tuple[problem.Problem, Any, tuple[Any, ...]]:
+        """Return the problem, the image to begin with, and what else functions of it take."""
         fitted, _ = fitting.fit(posed())
-        x, args = fitted.first_image(), arguments(fitted)
-        evaluate = compiled(fitted, gradient(fitted), x, *args)[0]
-        look = compiled(fitted, forward(fitted), x, *args)[0]
+        return fitted, fitted.first_image(), arguments(fitted)
+
+    @cache
+    def evaluate() -> Any:
+        fitted, x, args = start()
+        found = compiled(fitted, gradient(fitted), x, *args)[0]
+        return lambda x: found(x, *args)
+
+    def network_alone() -> Callable[[], Any]:
+        """Stand for the network alone: the gradient of the sum of what the losses would see."""
+        fitted, x, (params, *_) = start()
         layers = (*fitted.weights.content_layers, *fitted.weights.style_layers)
         seeing = {name: fitted.program.seeing[name] for name in ("pool", "padding", "engine")}
 
         def seen(x: Any, params: Any) -> Any:
-            """Stand for the network alone: the sum of what the losses would see."""
             return sum(jnp.sum(F) for F in vgg.features(params, x, layers=layers, **seeing).values())
 
-        alone = compiled(fitted, jax.jit(jax.grad(seen)), x, args[0])[0]
+        return partial(compiled(fitted, jax.jit(jax.grad(seen)), x, params)[0], x, params)
+
+    def taking_steps() -> Callable[[], Any]:
+        fitted, x, args = start()
         take, states = program.compiled(fitted.program, fitting.shapes_of(fitted)), []
 
         def step() -> Any:
@@ -170,16 +181,26 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
             states[0] = take(states[0], args)
             return float(states[0].value)  # as a look at the loss: it crosses to the host
 
-        return {
-            "network": partial(alone, x, args[0]),
-            "step": step,
-            "forward": partial(look, x, *args),
-            "gradient": partial(evaluate, x, *args),
-            "at": lambda x: evaluate(x, *args),
-        }
+        return step
+
+    def looking() -> Callable[[], Any]:
+        fitted, x, args = start()
+        return partial(compiled(fitted, forward(fitted), x, *args)[0], x, *args)
+
+    makers = {
+        "network": network_alone,
+        "step": taking_steps,
+        "forward": looking,
+        "gradient": lambda: partial(evaluate(), start()[1]),
+    }
+
+    @cache
+    def call(what: str) -> Callable[[], Any]:
+        """Return what is timed, compiled when it is first asked for."""
+        return makers[what]()
 
     def agree() -> float:
-        (value, _), grad = calls()["at"](jnp.asarray(trial(*read_images(folder, "inputs"))))
+        (value, _), grad = evaluate()(jnp.asarray(trial(*read_images(folder, "inputs"))))
         return agreed(folder, OURS, float(value), np.asarray(grad))
 
     def compiling(convolutions: str) -> dict[str, float]:
@@ -219,17 +240,17 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
         found = {"setup_seconds": setup, "compile_seconds": compiling}
         return found | {"history": fitted.program.solver.history, "curve": curve}
 
+    def peak() -> int | None:
+        """Return the most bytes that were ever in use on the device; None of a CPU."""
+        stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+        return stats and stats.get("peak_bytes_in_use")
+
     def whole(evaluations: int, way: str) -> dict[str, Any]:
         """Paint a picture by the public function, and return the memory taken."""
         before = memory("VmRSS")
         given = base.with_values({"memory": way})
         stylize(*pair, given, evaluations=evaluations, network=network)
-        stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-        found = {
-            "before_bytes": before,
-            "peak_bytes": memory("VmHWM"),
-            "device_peak_bytes": stats and stats.get("peak_bytes_in_use"),
-        }
+        found = {"before_bytes": before, "peak_bytes": memory("VmHWM"), "device_peak_bytes": peak()}
         history = fitting.fit(posed(memory=way))[0].program.solver.history
         return found | {"history": history, "pairs_held": history}
 
@@ -238,8 +259,9 @@ def ours(folder: Path, settings: dict[str, Any]) -> Answers:
             "kind": "cuda" if jax.default_backend() == "gpu" else jax.default_backend(),
             "name": jax.devices()[0].device_kind,
         },
-        "time": lambda what, seconds: timed(lambda: jax.block_until_ready(calls()[what]()), seconds),
+        "time": lambda what, seconds: timed(lambda: jax.block_until_ready(call(what)()), seconds),
         "agree": agree,
+        "peak": peak,
         "compile": compiling,
         "run": run,
         "memory": whole,
@@ -284,6 +306,9 @@ def theirs(name: str, folder: Path, settings: dict[str, Any]) -> Answers:
         value, grad = objective.value_and_grad(baseline.to_tensor(trial(content, style), device))
         return agreed(folder, name, float(value), grad[0].permute(1, 2, 0).cpu().numpy())
 
+    def peak() -> int | None:
+        return torch.cuda.max_memory_allocated() if cuda else None
+
     def run(evaluations: int) -> dict[str, Any]:
         for _ in range(2):  # warm
             call("gradient")
@@ -296,7 +321,7 @@ def theirs(name: str, folder: Path, settings: dict[str, Any]) -> Answers:
         return {
             "before_bytes": before,
             "peak_bytes": memory("VmHWM"),
-            "device_peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
+            "device_peak_bytes": peak(),
             "history": history,
             "pairs_held": min(history, evaluations - 1),
         }
@@ -309,6 +334,7 @@ def theirs(name: str, folder: Path, settings: dict[str, Any]) -> Answers:
         "device": lambda: {"kind": device, "name": torch.cuda.get_device_name() if cuda else "cpu"},
         "time": lambda what, seconds: timed(lambda: call(what), seconds),
         "agree": agree,
+        "peak": peak,
         "run": run,
         "memory": whole,
         "first_loss": first_loss,

@@ -146,11 +146,13 @@ def step(settings: dict[str, Any]) -> dict[str, Any]:
     names = [OURS, *torch_engines(settings)]
     with inputs(settings) as (folder, facts), engines(names, folder, settings) as running:
         result: dict[str, Any] = facts | {"agreement": agreement(running, folder, settings)}
-        for what in ("forward", "gradient"):
+        for what in settings["what"].split(","):
             found = times(running, what, settings["rounds"], settings["turn"])
             best = fastest(found)
             ratio = found[OURS]["median"] / found[best]["median"]
             result[what] = {"engines": found, "torch": best, "ratio": ratio}
+        result["device"] = running[0].ask("device")
+        result["device_peak_bytes"] = {engine.name: engine.ask("peak") for engine in running}
         return result
 
 
@@ -405,9 +407,14 @@ def step_table(rows):
     """Return the table of one evaluation."""
     header = ["pixels", "pool", "what", "nst_jax, s", "torch, s", "nst_jax / torch", "fastest torch",
               "loss apart", "gradient apart"]  # fmt: skip
+    peaks = [row.get("device_peak_bytes", {}) for row in rows]
+    on_a_device = any(peak for each in peaks for peak in each.values())
+    header += ["nst_jax, peak on the device, MiB", "torch, MiB"] if on_a_device else []
     cells = []
-    for row in rows:
+    for row, peak in zip(rows, peaks, strict=True):
         for what, called in (("forward", "loss"), ("gradient", "loss and gradient")):
+            if what not in row:
+                continue
             found = row[what]
             ours, theirs = (found["engines"][name]["median"] for name in (OURS, found["torch"]))
             apart = row["agreement"][found["torch"]]
@@ -416,6 +423,8 @@ def step_table(rows):
                  found["torch"].removeprefix("torch").strip(" ,") or "default",
                  f"{apart['loss']:.0e}", f"{apart['gradient']:.0e}"]
             )  # fmt: skip
+            if on_a_device:
+                cells[-1] += [mib(peak.get(name) or 0) for name in (OURS, found["torch"])]
     return header, cells
 
 
@@ -555,19 +564,30 @@ def as_markdown(found: dict[str, Any]) -> str:
     """Return what the tables are of, and the tables."""
     facts, versions, machine = found["about"], found["about"]["versions"], found["about"]["machine"]
     commit = facts["commit"] + (" with uncommitted changes" if facts["uncommitted"] else "")
-    devices = {
-        row["device"]["name"] for row in found["results"].get("run", []) if row["device"]["kind"] != "cpu"
-    }
+    every = [row["device"] for rows in found["results"].values() for row in rows if "device" in row]
+    devices = {device["name"] for device in every if device["kind"] != "cpu"}
     hardware = ", ".join([*sorted(devices), f"{machine['cores']} cores of {machine['cpu']}"])
     busy = max(row["others_percent"] for rows in found["results"].values() for row in rows)
     lines = [
-        f"`{facts['command']}`",
+        "  \n".join(f"`{command}`" for command in found["commands"]),
         "",
         f"{hardware}, {machine['memory_bytes'] / 2**30:.0f} GiB; {facts['date'][:10]}, commit {commit}; "
         f"{', '.join(f'{name} {version}' for name, version in versions.items())}; {facts['precision']}; "
         f"others took up to {busy:.0f} % of the machine.",
     ]
     return "\n\n".join(["\n".join(lines), *map(markdown, tables(found["results"]))])
+
+
+def joined(every: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what files hold, with those of one machine, day, commit and precision as one."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in every:
+        about = one["about"] | {"command": "", "date": one["about"]["date"][:10]}
+        whole = found.setdefault(json.dumps(about), {"about": about, "commands": [], "results": {}})
+        whole["commands"].append(one["about"]["command"])
+        for measure, rows in one["results"].items():
+            whole["results"].setdefault(measure, []).extend(rows)
+    return list(found.values())
 
 
 def main() -> None:
@@ -578,6 +598,7 @@ def main() -> None:
     parser.add_argument("--size", default="256", help="pixels of each side, several by commas")
     parser.add_argument("--pool", default="avg", help="avg, max or both")
     parser.add_argument("--measure", default=",".join(MEASURES), help="what, by commas (default: all)")
+    parser.add_argument("--what", default="forward,gradient", help="of step: the loss alone, with gradient")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each engine (default: 7)")
     parser.add_argument("--turn", type=float, default=0.5, help="seconds of a turn, at least (default: 0.5)")
     parser.add_argument("--runs", type=int, default=1, help="rounds of whole runs (default: 1)")
@@ -595,7 +616,8 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, nargs="+", metavar="FILE.json")
     options = parser.parse_args()
     if options.markdown:
-        print("\n\n".join(as_markdown(json.loads(file.read_text())) for file in options.markdown))
+        files = [json.loads(file.read_text()) for file in options.markdown]
+        print("\n\n".join(map(as_markdown, joined(files))))
         return
     makers = {"step": step, "compile": compiling, "run": run, "memory": memory, "startup": startup}
     makers |= {"parts": parts, "loss": losses}

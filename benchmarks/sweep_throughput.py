@@ -7,7 +7,8 @@ python benchmarks/sweep_throughput.py batches [--size 256] [--cells 1,4,16] [--e
     Evaluations a second of so many cells, batched and on threads, after compilation, against single runs; how
     far the losses of four of the cells are from the runs alone; and the memory that the compiler states.
 
-Uses VGG-19 where it can be had, else the compact network. Prints JSON.
+Uses VGG-19 where it can be had, else the compact network. Prints JSON, and writes it to --out FILE.json;
+`batches --markdown FILE.json` prints the table of docs/benchmarks.md.
 """
 
 import argparse
@@ -116,11 +117,11 @@ def batches(options):
 
     def alone(weight):
         begun = time.perf_counter()
-        result = stylize(*pair, settings, style_weight=float(weight), network=network)
+        result = stylize(pair.content, pair.style, settings, style_weight=float(weight), network=network)
         return evaluations / (time.perf_counter() - begun), result
 
     alone(1e3)
-    table = {"device": jax.devices()[0].device_kind, "size": pair[0].shape[:2], "network": network.name}
+    table = {"device": jax.devices()[0].device_kind, "size": pair.content.shape[:2], "network": network.name}
     cpu = jax.devices()[0].platform == "cpu"
     for count in map(int, (options.cells or "1,4,16").split(",")):
         row = table[f"{count} cells"] = {}
@@ -144,8 +145,28 @@ def batches(options):
     return table
 
 
+def markdown(table):
+    """Return what `batches` found as a table."""
+    found = [(name, row, way, row[way]) for name, row in table.items() if name.endswith(" cells")
+             for way in ("vmap", "threads") if way in row]  # fmt: skip
+    lines = [
+        f"{table['device']}, {table['size'][1]} x {table['size'][0]} pixels, {table['network']}:\n",
+        "| cells | evaluations a second | against one run after another | loss apart, median and most "
+        "| memory by the compiler |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, row, way, rate in found:
+        apart = [f"{100 * rate[f'loss apart, {which}']:.1f} %" for which in ("median", "most")]
+        cells = name.removesuffix(" cells") + (", on threads" if way == "threads" else "")
+        lines.append(
+            f"| {cells} | {rate['evaluations/s']:.4g} | {rate['against one run']:.2f} "
+            f"| {', '.join(apart)} | {row['bytes'] / 2**30:.2f} GiB |"
+        )
+    return "\n".join(lines)
+
+
 def main():
-    """Print the numbers as JSON."""
+    """Print the numbers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -154,8 +175,16 @@ def main():
     parser.add_argument("--cells")
     parser.add_argument("--evaluations", type=int)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    parser.add_argument("--markdown", type=Path, metavar="FILE.json", help="measures nothing")
     options = parser.parse_args()
-    print(json.dumps({"processes": processes, "batches": batches}[options.what](options), indent=1))
+    if options.markdown:
+        print(markdown(json.loads(options.markdown.read_text())))
+        return
+    found = json.dumps({"processes": processes, "batches": batches}[options.what](options), indent=1)
+    print(found)
+    if options.out:
+        options.out.write_text(found + "\n")
 
 
 if __name__ == "__main__":

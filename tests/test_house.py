@@ -89,6 +89,7 @@ TESTED_ELSEWHERE = {
 
 TESTS_OF_THE_WHOLE = {
     "test_api.py",
+    "test_benchmarks.py",
     "test_convert_caffe_vgg.py",
     "test_docs.py",
     "test_examples.py",

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.stages import Lowered
 from jax.typing import DTypeLike
 
 from nst_jax import settings
@@ -214,7 +215,7 @@ def compiled(
     program: Program, shapes: Shapes, size: int = 1, devices: Devices = ()
 ) -> Callable[[State, Args], State]:
     """Return the step of a batch of some size, compiled ahead of time, and once for equal arguments."""
-    devices = devices if size > 1 else program.devices
+    devices = devices if size > 1 and len(devices) > 1 else program.devices  # a single one is the default
     with _compiling:  # two threads that want the same program shall compile it once
         return _compiled(program, shapes, size, devices)
 
@@ -233,18 +234,27 @@ def forget_compiled() -> None:
 def _compiled(
     program: Program, shapes: Shapes, size: int, devices: Devices
 ) -> Callable[[State, Args], State]:
+    found = lowered(program, shapes, size, devices).compile()
+    machine.give_back()
+    return found
+
+
+def lowered(program: Program, shapes: Shapes, size: int = 1, devices: Devices = ()) -> Lowered:
+    """Return the step of a batch of some size, ready to be compiled for devices.
+
+    They need not be there: those of a topology will do, see `benchmarks/devices.py`. None: JAX's default.
+    """
     with program.precisely():
         if program.is_by_rows:
-            found = _lowered_rows(program, shapes, devices).compile()
-        elif size == 1:
-            found = step.lower(shapes.state, shapes.args, program=program).compile()
-        else:
-            found = _lowered_batch(program, shapes, size, devices).compile()
-    machine.give_back()
-    return found  # type: ignore[no-any-return]
+            return _lowered_rows(program, shapes, devices)
+        if size > 1:
+            return _lowered_batch(program, shapes, size, devices)
+        each, _ = shardings(devices)
+        state, args = jax.tree.map(lambda a: _shape(a, sharding=each), (shapes.state, shapes.args))
+        return step.lower(state, args, program=program)
 
 
-def _lowered_rows(program: Program, shapes: Shapes, devices: Devices) -> Tree:
+def _lowered_rows(program: Program, shapes: Shapes, devices: Devices) -> Lowered:
     def put(tree: Tree) -> Tree:
         return jax.tree.map(lambda a, s: _shape(a, sharding=s), tree, rows.shardings(tree, devices))
 
@@ -258,7 +268,7 @@ def _lowered_rows(program: Program, shapes: Shapes, devices: Devices) -> Tree:
     return jitted.lower(put(shapes.state), (network, *map(put, others)))
 
 
-def _lowered_batch(program: Program, shapes: Shapes, size: int, devices: Devices) -> Tree:
+def _lowered_batch(program: Program, shapes: Shapes, size: int, devices: Devices) -> Lowered:
     def step_batch(state: State, args: Args) -> State:
         stepped: State = jax.vmap(program.build().step, in_axes=EACH)(state, *args)
         return stepped
@@ -400,15 +410,15 @@ def placements(program: Program, devices: Devices) -> tuple[Place, Place]:
     return partial(jax.device_put, device=each), partial(jax.device_put, device=shared)
 
 
-def shardings(devices: Devices) -> tuple[NamedSharding | None, NamedSharding | None]:
+def shardings(devices: Devices) -> tuple[Sharding | None, Sharding | None]:
     """Return the shardings of arrays with a leading axis of problems, and of those that all share."""
     if len(devices) <= 1:
-        return None, None
+        return (SingleDeviceSharding(devices[0]) if devices else None,) * 2
     mesh = Mesh(np.asarray(devices), ("batch",))
     return NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
 
 
-def batch_of(tree: Tree, size: int, sharding: NamedSharding | None = None) -> Tree:
+def batch_of(tree: Tree, size: int, sharding: Sharding | None = None) -> Tree:
     """Return the shapes of a batch of some size, given those of one problem."""
     if size == 1:
         return tree

@@ -5,13 +5,14 @@ import pytest
 from problems import problem
 
 from nst_jax import settings
-from nst_jax.transfer import memory
+from nst_jax.transfer import machine, memory
 from nst_jax.transfer.program import (
     Program,
     Steps,
     batch_of,
     begin,
     compiled,
+    lowered,
     nbytes,
     placements,
     shapes_like,
@@ -70,6 +71,16 @@ def test_shapes_are_those_of_the_arrays_and_a_program_is_compiled_once(pair, net
     step = compiled(posed.program, shapes)
     assert compiled(posed.program, memory.shapes_of(problem(pair, network))) is step
     assert int(step(state, args).evaluations) == 1
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_is_lowered_for_a_device_is_what_is_compiled_without(pair, network, size):
+    posed = problem(pair, network)
+    shapes = memory.shapes_of(posed)
+    each = ((), (jax.devices()[0],))
+    default, named = (lowered(posed.program, shapes, size, devices).compile() for devices in each)
+    assert machine.taken(default) == machine.taken(named)
+    assert default.cost_analysis()["flops"] == named.cost_analysis()["flops"] > 0
 
 
 def test_targets_are_renewed_when_it_is_time(pair, network):
