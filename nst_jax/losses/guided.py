@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.losses.gram import positions, product, style_loss
-from nst_jax.losses.terms import Guides, StyleTerm
+from nst_jax.losses.terms import AdditiveTerm, Guides
 
 
 @jax.tree_util.register_dataclass
@@ -28,10 +28,11 @@ class Guided:
 
 
 @dataclass(frozen=True)
-class GuidedGram(StyleTerm):
+class GuidedGram(AdditiveTerm):
     """Gram matrices are alike region by region."""
 
     maps = "required"
+    is_guided = True
 
     def targets(self, features: Sequence[Array], guides: Guides) -> Guided:
         """Return the Gram matrices of the style's regions."""
@@ -44,9 +45,19 @@ class GuidedGram(StyleTerm):
         shares = present / jnp.maximum(1, jnp.sum(present))
         return Guided(guided_gram_matrices(features[0], theirs), ours, shares)
 
-    def loss(self, F: Array, target: Guided) -> Array:
+    def guide(self, target: Guided) -> Array:
+        """Return the regions of the picture."""
+        return target.guides
+
+    def guided(self, F: Array, guide: Array) -> Array:
+        """Return mean_k g_rk^2 F_ik F_jk for regions r of a guide g, ``(regions, channels, channels)``."""
+        flat = positions(jnp.asarray(F))
+        regions = positions(guide).astype(flat.dtype).T[:, :, None]
+        return jnp.stack([product(flat * g, flat * g) for g in regions]) / len(flat)
+
+    def compare(self, statistics: Array, target: Guided) -> Array:
         """Return the mean of `gram.style_loss` over the regions that both pictures have."""
-        G = guided_gram_matrices(F, target.guides)
+        G = statistics / _energy(target.guides)
         return jnp.sum(target.shares * jax.vmap(style_loss)(G, target.grams))
 
     def per_channel(self, target: Guided) -> int:
@@ -65,7 +76,10 @@ def guided_gram_matrices(F: Array, guides: Array) -> Array:
         F: features, ``(height, width, channels)``.
         guides: g, ``(height, width, regions)``: the share of each region in each position.
     """
-    F, energy = jnp.asarray(F), jnp.sum(jnp.square(guides), (0, 1))
-    T = positions(guides / jnp.sqrt(jnp.where(energy > 0, energy, 1.0))[None, None])
-    flat = positions(F)
-    return jnp.stack([product(flat * t, flat * t) for t in T.astype(F.dtype).T[:, :, None]])
+    return GuidedGram().guided(F, jnp.asarray(guides)) / _energy(guides)
+
+
+def _energy(guides: Array) -> Array:
+    """Return the mean square of each region's guide, ``(regions, 1, 1)``; 1 if it has no positions."""
+    energy = jnp.mean(jnp.square(guides), (0, 1))
+    return jnp.where(energy > 0, energy, 1.0)[:, None, None]

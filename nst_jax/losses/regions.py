@@ -19,12 +19,13 @@ from nst_jax.typing import Tree
 
 def by_regions(term: StyleTerm, count: int) -> "Regions":
     """Return a term by the shares of positions in so many regions, see `Guides.where`."""
-    return Regions(_weighed(term), count)
+    weighed = _weighed(term)
+    return AdditiveRegions(weighed, count) if isinstance(weighed, AdditiveTerm) else Regions(weighed, count)
 
 
 def _weighed(term: StyleTerm) -> StyleTerm:
     if isinstance(term, AdditiveTerm):
-        return Weighed(term)
+        return term if term.is_guided else Weighed(term)
     if isinstance(term, Sum):
         return Sum(tuple((_weighed(one), weight) for one, weight in term.terms))
     return term
@@ -65,8 +66,10 @@ class _Placed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Weighed(_Wrapped):
-    """An additive term whose statistics of the picture are sums by shares; no longer made in tiles."""
+class Weighed(_Wrapped, AdditiveTerm):
+    """An additive term whose statistics of the picture are averages by shares."""
+
+    is_guided = True
 
     term: AdditiveTerm
 
@@ -75,9 +78,18 @@ class Weighed(_Wrapped):
         assert guides.where is not None
         return _Placed(self.term.targets(features, guides), guides.where)
 
-    def loss(self, F: Array, target: _Placed) -> Array:
-        """Compare `AdditiveTerm.weighted` with the target."""
-        return self.term.compare(self.term.weighted(F, target.share), target.target)
+    def guide(self, target: _Placed) -> Array:
+        """Return the shares."""
+        return target.share
+
+    def guided(self, F: Array, guide: Array) -> Tree:
+        """Return `AdditiveTerm.shared`."""
+        return self.term.shared(F, guide)
+
+    def compare(self, statistics: Tree, target: _Placed) -> Array:
+        """Compare averages by shares with the target."""
+        mean = jnp.mean(target.share)
+        return self.term.compare(jax.tree.map(lambda s: s / mean, statistics), target.target)
 
     def per_channel(self, target: _Placed) -> int:
         """Return what the term does."""
@@ -136,8 +148,17 @@ class Regions(_Wrapped):
 
         With equal shares s of all positions that is s times the distance.
         """
+        return self._added([F] * self.count, targets, weights, per_channel)
+
+    def _added(
+        self,
+        every: Sequence[Features],
+        targets: Regional,
+        weights: Mapping[str, Array | float],
+        per_channel: bool,
+    ) -> dict[str, Array]:
         found: dict[str, Array] = {}
-        for target, extent in zip(targets.targets, targets.extents, strict=True):
+        for F, target, extent in zip(every, targets.targets, targets.extents, strict=True):
             here = self.term.distances(F, target, weights, per_channel=per_channel)
             found = {name: found.get(name, 0.0) + extent * distance for name, distance in here.items()}
         return found
@@ -146,6 +167,36 @@ class Regions(_Wrapped):
         """Return what the term does, region by region."""
         renewed = tuple(self.term.all_renewed(F, target) for target in targets.targets)
         return Regional(renewed, targets.extents)
+
+
+@dataclass(frozen=True)
+class AdditiveRegions(Regions, AdditiveTerm):
+    """Regions of an additive term."""
+
+    is_guided = True
+
+    term: AdditiveTerm
+
+    def guides(self, targets: Regional) -> dict[str, Array]:
+        """Return those of all regions, side by side."""
+        every = [self.term.guides(target) for target in targets.targets]
+        return {name: jnp.concatenate([each[name] for each in every], -1) for name in every[0]}
+
+    def guided(self, F: Array, guide: Array) -> tuple[Tree, ...]:
+        """Return the averages of each region."""
+        return tuple(self.term.guided(F, part) for part in jnp.split(guide, self.count, -1))
+
+    def distances(
+        self,
+        F: Features,
+        targets: Regional,
+        weights: Mapping[str, Array | float],
+        *,
+        per_channel: bool = False,
+    ) -> dict[str, Array]:
+        """Return what `Regions` does, of `guided` averages."""
+        every = [{name: each[number] for name, each in F.items()} for number in range(self.count)]
+        return self._added(every, targets, weights, per_channel)
 
 
 def _some(pictures: Iterator[Features], number: int) -> Iterator[Features]:

@@ -15,7 +15,7 @@ Weighted = tuple[StyleTerm, float]
 
 def summed(terms: Sequence[Weighted]) -> StyleTerm:
     """Return the sum of terms with their weights; none may look at all layers together."""
-    if all(isinstance(term, AdditiveTerm) for term, _ in terms):
+    if all(isinstance(term, AdditiveTerm) and not term.is_guided for term, _ in terms):
         return AdditiveSum(tuple(terms))
     return Sum(tuple(terms))
 

@@ -227,9 +227,32 @@ class AdditiveTerm(StyleTerm):
     makes tiles so.
     """
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether positions of the picture count as its targets say: `guided` are its averages, then."""
+        return False
+
     def statistics(self, F: Array) -> Tree:
         """Return averages over the positions of features."""
         raise NotImplementedError
+
+    def guided(self, F: Array, guide: Array) -> Tree:
+        """Return averages over the positions of features, with what counts of each of them.
+
+        Args:
+            F: features.
+            guide: that of a target, or a part of it, ``(height, width, guides)``.
+        """
+        raise NotImplementedError
+
+    def guide(self, target: Tree) -> Array | None:
+        """Return what counts of each position of the picture, as a target says; None: all alike."""
+        return None
+
+    def guides(self, targets: Tree) -> dict[str, Array]:
+        """Return those of all targets, by layer; none if it is not guided."""
+        every = {name: self.guide(target) for name, target in targets.items()}
+        return {name: guide for name, guide in every.items() if guide is not None}
 
     def weighted(self, F: Array, share: Array) -> Tree:
         """Return what `statistics` does where positions count by their shares, ``(height, width, 1)``.
@@ -246,6 +269,12 @@ class AdditiveTerm(StyleTerm):
         none = jax.tree.map(jnp.zeros_like, jax.eval_shape(self.statistics, flat[0]))
         total, _ = jax.lax.scan(add, none, (flat, w))
         return total
+
+    def shared(self, F: Array, share: Array) -> Tree:
+        """Return mean_k w_k s_k for shares w, which is zero where none counts."""
+        mean = jnp.mean(share)
+        safe = jnp.where(mean > 0, share, 1.0)
+        return jax.tree.map(lambda s: mean * s, self.weighted(F, safe))
 
     def averages(self, F: Array, share: Array | None) -> Tree:
         """Return `weighted` statistics, or without shares those of all positions alike."""
@@ -268,7 +297,8 @@ class AdditiveTerm(StyleTerm):
 
     def loss(self, F: Array, target: Tree) -> Array:
         """Compare the statistics of features."""
-        return self.compare(self.statistics(F), target)
+        guide = self.guide(target)
+        return self.compare(self.statistics(F) if guide is None else self.guided(F, guide), target)
 
     def _distance(self, F: Tree, target: Tree) -> Array:
         return self.compare(F, target)

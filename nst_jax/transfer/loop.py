@@ -345,7 +345,8 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
         guides = digest(problem.content_map), problem.settings.semantic.weight, problem.content.shape
         query = problem.query
         asked = None if query is None else digest(np.asarray(query))
-        more = () if isinstance(problem.term, AdditiveTerm) else (*guides, asked)
+        is_alone = isinstance(problem.term, AdditiveTerm) and problem.term.maps == "none"
+        more = () if is_alone else (*guides, asked)
         styles = tuple(
             (digest(each.image), digest(each.alpha), digest(each.map), each.share)
             for each in problem.paintings

@@ -259,6 +259,7 @@ def loss(
     _check_layers("style", style_layers, weights.style_layers)
     rules, term = CONVENTIONS[weights.convention], targets.term
     additive = isinstance(term, AdditiveTerm)
+    looking = {"term": term, "guides": term.guides(targets.style)} if isinstance(term, AdditiveTerm) else {}
     by_position, size = targets.content_kind == "features", targets.content_size
     content, layers = (targets.content, ()) if by_position else ({}, tuple(targets.content))
     smaller = seen(params, shrunk(x, size), layers=layers, content=content, **seeing) if size else None
@@ -269,7 +270,7 @@ def loss(
         content={} if size else content,
         term_layers=style_layers if additive else (),
         variation=True,
-        **({"term": term} if isinstance(term, AdditiveTerm) else {}),
+        **looking,
         **seeing,
     )
     F, terms, compared = found.features, Terms(), smaller or found

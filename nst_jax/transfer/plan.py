@@ -83,7 +83,8 @@ def _group_of(problem: Problem) -> object:
         (painting.image.shape, 0 if painting.map is None else painting.map.shape[-1], painting.alpha is None)
         for painting in problem.paintings
     ]
-    searched = () if isinstance(problem.term, AdditiveTerm) else tuple(looked_at)
+    is_alone = isinstance(problem.term, AdditiveTerm) and not problem.term.is_guided
+    searched = () if is_alone else tuple(looked_at)
     convention, factor = problem.weights.convention, problem.settings.pyramid.factor
     sizes = problem.content.shape, problem.evaluations, problem.levels, factor
     is_kept = problem.keep is not None

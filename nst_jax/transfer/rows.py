@@ -28,7 +28,8 @@ def are_possible(height: int, devices: Sequence[jax.Device]) -> bool:
 
 def check(settings: Settings, term: StyleTerm, shape: tuple[int, ...], devices: Sequence[jax.Device]) -> None:
     """Raise SettingError for a picture that cannot be divided; for its height, with a size that can be."""
-    if not (isinstance(term, AdditiveTerm) and settings.content.kind == "features"):
+    is_divisible = isinstance(term, AdditiveTerm) and not term.is_guided
+    if not (is_divisible and settings.content.kind == "features"):
         what = "is for style.kind gram, moments or w2, without maps or masks, and content.kind features"
         raise SettingError.at("devices", f"rows {what}")
     if settings.solver.history_on in streamed.PLACES:

@@ -97,6 +97,7 @@ def seen(
     content: Mapping[str, Array] | None = None,
     term: AdditiveTerm = _GRAM,
     term_layers: tuple[str, ...] = (),
+    guides: Mapping[str, Array] | None = None,
     variation: bool = False,
     **seeing: Unpack[Seeing],
 ) -> Seen:
@@ -109,11 +110,13 @@ def seen(
         content: features that those of the image are compared with, place by place, by layer.
         term: whose statistics.
         term_layers: those whose statistics are wanted.
+        guides: what counts of each position for the term, by layer; none of a term that is not guided.
         variation: whether the image's `total_variation` is wanted, as a distance called `INPUT`.
         seeing: see `Seeing`.
 
     Raises:
-        TypeError: a gradient with respect to parameters or ``content`` is asked for, of what is in tiles.
+        TypeError: a gradient with respect to parameters, ``content`` or ``guides`` is asked for, of what is
+            in tiles.
     """
     image, dtype, kind = x, seeing.get("dtype"), x.dtype
     x = x if dtype is None else x.astype(dtype)
@@ -121,7 +124,7 @@ def seen(
     engine, recompute = seeing.get("engine", "direct"), seeing.get("recompute", ())
     breadth = seeing.get("breadth", BREADTH)
     known = vgg.architecture_of(params)
-    P = dict(content or {})
+    P, G = dict(content or {}), dict(guides or {})
     wanted, summed, compared = (canonical_layers(names, known) for names in (layers, term_layers, P))
     every = dict.fromkeys((*wanted, *summed, *compared))
     deepest = max((block_and_index(name)[0] for name in every), default=0)
@@ -134,7 +137,8 @@ def seen(
         unit = _Unit(
             network, numbers, names, wanted, summed, term, size, goes_on, smooth and 1 in numbers, breadth
         )
-        given = params, {name: P[name] for name in names if name in P}
+        here, guiding = ({name: some[name] for name in names if name in some} for some in (P, G))
+        given = params, here, guiding
         tiling = unit.tiling
         whole = padding != "zero" or tiling.count == 1 or not {*wanted}.isdisjoint(names)
         if not is_twice:
@@ -160,6 +164,9 @@ def _units(recompute: Sequence[int], deepest: int) -> list[tuple[range, bool]]:
             found.append((range(first, min(last, deepest) + 1), True))
         first = last + 1
     return [*found, *((range(number, number + 1), False) for number in range(first, deepest + 1))]
+
+
+Given = tuple[Params, dict[str, Array], dict[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -211,18 +218,16 @@ class _Unit:
         halo = self.halo * (rows < height), self.halo * (columns < width)
         return Tiling(self.size, tile, halo, self.pool)
 
-    def __call__(
-        self, given: tuple[Params, dict[str, Array]], x: Array, place: Place | None = None
-    ) -> tuple[Array, Seen]:
+    def __call__(self, given: Given, x: Array, place: Place | None = None) -> tuple[Array, Seen]:
         """Return what comes out, and what is compared.
 
         Args:
-            given: parameters of the network, and features P of the content.
+            given: parameters of the network, features P of the content, and guides G.
             x: what goes in.
             place: of a tile. Then what comes out is the tile's own part, and what is compared is not averaged
                 but added up over that.
         """
-        params, P = given
+        params, P, G = given
         found, here = Seen({}, {}, {}), _Tile(self.tiling, place) if place else None
         if here and self.is_smoothed:
             found.distances[INPUT] = variation_of_part(x, here.slices(x, 1), here.exists(1, x))
@@ -245,7 +250,11 @@ class _Unit:
                 if name in self.wanted:
                     found.features[name] = own
                 if name in self.summed:
-                    found.statistics[name] = _times(self.term.statistics(own), count)
+                    averages = self.term.statistics
+                    if name in G:
+                        guide = here.of_image(G[name], stride, own.shape[:2]) if here else G[name]
+                        averages = partial(self.term.guided, guide=guide)
+                    found.statistics[name] = _times(averages(own), count)
                 if name in P:
                     there = here.of_image(P[name], stride, own.shape[:2]) if here else P[name]
                     found.distances[name] = _times(content_loss(own.astype(there.dtype), there), count)

@@ -46,7 +46,7 @@ def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
 def style_targets(problem: Problem, params: vgg.Params) -> Tree:
     """Return what a problem's style is compared by: averages of all styles, or features of them all."""
     term = problem.term
-    if isinstance(term, AdditiveTerm):
+    if isinstance(term, AdditiveTerm) and not term.is_guided:
         found = [_statistics(problem, term, params, painting) for painting in problem.paintings]
         shares = [np.float32(painting.share) for painting in problem.paintings]
         mean = _averaged(found, shares)

@@ -34,13 +34,12 @@ TERMS = {
 }
 
 
-ADDITIVE = ("gram", "moments", "w2")
-
-
-def of_features(term, F, style):
-    """The distance of an additive term, which is given statistics."""
-    target = {name: term.target_of(term.statistics(style[name])) for name in WEIGHTS}
-    return sum(term.distances({name: term.statistics(F[name]) for name in WEIGHTS}, target, WEIGHTS).values())
+def compared(term, F, target):
+    """The distance; an additive term is given averages, with what counts of each position if it is guided."""
+    if isinstance(term, AdditiveTerm):
+        guides = term.guides(target)
+        F = {n: term.guided(F[n], guides[n]) if guides else term.statistics(F[n]) for n in WEIGHTS}
+    return sum(term.distances(F, target, WEIGHTS).values())
 
 
 def features(random):
@@ -67,7 +66,7 @@ def distance(term, F, style, where):
     target = term.all_targets([term.condensed(each) for each in style], guides(where, term, F, len(style)))
     if term.renew_every > 1:
         target = term.all_renewed(F, target)
-    return sum(term.distances(F, target, WEIGHTS).values())
+    return compared(term, F, target)
 
 
 def test_every_kind_is_tried():
@@ -79,7 +78,7 @@ def test_equal_shares_scale_the_distance(random, name):
     term, F, style = TERMS[name], features(random), features(random)
     where = np.full((16, 16, 1), 0.25)
     found = distance(by_regions(term, 1), F, [style], where)
-    plain = distance(term, F, [style], None) if name not in ADDITIVE else of_features(term, F, style)
+    plain = distance(term, F, [style], None)
     np.testing.assert_allclose(found, 0.25 * plain, rtol=0.05 if name == "strotss" else 1e-3)
 
 
@@ -106,11 +105,7 @@ def test_half_a_picture_is_compared_as_if_it_were_all(random, name):
     found = distance(by_regions(term, 1), F, [style], where)
     half = {layer: each[:, each.shape[1] // 2 :] for layer, each in F.items()}
     target = term.all_targets([style], guides(None, term, F))
-    if name in ADDITIVE:
-        wanted = of_features(term, half, style)
-    else:
-        wanted = sum(term.distances(half, target, WEIGHTS).values())
-    np.testing.assert_allclose(found, 0.5 * wanted, rtol=2e-3)
+    np.testing.assert_allclose(found, 0.5 * compared(term, half, target), rtol=2e-3)
 
 
 @pytest.mark.parametrize("name", ["gram", "sliced", "patch", "nnst", "strotss"])
@@ -132,7 +127,7 @@ def test_it_says_of_itself_what_its_term_says():
     for term in TERMS.values():
         whole = by_regions(term, 1)
         assert isinstance(whole, Regions)
-        assert not isinstance(whole, AdditiveTerm)
+        assert isinstance(whole, AdditiveTerm) == isinstance(term, AdditiveTerm)
         for name in ("layers", "maps", "levels", "is_smooth", "is_joint", "likeness", "unit"):
             assert getattr(whole, name) == getattr(term, name)
         for name in ("extent", "room", "copies", "renew_every"):
@@ -148,7 +143,7 @@ def test_several_styles_in_one_region_are_averaged(random):
         name: each._replace(style=each.style * 2, shares=(0.25, 0.75))
         for name, each in guides(where, term, F).items()
     }
-    found = sum(term.distances(F, term.all_targets([one, other], given), WEIGHTS).values())
+    found = compared(term, F, term.all_targets([one, other], given))
     wanted = 0.0
     for name, weight in WEIGHTS.items():
         G, A, B = (np.einsum("hwi,hwj->ij", x[name], x[name]) / x[name][..., 0].size for x in (F, one, other))

@@ -1,12 +1,16 @@
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Moments
 
 from nst_jax.losses.gram import Gram
+from nst_jax.losses.guided import GuidedGram
+from nst_jax.losses.moments import Moments
+from nst_jax.losses.regions import by_regions
+from nst_jax.losses.terms import INPUT, Guides
 from nst_jax.transfer import objective, seeing
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1")
@@ -43,6 +47,45 @@ def test_features_computed_again_give_the_same_loss_and_gradient(
         both = jax.jit(jax.value_and_grad(run, has_aux=True), static_argnames="recompute")
         (wanted, _), slope = both(x, params, targets, weights, recompute=())
         (found, _), again = both(x, params, targets, weights, recompute=recompute)
+        np.testing.assert_allclose(found, wanted, rtol=1e-10)
+        np.testing.assert_allclose(again, slope, rtol=1e-8, atol=1e-12 * float(abs(slope).max()))
+
+
+def term_of(kind, regions):
+    term = {"gram": Gram(), "moments": Moments(), "guided_gram": GuidedGram()}[kind]
+    return by_regions(term, regions) if regions else term
+
+
+@pytest.mark.parametrize(
+    ("kind", "regions"), [("guided_gram", 0), ("gram", 1), ("moments", 2), ("guided_gram", 1)]
+)
+def test_what_counts_of_each_place_is_seen_in_tiles_too(narrow, random, monkeypatch, kind, regions):
+    """Some tiles have nothing that counts; a region is nowhere."""
+    monkeypatch.setattr(seeing, "TILE_BYTES", 1)
+    height, width = 150, 37
+    x, content, style = random.normal(0, 60, (3, height, width, 3))
+    maps = np.zeros((height, width, 3))
+    maps[:40, :, 0] = maps[40:, :20, 1] = 1
+    where = np.zeros((height, width, max(1, regions)))
+    where[60:, :, 0] = random.uniform(0, 1, (height - 60, width))
+    where[:60, :, -1] += 0.5
+    term, layers = term_of(kind, regions), ("conv1_2", "conv2_1", "conv3_1")
+    weights = objective.loss_weights(content_layers=CONTENT, style_layers=layers)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda a: jnp.asarray(np.float64(a)), narrow)
+        x, content, style, maps, where = map(jnp.asarray, (x, content, style, maps, where))
+        painting = seeing.seen(params, style, layers=layers).features | {INPUT: style}
+        count = max(1, regions)
+        guides = Guides((maps,) * count, maps, jnp.ones(()), where=where if regions else None)
+        targets = replace(
+            objective.make_targets(params, content, style, content_layers=CONTENT, style_layers=layers),
+            style=objective.style_targets(term, [painting] * count, guides, layers=layers),
+            term=term,
+        )
+        run = partial(objective.loss, breadth=1)
+        both = jax.jit(jax.value_and_grad(run, has_aux=True), static_argnames="recompute")
+        (wanted, _), slope = both(x, params, targets, weights, recompute=())
+        (found, _), again = both(x, params, targets, weights, recompute=(2, 3))
         np.testing.assert_allclose(found, wanted, rtol=1e-10)
         np.testing.assert_allclose(again, slope, rtol=1e-8, atol=1e-12 * float(abs(slope).max()))
 
