@@ -49,13 +49,13 @@ def check_suffix(path: str | Path, *, bits: int = 8) -> str:
     return suffix
 
 
-def check_sides(path: str | Path, height: int, width: int) -> None:
-    """Refuse a size that the format of ``path`` cannot hold: better before the work.
+def check_sides(path: str | Path, size: tuple[int, int]) -> None:
+    """Refuse a size, (height, width), that the format of ``path`` cannot hold: better before the work.
 
     Raises:
         ImageError: it cannot; the message names the formats that can.
     """
-    suffix, longest = check_suffix(path), max(height, width)
+    suffix, longest, (height, width) = check_suffix(path), max(size), size
     if longest > _LONGEST.get(suffix, longest):
         others = ", ".join(each for each in SUFFIXES if longest <= _LONGEST.get(each, longest))
         raise ImageError(
@@ -119,7 +119,7 @@ def _checked(path: str | Path, rgb: ArrayLike, alpha: ArrayLike | None, bits: in
     if not 1 <= quality <= 100:
         raise ImageError(f"{path}: quality {quality}; allowed: 1 to 100")
     levels = levels_of(path, rgb, alpha, bits=bits, on_white=suffix in _JPEG)
-    check_sides(path, *levels.shape[:2])
+    check_sides(path, levels.shape[:2])
     return levels
 
 

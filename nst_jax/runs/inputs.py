@@ -50,6 +50,12 @@ class Inputs:
     notes: tuple[str, ...] = ()
     """What the user should know."""
 
+    @property
+    def size(self) -> Size:
+        """Height and width of the result."""
+        height, width = np.asarray(self.pictures.content).shape[:2]
+        return height, width
+
 
 def read_inputs(settings: Settings) -> Inputs:
     """Read the pictures that settings name.

@@ -167,7 +167,7 @@ def test_format_that_is_too_small_for_the_picture(tmp_path, name, most, others):
     with pytest.raises(ImageError, match=f"{message}$"):
         images.write(tmp_path / name, np.zeros((1, most + 1, 3)))
     with pytest.raises(ImageError, match=f"has 3 x {most + 1}"):
-        images.check_sides(name, most + 1, 3)
+        images.check_sides(name, (most + 1, 3))
     assert not list(tmp_path.iterdir())
 
 
