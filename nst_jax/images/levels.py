@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nst_jax.errors import ImageError
+from nst_jax.images.pictures import strips
 
 Whole = NDArray[np.uint8 | np.uint16]
 """Levels from 0 to the largest, ``(height, width, 3)``, or 4 with alpha."""
-
-_PIXELS = 2**18
-"""So many are computed at a time, in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +63,13 @@ class Levels:
 
     def bands(self) -> Iterator[Whole]:
         """Give all rows, some at a time."""
-        height, width, _ = self.shape
-        rows = max(1, _PIXELS // width)
-        yield from (self.part(slice(top, top + rows)) for top in range(0, height, rows))
+        yield from map(self.part, strips(*self.shape[:2]))
 
     def whole(self) -> Whole:
         """Return all levels."""
-        found, top = np.empty(self.shape, self.dtype), 0
-        for band in self.bands():
-            found[top : top + len(band)] = band
-            top += len(band)
+        found = np.empty(self.shape, self.dtype)
+        for rows in strips(*self.shape[:2]):
+            found[rows] = self.part(rows)
         return found
 
     def _numbers(self, part: NDArray[np.generic]) -> NDArray[np.float64]:

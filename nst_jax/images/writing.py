@@ -75,8 +75,8 @@ def write(
 ) -> None:
     """Write a picture in the format that the suffix of ``path`` names, whole or not at all.
 
-    Nothing is held in memory but what encoders need: a picture of whole numbers, or of one that is written
-    part by part some megabytes.
+    Besides the picture there is in memory what its encoder needs: its levels, in whole numbers, or of what is
+    written part by part some megabytes.
 
     Args:
         path: the file; an old one is replaced.

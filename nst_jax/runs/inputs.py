@@ -366,7 +366,7 @@ def _beside(image: str | None, given: str | None) -> str | None:
 
 
 def _digest(array: FloatArray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def network(

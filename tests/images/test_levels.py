@@ -3,7 +3,7 @@ import pytest
 from image_files import RANDOM
 
 from nst_jax.errors import ImageError
-from nst_jax.images import levels
+from nst_jax.images import pictures
 from nst_jax.images.levels import levels_of
 
 RGB, ALPHA = RANDOM.uniform(-0.2, 1.2, (31, 23, 3)), RANDOM.random((31, 23))
@@ -17,7 +17,7 @@ def rounded(unit, bits):
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("pixels", [1, 50, 10**6])
 def test_bands_make_the_whole(bits, pixels, monkeypatch):
-    monkeypatch.setattr(levels, "_PIXELS", pixels)
+    monkeypatch.setattr(pictures, "AT_ONCE", pixels)
     found = levels_of("a", RGB, ALPHA, bits=bits, on_white=False)
     whole = np.concatenate(list(found.bands()))
     assert whole.shape == found.shape == (31, 23, 4)

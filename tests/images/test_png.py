@@ -9,14 +9,14 @@ from image_files import RANDOM
 from PIL import Image
 
 from nst_jax import images
-from nst_jax.images import levels, png, writing
+from nst_jax.images import pictures, png, writing
 
 
 @pytest.fixture(autouse=True)
 def _in_parts(monkeypatch):
     """Small pictures have many bands, and many pieces."""
     monkeypatch.setattr(writing, "LARGE", 0)
-    monkeypatch.setattr(levels, "_PIXELS", 1000)
+    monkeypatch.setattr(pictures, "AT_ONCE", 1000)
     monkeypatch.setattr(png, "_CHUNK", 5000)
 
 
