@@ -5,10 +5,11 @@ import datetime
 import errno
 import os
 import secrets
+import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -64,7 +65,17 @@ _LONGEST_NAME = 255
 """Bytes of a name, on the file systems in use."""
 
 
-def rescued(data: bytes, suffix: str, beside: Path) -> Path | None:
+def copied(source: Path, path: Path) -> None:
+    """Copy a file to ``path``, as `replacing` does.
+
+    Raises:
+        OutputError: it cannot be read, or not be written there.
+    """
+    with replacing(path) as file, source.open("rb") as old:
+        shutil.copyfileobj(old, file)
+
+
+def rescued(write: Callable[[Path], object], suffix: str, beside: Path) -> Path | None:
     """Write what cannot be written to its place somewhere else, and return where; None if nowhere.
 
     Tried are the folder of the place, then the one for temporary files.
@@ -72,7 +83,7 @@ def rescued(data: bytes, suffix: str, beside: Path) -> Path | None:
     for folder in (beside.parent, Path(tempfile.gettempdir())):
         path = folder / f"nst-jax-{secrets.token_hex(4)}{suffix}"
         with contextlib.suppress(OutputError):
-            write_atomically(path, data)
+            write(path)
             return path
     return None
 

@@ -189,22 +189,22 @@ def _painted(arguments: Sequence[str]) -> dict[str, str]:
     from nst_jax import cli, images
 
     found: dict[str, str] = {}
-    encode = images.encode
+    write = images.write
 
-    def spy(path: Any, rgb: Any, **options: Any) -> bytes:
+    def spy(path: Any, rgb: Any, **options: Any) -> None:
         name = Path(path).name
         if "text" in options:  # pictures carry a record; sheets and previews do not
             pixels = np.ascontiguousarray(rgb, np.float32)
             found["out.png" if name == "picture.png" else name] = hashlib.sha256(pixels.tobytes()).hexdigest()
-        return encode(path, rgb, **options)
+        write(path, rgb, **options)
 
     words = io.StringIO()
-    images.encode = spy
+    images.write = spy
     try:
         with contextlib.redirect_stdout(words), contextlib.redirect_stderr(words):
             code = cli.run(list(arguments))
     finally:
-        images.encode = encode
+        images.write = write
     if code:
         raise SystemExit(f"nst-jax {' '.join(arguments)}\n{words.getvalue()}")
     if "out.png" in found:

@@ -21,7 +21,7 @@ from nst_jax.images.sizes import (
     resize_smoothly,
     turned,
 )
-from nst_jax.images.writing import SUFFIXES, check_suffix, encode, write
+from nst_jax.images.writing import SUFFIXES, check_sides, check_suffix, encode, write
 
 __all__ = [
     "MAX_PIXELS",
@@ -30,6 +30,7 @@ __all__ = [
     "Picture",
     "bounded",
     "canvas",
+    "check_sides",
     "check_suffix",
     "contact_sheet",
     "crop",

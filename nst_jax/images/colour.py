@@ -6,12 +6,12 @@ processing", 2020). Both ways to preserve colours are those of Gatys, Bethge, He
 "Preserving color in neural artistic style transfer" (2016); where they differ from the paper it is said.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_jax.images.pictures import FloatArray
+from nst_jax.images.pictures import FloatArray, strips
 from nst_jax.images.sizes import resize
 
 Exact = NDArray[np.float64]
@@ -44,9 +44,6 @@ _HALVINGS = 16
 
 FAINT = 0.01
 """Deviations of less count as this much: the noise of a grey painting is not to be stretched into colours."""
-
-_PIXELS = 2**18
-"""So many are computed at a time, in float64."""
 
 
 # Oklab.
@@ -163,7 +160,7 @@ def moments(picture: FloatArray, visible: FloatArray | None = None) -> tuple[Exa
     """Return mean ``(channels,)`` and covariance ``(channels, channels)`` of a picture's values."""
     channels = picture.shape[2]
     total, first, second = 0.0, np.zeros(channels), np.zeros((channels, channels))
-    for rows in _strips(picture):
+    for rows in strips(*picture.shape[:2]):
         x = picture[rows].reshape(-1, channels).astype(np.float64)
         weight = np.ones(len(x)) if visible is None else visible[rows].reshape(-1).astype(np.float64)
         weighted = weight[:, None] * x
@@ -189,13 +186,13 @@ def _of_eigenvalues(symmetric: Exact, function: Callable[[Exact], Exact]) -> Exa
 # Large pictures.
 
 
-def _strips(picture: FloatArray) -> Iterator[slice]:
-    height, width = picture.shape[:2]
-    rows = max(1, _PIXELS // width)
-    yield from (slice(top, top + rows) for top in range(0, height, rows))
-
-
 def _in_strips(make: Callable[..., Exact], *pictures: FloatArray) -> FloatArray:
-    """Return what a function makes of pictures' pixels, computed strip by strip."""
-    made = [np.float32(make(*(picture[rows] for picture in pictures))) for rows in _strips(pictures[0])]
-    return np.concatenate(made)
+    """Return what a function makes of pictures' pixels, computed strip by strip, in float64."""
+    height, width = pictures[0].shape[:2]
+    found: FloatArray | None = None
+    for rows in strips(height, width):
+        made = make(*(picture[rows] for picture in pictures))
+        found = np.empty((height, *made.shape[1:]), np.float32) if found is None else found
+        found[rows] = made
+    assert found is not None
+    return found

@@ -91,6 +91,11 @@ def _too_large(path: str | Path, size: str, max_pixels: int) -> ImageError:
     )
 
 
+def band(image: Image.Image, rows: slice) -> Image.Image:
+    """Return some rows of an image."""
+    return image.crop((0, rows.start, image.width, rows.stop))
+
+
 def exif_orientation(image: Image.Image) -> int | None:
     """Return the EXIF orientation, 1 (upright) where there is none, None where the data cannot be read."""
     try:

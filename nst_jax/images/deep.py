@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from nst_jax.errors import ImageError
-from nst_jax.images.decoding import ORIENTATION_TAG, check_size, upright_picture
-from nst_jax.images.pictures import FloatArray, Picture, Samples, as_rgb, notes_on, to_unit
+from nst_jax.images.decoding import ORIENTATION_TAG, band, check_size, upright_picture
+from nst_jax.images.pictures import FloatArray, Picture, Samples, as_rgb, in_strips, notes_on, to_unit
 from nst_jax.images.profiles import is_srgb, lab_to_srgb
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -29,28 +29,38 @@ Transparent = int | tuple[int, ...] | None
 """The grey or the colour that a PNG names as transparent."""
 
 
-def read_png(data: bytes, transparent: Transparent) -> Picture:
-    """Read 16-bit PNG: Pillow's decoder keeps the high bytes, and is asked for the low bytes too."""
-    colour_type = data[25]
+def read_png(data: bytes, image: Image.Image) -> Picture:
+    """Read 16-bit PNG: Pillow's decoder keeps the high bytes, and is asked for the low bytes too.
+
+    Args:
+        data: the file.
+        image: what Pillow makes of it.
+    """
+    colour_type, transparent = data[25], image.info.get("transparency")
     if colour_type == 4:  # grey with alpha is four bytes per pixel, as 8-bit RGBA
-        pairs = _png_samples(data, "RGBA").view(">u2").astype(np.uint16)
+        pairs = np.asarray(_png_as(data, "RGBA")).view(">u2").astype(np.uint16)
         return Picture(as_rgb(pairs[:, :, 0]), to_unit(pairs[:, :, 1]))
     if colour_type == 0:
-        grey = _png_samples(data, "I;16B")
+        grey = np.asarray(_png_as(data, "I;16B"))
         return Picture(as_rgb(grey), _keyed_alpha(grey[:, :, None], transparent))
-    mode = "RGBA" if colour_type == 6 else "RGB"
-    high, low = _png_samples(data, f"{mode};16B"), _png_samples(data, f"{mode};16L")
-    samples = np.asarray(high.astype(np.uint16) << 8 | low, np.uint16)
-    if colour_type == 6:
-        return Picture(to_unit(samples[:, :, :3]), to_unit(samples[:, :, 3]))
-    return Picture(to_unit(samples), _keyed_alpha(samples, transparent))
+    low = _png_as(data, f"{image.mode};16L")
+
+    def part(rows: slice) -> Picture:
+        high_bytes, low_bytes = (np.asarray(band(each, rows)) for each in (image, low))
+        samples = np.asarray(high_bytes.astype(np.uint16) << 8 | low_bytes, np.uint16)
+        if colour_type == 6:
+            return Picture(to_unit(samples[:, :, :3]), to_unit(samples[:, :, 3]))
+        return Picture(to_unit(samples), _keyed_alpha(samples, transparent))
+
+    return in_strips(image.height, image.width, part)
 
 
-def _png_samples(data: bytes, raw_mode: str) -> NDArray[np.uint8 | np.uint16]:
-    with Image.open(io.BytesIO(data)) as image:
-        assert isinstance(image, PngImagePlugin.PngImageFile)
-        image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
-        return np.asarray(image)
+def _png_as(data: bytes, raw_mode: str) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    assert isinstance(image, PngImagePlugin.PngImageFile)
+    image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
+    image.load()
+    return image
 
 
 def _keyed_alpha(samples: NDArray[np.uint8 | np.uint16], transparent: Transparent) -> FloatArray | None:
@@ -90,7 +100,10 @@ def read_tiff(data: bytes, path: str | Path, max_pixels: int) -> Picture | None:
                 return None
             extra = [int(each) for each in page.extrasamples]
             samples = np.moveaxis(page.asarray(), 0, -1) if page.axes == "SYX" else page.asarray()
-            picture = _tiff_picture(samples, page.photometric, extra)
+            height, width = samples.shape[:2]
+            picture = in_strips(
+                height, width, lambda rows: _tiff_picture(samples[rows], page.photometric, extra)
+            )
             pages = _pages(tiff)
             notes = [f"has {pages} pages; the first is used"] if pages > 1 else []
             if len(extra) > 1 or extra == [0]:

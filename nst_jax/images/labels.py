@@ -42,7 +42,7 @@ def _decode(data: bytes, path: str | Path, max_pixels: int) -> FloatArray:
         check_size(path, image.width, image.height, max_pixels)
         image.load()
         is_deep = image.format == "PNG" and data[24] == 16
-        array = _from_deep_png(data, image.info.get("transparency")) if is_deep else _from_pillow(image, path)
+        array = _from_deep_png(data, image) if is_deep else _from_pillow(image, path)
         return upright(array, exif_orientation(image) or 1)
 
 
@@ -58,8 +58,8 @@ def _from_pillow(image: Image.Image, path: str | Path) -> FloatArray:
     return unit[:, :, None] if unit.ndim == 2 else unit
 
 
-def _from_deep_png(data: bytes, transparent: deep.Transparent) -> FloatArray:
-    picture = deep.read_png(data, transparent)
+def _from_deep_png(data: bytes, image: Image.Image) -> FloatArray:
+    picture = deep.read_png(data, image)
     is_grey = data[25] in (0, 4)
     colours = picture.rgb[:, :, :1] if is_grey else picture.rgb
     return colours if picture.alpha is None else np.dstack([colours, picture.alpha])

@@ -1,5 +1,6 @@
 """What a picture is, as the other files of this room need it."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 Samples = NDArray[np.integer | np.floating]
 """Values as a file stores them: whole numbers from 0 to their largest, or floating point in [0, 1]."""
+
+AT_ONCE = 2**18
+"""Pixels that are computed at a time, where that takes more memory than what comes of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,24 @@ class Picture:
     rgb: FloatArray
     alpha: FloatArray | None = None
     notes: tuple[str, ...] = ()
+
+
+def strips(height: int, width: int) -> Iterator[slice]:
+    """Give the rows of a picture, about `AT_ONCE` pixels at a time."""
+    rows = max(1, AT_ONCE // width)
+    yield from (slice(top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def in_strips(height: int, width: int, part: Callable[[slice], Picture]) -> Picture:
+    """Return the picture of which a function makes some rows at a time; all have an alpha, or none."""
+    rgb, alpha = np.empty((height, width, 3), np.float32), None
+    for rows in strips(height, width):
+        made = part(rows)
+        rgb[rows] = made.rgb
+        if made.alpha is not None:
+            alpha = np.empty((height, width), np.float32) if alpha is None else alpha
+            alpha[rows] = made.alpha
+    return Picture(rgb, alpha)
 
 
 def to_unit(array: Samples) -> FloatArray:

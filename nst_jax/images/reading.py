@@ -10,13 +10,14 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from nst_jax.images import deep, kinds, metadata
 from nst_jax.images.decoding import (
     MAX_PIXELS,
+    band,
     check_size,
     decoding,
     exif_orientation,
     file_bytes,
     upright_picture,
 )
-from nst_jax.images.pictures import Picture, Samples, as_rgb, notes_on, to_unit
+from nst_jax.images.pictures import Picture, Samples, as_rgb, in_strips, notes_on, to_unit
 from nst_jax.images.profiles import is_readable, is_srgb, to_srgb
 
 _UNREADABLE = "metadata that cannot be read was skipped"
@@ -57,7 +58,7 @@ def _decode(data: bytes, path: str | Path, max_pixels: int) -> Picture:
         check_size(path, image.width, image.height, max_pixels)
         image.load()
         if image.format == "PNG" and data[24] == 16 and is_srgb(image.info.get("icc_profile")):
-            picture = deep.read_png(data, image.info.get("transparency"))
+            picture = deep.read_png(data, image)
         elif image.format == "PPM" and (samples := deep.read_ppm(data)) is not None:
             picture = Picture(samples)
         else:
@@ -114,6 +115,12 @@ def _from_pillow(image: Image.Image) -> Picture:
         if is_srgb(icc):
             return Picture(as_rgb(grey), notes=notes)
         image = Image.fromarray(np.rint(to_unit(grey) * 255).astype(np.uint8))
+    is_plain = is_srgb(icc)
+    return in_strips(image.height, image.width, lambda rows: _flat(band(image, rows), icc, is_plain=is_plain))
+
+
+def _flat(image: Image.Image, icc: bytes | None, *, is_plain: bool) -> Picture:
+    """Convert an image of 8 bits, or rows of one."""
     alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA") if image.mode not in ("LA", "RGBA") else image
@@ -121,7 +128,7 @@ def _from_pillow(image: Image.Image) -> Picture:
     if image.mode == "LAB":
         return Picture(deep.from_lab(np.asarray(image)))
     opaque = image.convert({"1": "L", "LA": "L", "CMYK": "CMYK", "L": "L"}.get(image.mode, "RGB"))
-    if opaque.mode == "CMYK" or not is_srgb(icc):
+    if opaque.mode == "CMYK" or not is_plain:
         opaque = to_srgb(opaque, icc)
     return Picture(as_rgb(np.asarray(opaque)), alpha)
 

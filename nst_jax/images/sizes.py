@@ -137,8 +137,10 @@ def _resized(
         return array
     if array.ndim == 2:
         return _resampled(array, size, window, part)
-    planes = [_resampled(plane, size, window, part) for plane in np.moveaxis(array, -1, 0)]
-    return np.stack(planes, -1) if planes else np.zeros((*size, 0), np.float32)
+    found = np.empty((*size, array.shape[2]), np.float32)
+    for channel in range(array.shape[2]):
+        found[:, :, channel] = _resampled(array[:, :, channel], size, window, part)
+    return found
 
 
 def _resampled(

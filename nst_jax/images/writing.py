@@ -1,26 +1,34 @@
 """Arrays to image files."""
 
 import io
-import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
-import numpy as np
 import tifffile
-from numpy.typing import ArrayLike, NDArray
-from PIL import Image, PngImagePlugin
+from numpy.typing import ArrayLike
+from PIL import Image
 
 from nst_jax.errors import ImageError, did_you_mean
-from nst_jax.files import write_atomically
+from nst_jax.files import replacing
+from nst_jax.images import png
+from nst_jax.images.levels import Levels, Whole, levels_of
 from nst_jax.images.pictures import one_line
+
+LARGE = 100_000_000
+"""Above so many pixels PNG and TIFF are written part by part; TIFF has tiles and offsets of 64 bits then."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """File endings that `write` knows."""
 
 _DEEP_SUFFIXES = (".png", ".tif", ".tiff")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_Levels = NDArray[np.uint8 | np.uint16]
+_JPEG = (".jpg", ".jpeg")
+_LONGEST = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+"""Pixels of the longer side, where a format or its library bounds them."""
+
+_TILE = 512
+_WAITING = 2**22
+"""Bytes of tiles that wait to be packed, on several threads."""
 
 
 def check_suffix(path: str | Path, *, bits: int = 8) -> str:
@@ -41,6 +49,21 @@ def check_suffix(path: str | Path, *, bits: int = 8) -> str:
     return suffix
 
 
+def check_sides(path: str | Path, size: tuple[int, int]) -> None:
+    """Refuse a size, (height, width), that the format of ``path`` cannot hold: better before the work.
+
+    Raises:
+        ImageError: it cannot; the message names the formats that can.
+    """
+    suffix, longest, (height, width) = check_suffix(path), max(size), size
+    if longest > _LONGEST.get(suffix, longest):
+        others = ", ".join(each for each in SUFFIXES if longest <= _LONGEST.get(each, longest))
+        raise ImageError(
+            f"{path}: {suffix} holds at most {_LONGEST[suffix]} pixels a side, and the picture has "
+            f"{width} x {height}; use {others}"
+        )
+
+
 def write(
     path: str | Path,
     rgb: ArrayLike,
@@ -51,6 +74,9 @@ def write(
     text: Mapping[str, str] | None = None,
 ) -> None:
     """Write a picture in the format that the suffix of ``path`` names, whole or not at all.
+
+    Besides the picture there is in memory what its encoder needs: its levels, in whole numbers, or of what is
+    written part by part some megabytes.
 
     Args:
         path: the file; an old one is replaced.
@@ -64,8 +90,9 @@ def write(
         ImageError: the picture cannot be stored in that format.
         OutputError: the file cannot be written.
     """
-    data = encode(path, rgb, alpha=alpha, bits=bits, quality=quality, text=text)
-    write_atomically(Path(path), data)
+    levels = _checked(path, rgb, alpha, bits, quality)
+    with replacing(Path(path)) as file:
+        _save(file, levels, quality, text or {})
 
 
 def encode(
@@ -82,98 +109,79 @@ def encode(
     Raises:
         ImageError: the picture cannot be stored in that format.
     """
+    buffer = io.BytesIO()
+    _save(buffer, _checked(path, rgb, alpha, bits, quality), quality, text or {})
+    return buffer.getvalue()
+
+
+def _checked(path: str | Path, rgb: ArrayLike, alpha: ArrayLike | None, bits: int, quality: int) -> Levels:
     suffix = check_suffix(path, bits=bits)
     if not 1 <= quality <= 100:
         raise ImageError(f"{path}: quality {quality}; allowed: 1 to 100")
-    colours, opacity = _checked(path, rgb, alpha)
-    if opacity is not None and suffix in (".jpg", ".jpeg"):
-        colours, opacity = colours * opacity + (1 - opacity), None
-    unit = colours if opacity is None else np.concatenate([colours, opacity], axis=-1)
-    samples = _rounded(unit, bits)
+    levels = levels_of(path, rgb, alpha, bits=bits, on_white=suffix in _JPEG)
+    check_sides(path, levels.shape[:2])
+    return levels
+
+
+def _save(file: IO[bytes], levels: Levels, quality: int, text: Mapping[str, str]) -> None:
+    suffix = Path(levels.path).suffix.lower()
+    is_large = levels.shape[0] * levels.shape[1] > LARGE
     try:
-        if suffix == ".png":
-            return _png_bytes(samples, text or {})
-        if suffix in (".tif", ".tiff"):
-            return _tiff_bytes(samples)
-        return _lossy_bytes(samples, suffix, quality)
+        if suffix == ".png" and (is_large or levels.bits == 16):
+            png.stream(file, levels, text)
+        elif suffix == ".png":
+            _image(levels).save(file, "PNG", pnginfo=png.info(text))
+        elif suffix in (".tif", ".tiff"):
+            _save_tiff(file, levels, is_large)
+        else:
+            file.write(_lossy(levels, suffix, quality))
+    except ImageError:
+        raise
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be encoded: {one_line(error)}") from None
+        if isinstance(error, OSError) and error.errno:  # the file's trouble, not the encoder's
+            raise
+        raise ImageError(f"{levels.path}: cannot be encoded: {one_line(error)}") from None
 
 
-def _checked(
-    path: str | Path, rgb: ArrayLike, alpha: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Return colours (height, width, 3) and alpha (height, width, 1), or say what is wrong with them."""
-    colours = np.asarray(rgb, np.float64)
-    if colours.ndim != 3 or colours.shape[2] != 3 or colours.size == 0:
-        raise ImageError(f"{path}: a picture has shape (height, width, 3); this one has {colours.shape}")
-    opacity = None if alpha is None else np.asarray(alpha, np.float64)
-    if opacity is not None and opacity.shape != colours.shape[:2]:
-        raise ImageError(f"{path}: alpha of shape {opacity.shape} does not fit a picture of {colours.shape}")
-    for array in (colours, opacity):
-        if array is not None and not np.isfinite(array).all():
-            raise ImageError(f"{path}: the picture holds values that are not numbers")
-    return colours, None if opacity is None else opacity[:, :, None]
+def _image(levels: Levels) -> Image.Image:
+    height, width, channels = levels.shape
+    image, top = Image.new("RGBA" if channels == 4 else "RGB", (width, height)), 0
+    for band in levels.bands():
+        image.paste(Image.fromarray(band), (0, top))
+        top += len(band)
+    return image
 
 
-def _rounded(unit: NDArray[np.float64], bits: int) -> _Levels:
-    """Quantise [0, 1] to whole numbers, halves up."""
-    levels = np.floor(np.clip(unit, 0, 1) * (2**bits - 1) + 0.5)
-    return np.asarray(levels, np.uint8) if bits == 8 else np.asarray(levels, np.uint16)
-
-
-def _png_bytes(samples: _Levels, text: Mapping[str, str]) -> bytes:
-    info = PngImagePlugin.PngInfo()
-    info.add(b"sRGB", b"\0")
-    for keyword, value in text.items():
-        if not 1 <= len(keyword) <= 79 or not keyword.isprintable():
-            raise ValueError(f"text keyword {keyword!r} must have 1 to 79 printable characters")
-        if "\0" in value:
-            raise ValueError(f"text '{keyword}' holds a null character")
-        info.add_text(keyword, value)  # as tEXt, which every reader knows, if it is Latin; else as iTXt
-    if samples.dtype == np.uint16:
-        return _deep_png_bytes(samples, info)
+def _lossy(levels: Levels, suffix: str, quality: int) -> memoryview:
+    """Encode JPEG or WebP, in memory: of a file with a number Pillow does not notice that a disk is full."""
     buffer = io.BytesIO()
-    Image.fromarray(samples).save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
+    if suffix == ".webp":
+        _image(levels).save(buffer, "WEBP", quality=quality)
+    else:
+        _image(levels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getbuffer()
 
 
-def _deep_png_bytes(samples: _Levels, info: PngImagePlugin.PngInfo) -> bytes:
-    """Encode 16-bit PNG, which Pillow cannot; each row goes through the filter 'Sub', which has number 1."""
-    height, width, channels = samples.shape
-    rows, pixel = samples.astype(">u2").reshape(height, -1).view(np.uint8), 2 * channels
-    lines = np.insert(rows, 0, 1, axis=1)
-    lines[:, 1 + pixel :] -= rows[:, :-pixel]
-    header = struct.pack(">IIBBBBB", width, height, 16, 6 if channels == 4 else 2, 0, 0, 0)
-    buffer = io.BytesIO(_PNG_SIGNATURE)
-    buffer.seek(0, io.SEEK_END)
-    PngImagePlugin.putchunk(buffer, b"IHDR", header)
-    for name, body, _ in info.chunks:
-        PngImagePlugin.putchunk(buffer, name, body)
-    PngImagePlugin.putchunk(buffer, b"IDAT", zlib.compress(lines.tobytes()))
-    PngImagePlugin.putchunk(buffer, b"IEND")
-    return buffer.getvalue()
-
-
-def _tiff_bytes(samples: _Levels) -> bytes:
-    buffer = io.BytesIO()
-    extra = ["unassalpha"] if samples.shape[2] == 4 else None
+def _save_tiff(file: IO[bytes], levels: Levels, is_large: bool) -> None:
     tifffile.imwrite(
-        buffer,
-        samples,
+        file,
+        _tiles(levels) if is_large else levels.whole(),
+        bigtiff=is_large,
+        shape=levels.shape,
+        dtype=levels.dtype,
+        tile=(_TILE, _TILE) if is_large else None,
         photometric="rgb",
-        extrasamples=extra,
+        extrasamples=["unassalpha"] if levels.shape[2] == 4 else None,
         compression="zlib",
         metadata=None,
         software=False,
+        buffersize=_WAITING,
     )
-    return buffer.getvalue()
 
 
-def _lossy_bytes(samples: _Levels, suffix: str, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    if suffix == ".webp":
-        Image.fromarray(samples).save(buffer, "WEBP", quality=quality)
-    else:
-        Image.fromarray(samples).save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
+def _tiles(levels: Levels) -> Iterator[Whole]:
+    """Give squares row by row; the last of each row and column are cut off."""
+    height, width, _ = levels.shape
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            yield levels.part(slice(top, top + _TILE), slice(left, left + _TILE))

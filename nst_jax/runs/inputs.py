@@ -50,6 +50,12 @@ class Inputs:
     notes: tuple[str, ...] = ()
     """What the user should know."""
 
+    @property
+    def size(self) -> Size:
+        """Height and width of the result."""
+        height, width = np.asarray(self.pictures.content).shape[:2]
+        return height, width
+
 
 def read_inputs(settings: Settings) -> Inputs:
     """Read the pictures that settings name.
@@ -360,7 +366,7 @@ def _beside(image: str | None, given: str | None) -> str | None:
 
 
 def _digest(array: FloatArray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def network(

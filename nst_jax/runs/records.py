@@ -215,17 +215,21 @@ def plain(value: Json) -> Json:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def encoded(
-    name: str,
+def write(
+    path: Path,
     rgb: NDArray[np.float32],
     *,
     alpha: NDArray[np.float32] | None,
     settings: Settings,
     record: Record,
-) -> bytes:
-    """Return the bytes of a picture that carries a record; of its name only the ending counts."""
-    return images.encode(
-        name,
+) -> None:
+    """Write a picture that carries a record, as settings want it.
+
+    Raises:
+        NstError: as `images.write`.
+    """
+    images.write(
+        path,
         rgb,
         alpha=alpha,
         bits=settings.output.bits,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from nst_jax.errors import OutputError
-from nst_jax.files import LockedError, check_folder, locked, rescued, same_file, write_atomically
+from nst_jax.files import LockedError, check_folder, copied, locked, rescued, same_file, write_atomically
 from nst_jax.runs import records
 
 _OURS = re.compile(r"(step_\d+|picture)\.\w+|steps\.png|config\.yaml|loss\.svg|metrics\.jsonl|result\.json")
@@ -116,6 +116,8 @@ class Workshop:
         self.path = _workshop_of(self.folder)
         self._trouble = ""
         """What could not be written, the first of it."""
+        self._drawn: set[str] = set()
+        """Names of the files that this run has written; of one that it goes on with there may be more."""
         self._say = say
         self._metrics: IO[str] | None = None
 
@@ -177,8 +179,13 @@ class Workshop:
 
     def keep(self, name: str, data: bytes) -> None:
         """Write a file of the folder."""
+        self.draw(name, lambda path: write_atomically(path, data))
+
+    def draw(self, name: str, write: Callable[[Path], object]) -> None:
+        """Let a function write a file of the folder, whole or not at all."""
         try:
-            write_atomically(self.path / name, data)
+            write(self.path / name)
+            self._drawn.add(name)
         except OutputError as error:
             self._note(error)
 
@@ -191,18 +198,20 @@ class Workshop:
         found = {_evaluations(path): path for path in _own_files(self.path)}
         return {number: found[number] for number in sorted(found) if number}
 
-    def finish(self, picture: bytes, record: bytes, *, goes_on: bool = False) -> None:
-        """Move everything to its place, and write the picture last.
+    def finish(self, write: Callable[[Path], object], record: bytes, *, goes_on: bool = False) -> None:
+        """Move everything to its place, and the picture last: a copy of the folder's, if that is there.
 
         Args:
-            picture: the bytes of the picture.
-            record: those of its record, for pictures that do not carry it.
+            write: writes the picture.
+            record: the bytes of its record, for pictures that do not carry it.
             goes_on: the run may be gone on with: what that needs stays here as well.
 
         Raises:
             OutputError: something could not be written to its place; it says where the picture is.
         """
         self._close()
+        drawn = self.path / f"picture{self.output.suffix}"
+        is_drawn = drawn.name in self._drawn and drawn.is_file()
         try:
             self._settle(goes_on)
         except OSError as error:
@@ -211,13 +220,21 @@ class Workshop:
         try:
             if not records.carries(self.output):
                 write_atomically(self.output.with_suffix(".json"), record)
-            write_atomically(self.output, picture)
+            if not (is_drawn and self._is_copied(drawn)):
+                write(self.output)
         except OutputError as error:
             self._note(error)
-            place = rescued(picture, self.output.suffix, beside=self.output)
+            place = rescued(write, self.output.suffix, beside=self.output)
         if self._trouble:
             where = f"the picture is in {place}" if place else "nor could the picture anywhere else"
             raise OutputError(f"{self._trouble}; {where}")
+
+    def _is_copied(self, drawn: Path) -> bool:
+        """Copy the picture of this run to its place, unless something is in the way."""
+        with suppress(OutputError):
+            copied(drawn if drawn.is_file() else self.folder / drawn.name, self.output)
+            return True
+        return False
 
     def _settle(self, goes_on: bool) -> None:
         """Move the files of a run to their place; those of an earlier run of the same output go."""

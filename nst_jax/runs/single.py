@@ -99,7 +99,7 @@ def _painted(
     from nst_jax.transfer.stylize import progress_of
 
     output, every = workshop.output, settings.output.save_every
-    picture = partial(records.encoded, output.name, alpha=alpha, settings=settings)
+    write = partial(records.write, alpha=alpha, settings=settings)
     # Of SciPy's own state nothing is known.
     state = workshop.state if settings.solver.kind != "lbfgsb" else None
     made_by = {"stamp": records.stamp(record, without="output.")}
@@ -112,17 +112,17 @@ def _painted(
         workshop.line(curve[-1])
         if every and progress.evaluations % every == 0:
             name = f"step_{progress.evaluations:06d}{output.suffix}"
-            workshop.keep(name, picture(progress.picture(), record=record))
+            workshop.draw(name, partial(write, rgb=progress.picture(), record=record))
         return callback(progress)
 
     result = solve(Batch((problem,)), watch, stops=every, checkpoint=checkpoint)[0]
     goes_on = result.status == "interrupted" and checkpoint.is_there
     ended = records.ended(result)
     record = record | {"result": ended}
-    data = picture(result.image, record=record)
+    picture = partial(write, rgb=result.image, record=record)
     title = printable(f"{output.name}: {result.sentence}")
     try:
-        workshop.keep(f"picture{output.suffix}", data)
+        workshop.draw(f"picture{output.suffix}", picture)
         if steps := workshop.steps():
             workshop.keep("steps.png", images.encode("steps.png", _strip(steps, title)))
         workshop.keep("config.yaml", configs.to_yaml(settings).encode())
@@ -130,7 +130,7 @@ def _painted(
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
         workshop.keep("result.json", to_json(timed | {"files": [*workshop.files(), "result.json"]}))
     finally:
-        workshop.finish(data, to_json(record), goes_on=goes_on)
+        workshop.finish(picture, to_json(record), goes_on=goes_on)
     if not goes_on:
         checkpoint.forget()
     seconds, losses = result.seconds, (result.loss, result.initial_loss)
@@ -160,6 +160,7 @@ def _ready(
     """Return what settings name, and the problem that it poses."""
     _refuse_sweep(settings)
     found = inputs.read_inputs(settings)
+    images.check_sides(settings.output.image, found.size)
     network = inputs.network(settings, download, say=say, notes=found.notes)
 
     from nst_jax.transfer.problem import posed  # late: it imports JAX, and mistakes should not wait

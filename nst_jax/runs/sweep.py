@@ -134,7 +134,10 @@ def check(settings: Settings) -> tuple[list[Cell], list[inputs.Inputs]]:
     cells = configs.cells(settings)
     reads = {file for cell in cells for file in inputs.files_of(cell.config)}
     sweep_folder.keep_apart(Path(settings.sweep.folder), reads)
-    return cells, _read(cells)
+    found = _read(cells)
+    for each in found:
+        images.check_sides(settings.output.image, each.size)
+    return cells, found
 
 
 def parse_shard(text: str) -> Shard:
@@ -219,8 +222,7 @@ def _paint(
         ended = records.ended(result)
         about = records.record(cell.config, record["encoder"], read.digests) | {"result": ended}
         path = gallery.picture_of(folder, cell)
-        data = records.encoded(path.name, result.image, alpha=read.alpha, settings=cell.config, record=about)
-        write_atomically(path, data)
+        records.write(path, result.image, alpha=read.alpha, settings=cell.config, record=about)
         about |= {"result": ended | {"sentence": result.sentence}, "settings": cell.settings, "curve": curve}
         # The picture first: that the record is there says that the cell is done.
         write_atomically(path.with_suffix(".json"), records.to_json(about))

@@ -323,13 +323,15 @@ def _numbers(image: ArrayLike, name: str) -> Image:
         raise ImageError(
             f"the {name} image has shape {array.shape}; it should be (height, width, 3), RGB, or 4 with alpha"
         )
-    array = array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)
-    low, high = float(np.min(array)), float(np.max(array))
-    if not np.isfinite(array).all() or low < -0.5 or high > 1.5:
+    unit: Image = np.asarray(array, np.float32)
+    if array.dtype == np.uint8:
+        unit = unit / np.float32(255)
+    low, high = float(np.min(unit)), float(np.max(unit))
+    if not (low >= -0.5 and high <= 1.5):  # nor if one is no number
         raise ImageError(
             f"the {name} image has values from {low:g} to {high:g}; they should be in [0, 1], or uint8"
         )
-    clipped: Image = np.clip(array, 0, 1)
+    clipped: Image = unit if low >= 0 and high <= 1 else np.clip(unit, 0, 1)
     return clipped
 
 

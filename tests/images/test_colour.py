@@ -3,7 +3,7 @@ import pytest
 from scipy import linalg
 
 from nst_jax import images
-from nst_jax.images import colour
+from nst_jax.images import colour, pictures
 
 XYZ_TO_LINEAR = np.linalg.inv(
     [
@@ -95,7 +95,7 @@ def test_large_pictures_are_computed_in_strips(random, monkeypatch):
     ours, theirs = np.float32(random.uniform(size=(2, 33, 20, 3)))
     whole = colour.recoloured(ours, theirs), colour.matched(ours, theirs)
     for pixels in (1, 60, 200):
-        monkeypatch.setattr(colour, "_PIXELS", pixels)
+        monkeypatch.setattr(pictures, "AT_ONCE", pixels)
         np.testing.assert_array_equal(colour.recoloured(ours, theirs), whole[0])
         np.testing.assert_allclose(colour.matched(ours, theirs), whole[1], atol=1e-6)
 

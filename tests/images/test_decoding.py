@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_files import RGB8, RGBA8, RGBA16
+from image_files import RGB8, RGBA8, RGBA16, peak_of
 from PIL import Image, ImageCms
 
 from nst_jax import images
@@ -103,3 +103,12 @@ def check(array):
     assert 0 < array.shape[0] * array.shape[1] <= 1_000_000
     assert array.min() >= 0  # which no comparison with NaN would be
     assert array.max() <= 1
+
+
+@pytest.mark.parametrize(("name", "bits", "most"), [("a.jpg", 8, 18), ("a.png", 8, 18), ("a.png", 16, 22)])
+def test_large_picture_is_read_without_copies(tmp_path, name, bits, most):
+    """Of its bytes a pixel 12 are the picture, and 4 what Pillow decodes, at 16 bits twice."""
+    images.write(tmp_path / name, np.broadcast_to(np.float32(0.3), (4000, 5000, 3)), bits=bits)
+    images.write(tmp_path / f"small_{name}", np.zeros((9, 9, 3)), bits=bits)
+    prepare = "images.read(file.with_name(f'small_{file.name}'))"
+    assert peak_of(prepare, "picture = images.read(file)", tmp_path / name) < most * 4000 * 5000

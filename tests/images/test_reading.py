@@ -26,6 +26,13 @@ from PIL import Image, ImageCms
 
 from nst_jax import images
 from nst_jax.errors import ImageError
+from nst_jax.images import pictures
+
+
+@pytest.fixture(autouse=True, params=["at once", "row by row"])
+def _in_strips(request, monkeypatch):
+    if request.param == "row by row":
+        monkeypatch.setattr(pictures, "AT_ONCE", 1)
 
 
 def png16(path, array, *, interlace=False, **options):

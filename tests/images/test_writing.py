@@ -1,7 +1,11 @@
 """What is written is read back by Pillow, tifffile and pypng too."""
 
+import contextlib
 import errno
+import io
 import os
+import re
+import resource
 import zlib
 from pathlib import Path
 
@@ -11,11 +15,22 @@ import pytest
 import skimage.io
 import skimage.transform
 import tifffile
-from image_files import RGB8, RGBA8, RGBA16, grey_as_rgb, save, unit, with_png_chunk
+from image_files import (
+    RANDOM,
+    RGB8,
+    RGBA8,
+    RGBA16,
+    grey_as_rgb,
+    peak_of,
+    save,
+    unit,
+    with_png_chunk,
+)
 from PIL import Image
 
 from nst_jax import images
 from nst_jax.errors import ImageError, OutputError
+from nst_jax.images import pictures, writing
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF", ".PNG"])
@@ -149,9 +164,94 @@ def test_picture_that_cannot_be_written(tmp_path, rgb, options, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_format_that_is_too_small_for_the_picture(tmp_path):
-    with pytest.raises(ImageError, match=r"a\.webp: cannot be encoded"):
-        images.write(tmp_path / "a.webp", np.zeros((1, 17_000, 3)))
+@pytest.mark.parametrize(
+    ("name", "most", "others"),
+    [("a.webp", 16383, ".png, .jpg, .jpeg, .tif, .tiff"), ("a.JPG", 65500, ".png, .tif, .tiff")],
+)
+def test_format_that_is_too_small_for_the_picture(tmp_path, name, most, others):
+    images.write(tmp_path / name, np.zeros((1, most, 3)))
+    assert images.read(tmp_path / name).rgb.shape == (1, most, 3)
+    (tmp_path / name).unlink()
+    message = re.escape(f"at most {most} pixels a side, and the picture has {most + 1} x 1; use {others}")
+    with pytest.raises(ImageError, match=f"{message}$"):
+        images.write(tmp_path / name, np.zeros((1, most + 1, 3)))
+    with pytest.raises(ImageError, match=f"has 3 x {most + 1}"):
+        images.check_sides(name, (most + 1, 3))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Small pictures are written as large ones are."""
+    monkeypatch.setattr(writing, "LARGE", 0)
+    monkeypatch.setattr(pictures, "AT_ONCE", 1000)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 17), (512, 1024), (600, 1025)])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_large_tiff_has_tiles_and_long_offsets(tmp_path, in_parts, size, bits, channels):
+    samples = RANDOM.integers(0, 2**bits, (*size, channels), np.uint16 if bits == 16 else np.uint8)
+    alpha = unit(samples[..., 3]) if channels == 4 else None
+    path = tmp_path / "a.tif"
+    images.write(path, unit(samples[..., :3]), alpha=alpha, bits=bits)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.is_bigtiff
+        assert tiff.pages[0].tile == (512, 512)
+        np.testing.assert_array_equal(tiff.asarray(), samples)
+    if bits == 8:  # Pillow has no deep colours
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(np.asarray(image), samples)
+    picture = images.read(path)
+    np.testing.assert_array_equal(picture.rgb, unit(samples[..., :3]))
+    np.testing.assert_array_equal(picture.alpha, alpha)
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_parts_are_those_of_the_whole(suffix, has_alpha, monkeypatch):
+    size = (70, 90)
+    rgb, alpha = RANDOM.uniform(-0.1, 1.1, (*size, 3)), RANDOM.random(size) if has_alpha else None
+    whole = images.encode(f"a{suffix}", rgb, alpha=alpha)
+    monkeypatch.setattr(pictures, "AT_ONCE", 1000)
+    assert images.encode(f"a{suffix}", rgb, alpha=alpha) == whole
+    monkeypatch.setattr(writing, "LARGE", 0)
+    parts = images.encode(f"a{suffix}", rgb, alpha=alpha)
+    found = [np.asarray(Image.open(io.BytesIO(data))) for data in (whole, parts)]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "bits", "most"),
+    [(".png", 8, 3), (".png", 16, 3), (".tif", 8, 3), (".tif", 16, 3), (".jpg", 8, 6)],
+)
+def test_large_picture_is_nowhere_a_second_time(tmp_path, suffix, bits, most):
+    """It has 12 bytes a pixel, and no more than a quarter of that is added; by JPEG what Pillow needs."""
+    prepare = "writing.LARGE = 0; rgb = np.full((4000, 5000, 3), 0.5, np.float32)"
+    prepare += f"; images.write(file, rgb[:9, :9], bits={bits})"
+    added = peak_of(prepare, f"images.write(file, rgb, bits={bits})", tmp_path / f"a{suffix}")
+    assert added < most * 4000 * 5000
+
+
+@contextlib.contextmanager
+def full_above(room):
+    """As if the disk were full: no file of this process grows beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+@pytest.mark.parametrize("room", [0, 3000, 60_000])
+def test_full_disk_in_the_middle_leaves_the_old_file(tmp_path, in_parts, suffix, room):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"old")
+    with full_above(room), pytest.raises(OutputError, match=rf"a{suffix}: cannot be written: File too large"):
+        images.write(path, RANDOM.random((300, 300, 3)))
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, b"old")]
 
 
 def test_failing_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from makers import paint, run_settings
 from nst_jax import images
 from nst_jax.errors import NstError, OutputError
 from nst_jax.files import LockedError
-from nst_jax.runs import run_folder, single
+from nst_jax.runs import records, run_folder, single
 
 
 def everything(world):
@@ -226,6 +226,69 @@ def test_a_file_in_place_of_the_folder_costs_only_what_goes_there(world):
     (world / "sub").mkdir()
     with pytest.raises(OutputError, match=r"out\.run: cannot be written: .*the picture is in sub/out\.png"):
         broken_by(world, 2, (world / "sub" / "out.run").touch)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The names of pictures in the order in which they are encoded."""
+    names, write = [], images.write
+
+    def spy(path, *arguments, **options):
+        names.append(path.name)
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(images, "write", spy)
+    return names
+
+
+def test_a_picture_is_encoded_once_and_copied(world, written):
+    paint()
+    assert written == ["picture.png"]
+    assert (world / "out.png").read_bytes() == (world / "out.run" / "picture.png").read_bytes()
+
+
+def test_a_picture_that_cannot_be_copied_is_encoded_again(world, written, monkeypatch):
+    def broken(source, path):
+        raise OutputError("a read error")
+
+    monkeypatch.setattr(run_folder, "copied", broken)
+    paint()
+    assert written == ["picture.png", "out.png"]
+    assert (world / "out.png").read_bytes() == (world / "out.run" / "picture.png").read_bytes()
+
+
+@pytest.mark.parametrize("trouble", ["", "nothing is moved", "one is left"])
+def test_no_picture_of_an_earlier_run_is_taken_for_this_ones(world, monkeypatch, trouble):
+    paint(seed=3, init="noise")
+    wanted = images.read("out.png").rgb
+    paint(seed=4, init="noise")
+    assert not np.array_equal(images.read("out.png").rgb, wanted)
+    write = records.write
+
+    def failing(path, rgb, **options):
+        if path.name == "picture.png":
+            if trouble == "one is left":
+                shutil.copy("out.png", path)
+            raise OutputError("a bad block")
+        write(path, rgb, **options)
+
+    monkeypatch.setattr(records, "write", failing)
+    if trouble == "nothing is moved":
+        monkeypatch.setattr(run_folder.Workshop, "_settle", lambda workshop, goes_on: None)
+    with pytest.raises(OutputError, match=r"a bad block; the picture is in out\.png"):
+        paint(seed=3, init="noise")
+    np.testing.assert_array_equal(images.read("out.png").rgb, wanted)
+
+
+def test_a_picture_that_did_not_get_into_the_folder_is_copied_all_the_same(world, written, monkeypatch):
+    def stuck(workshop, goes_on):
+        raise OSError("stuck")
+
+    monkeypatch.setattr(run_folder.Workshop, "_settle", stuck)
+    with pytest.raises(OutputError, match=r"the picture is in out\.png"):
+        paint()
+    assert written == ["picture.png"]
+    assert images.read("out.png").rgb.shape == (18, 24, 3)
 
 
 def test_a_bug_in_what_goes_beside_the_picture_costs_no_picture(world, monkeypatch):

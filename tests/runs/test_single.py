@@ -422,6 +422,11 @@ def overwrite_init(world):
     return {"init": "out.png"}
 
 
+def too_long(world):
+    images.write("photo.png", np.zeros((2, 17_000, 3)))
+    return {"size": 17_000, "output": "out.webp"}
+
+
 DEEP = {"image": "art.png", "layers": ["conv5_1"]}
 MISTAKES = {
     "missing": (ImageError, "gone.png", lambda w: {"content": "gone.png"}),
@@ -436,6 +441,7 @@ MISTAKES = {
     "zero": (NstError, "weights: all are zero", lambda w: {"content": {"image": "photo.png", "weight": 0},
                                                          "style": {"image": "art.png", "weight": 0}}),
     "suffix": (ImageError, "gif", lambda w: {"output": "out.gif"}),
+    "sides": (ImageError, r"out.webp: \.webp holds at most 16383 .* 17000 x 2; use \.png, \.jpg", too_long),
     "bits": (ImageError, "16", lambda w: {"output": {"image": "out.jpg", "bits": 16}}),
     "no folder": (OutputError, "the folder nowhere does not exist", lambda w: {"output": "nowhere/out.png"}),
     "output is folder": (OutputError, "is a folder", lambda w: (w / "d.png").mkdir() or {"output": "d.png"}),

@@ -317,6 +317,13 @@ def test_mistakes_cost_nothing(world, changes, error, phrase):
     assert tree(world) == before
 
 
+def test_cells_longer_than_their_format_are_refused(world):
+    images.write("photo.png", np.zeros((2, 17_000, 3)))
+    with pytest.raises(ImageError, match=r"\.webp holds at most 16383 pixels a side"):
+        paint_sweep(sweep_settings(size=17_000, output="x.webp"))
+    assert not (world / "grid").exists()
+
+
 @pytest.mark.parametrize("text", ["3/2", "0/2", "1", "a/b", "1/0", "-1/2", "1/2/3", "1.5/2"])
 def test_wrong_shards(text):
     with pytest.raises(ConfigError, match="--shard"):
