@@ -124,7 +124,8 @@ def _painted(
     try:
         workshop.draw(f"picture{output.suffix}", picture)
         if steps := workshop.steps():
-            workshop.keep("steps.png", images.encode("steps.png", _strip(steps, title)))
+            strip = _strip(steps, title, settings.max_pixels)
+            workshop.keep("steps.png", images.encode("steps.png", strip))
         workshop.keep("config.yaml", configs.to_yaml(settings).encode())
         workshop.keep("loss.svg", loss_curve(curve, title=title).encode())
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
@@ -173,13 +174,14 @@ def _refuse_sweep(settings: Settings) -> None:
         raise ConfigError("sweep.axes: this config is of a sweep; use nst-jax sweep --config FILE")
 
 
-def _strip(steps: dict[int, Path], title: str) -> FloatArray:
+def _strip(steps: dict[int, Path], title: str, max_pixels: int) -> FloatArray:
     """Return intermediate pictures side by side: all, or at equal intervals, the last among them."""
     every = -(-len(steps) // MOST_STEPS)
     shown = list(steps)[::-1][::every][::-1]
     axes = [("evaluations", [str(number) for number in shown])]
     cells: dict[tuple[int, ...], FloatArray] = {}
-    cells |= {(i,): images.bounded(images.read(steps[n]).rgb, STEP) for i, n in enumerate(shown)}
+    for i, number in enumerate(shown):
+        cells[i,] = images.bounded(images.read(steps[number], max_pixels=max_pixels).rgb, STEP)
     return images.contact_sheet(cells, axes, title=title, cell=STEP)
 
 
