@@ -5,8 +5,8 @@ python benchmarks/memory.py --runs gram "small:style.kind=w2,memory_limit=1200Mi
 python benchmarks/memory.py --images DIR --sizes 512 1024 --limits none 2GiB
 
 A run is NAME:key=value,key=value over the default settings; without any, each kind of style. With --sizes and
---limits, each size under each limit of memory, enlarged if need be. The plan is what --dry-run says, and
-512 MiB for Python and JAX. Pictures are those of the papers in DIR, or samples. On Linux.
+--limits, each size under each limit of memory, enlarged if need be. The plan is what --dry-run says.
+Pictures are those of the papers in DIR, or samples. On Linux.
 """
 
 import argparse
@@ -19,7 +19,6 @@ import tempfile
 
 from nst_jax.settings import GUIDED_KINDS, STYLE_KINDS
 
-BESIDES = 512
 UNITS = {"MiB": 1, "GiB": 1024}
 PAIR = ("work:neckarfront", "work:starry_night")
 
@@ -38,11 +37,11 @@ def command(values, options, folder):
 def planned(words):
     """Return the MiB that the planner tells; None if it refuses, and says so."""
     told = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, check=False)
-    found = re.search(r"together\s+([\d.]+) (\w+)", told.stdout)
+    found = re.findall(r"(?:together|before)\s+([\d.]+) (\w+)", told.stdout)
     if not found:
         print(told.stderr.strip())
         return None
-    return float(found[1]) * UNITS[found[2]] + BESIDES
+    return max(float(number) * UNITS[unit] for number, unit in found)
 
 
 def peak(words):

@@ -143,16 +143,25 @@ def _note(say: inputs.Say, error: NstError) -> None:
 
 
 def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Download | None = None) -> str:
-    """Return in words what a run would take of memory; it is compiled, but not run.
+    """Return in words what a run would take of memory at its last size; it is compiled, but not run.
+
+    Where memory is short, smaller sizes may take more, for they are as fast as it allows: that is said.
 
     Raises:
         NstError: inputs that cannot be used, or too little memory.
     """
     _, problem = _ready(settings, say, download)
 
-    from nst_jax.transfer import memory
+    from nst_jax.transfer import memory, pyramid
 
-    return memory.table(*memory.fit(problem))
+    fitted, found = memory.fit(problem)
+    lines = [memory.table(fitted, found)]
+    if fitted.program != problem.program:
+        before = [memory.fit(level)[1] for level in pyramid.levels(problem)[: problem.levels - 1]]
+        most = max((each.held + each.total for each in before), default=0)
+        if most > found.held + found.total:
+            lines.append(f"before     {memory.gib(most):>10}  at most, at smaller sizes")
+    return "\n".join(lines)
 
 
 def _ready(

@@ -86,11 +86,14 @@ class Estimate:
     """Of what is freed after one; see `machine.keep_freed`."""
     programs: int
     """Compiled for other sizes, and for what follows at the last."""
+    held: int
+    """Before the run: on a CPU by Python, JAX and the pictures."""
     usable: int
+    """Besides that."""
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """All that the run takes."""
         return self.network + self.optimiser + self.features + self.kept + self.programs
 
     @property
@@ -105,11 +108,12 @@ def estimate(problem: Problem, shapes: Shapes | None = None) -> Estimate:
     arguments, rest = machine.taken(compiled(problem.program, shapes))
     optimiser = min(arguments, nbytes(shapes.state))
     besides = _of_scipy(problem) + _of_history(problem)
-    usable = machine.usable(jax.local_devices()[:1], problem.settings.memory_limit)
+    devices = jax.local_devices()[:1]
+    held, usable = machine.held(devices[0]), machine.usable(devices, problem.settings.memory_limit)
     others = problem.levels - 1 + len({*problem.term.last})
     programs = PROGRAM * others if jax.default_backend() == "cpu" else 0
     network = arguments - optimiser - _of_network(problem)
-    return Estimate(network, optimiser + besides, rest, kept(rest), programs, usable)
+    return Estimate(network, optimiser + besides, rest, kept(rest), programs, held, usable)
 
 
 def kept(nbytes: int) -> int:
@@ -181,7 +185,7 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
 def _again(problem: Problem, before: Estimate) -> Estimate:
     """Return what another problem takes, of the memory that there was before the first was compiled."""
     forget_compiled()
-    return replace(estimate(problem), usable=before.usable)
+    return replace(estimate(problem), held=before.held, usable=before.usable)
 
 
 def may_not_fit(problem: Problem) -> bool:
@@ -246,7 +250,7 @@ def _pairs(problem: Problem, found: Estimate) -> int:
 
 
 def table(problem: Problem, found: Estimate) -> str:
-    """Return in words what a problem takes, and how it is made to fit."""
+    """Return in words what a problem takes at its size, and how it is made to fit."""
     height, width = problem.content.shape[:2]
     solver, recompute = problem.program.solver, problem.program.recompute
     solvers = {"lbfgs": "L-BFGS with {} pairs", "lbfgsb": "SciPy's L-BFGS-B with {} pairs, in float64"}
@@ -259,14 +263,16 @@ def table(problem: Problem, found: Estimate) -> str:
     is_direct = problem.program.network.engine != problem.settings.network.engine
     why = "to be faster" if machine.is_keeping() else "for it is in pieces"
     limited = problem.settings.memory_limit is not None
+    is_cpu = jax.default_backend() == "cpu"
     rows = [
+        ("held", found.held, "by Python, JAX and pictures" if is_cpu else "on the device"),
         ("network", found.network, "convolutions by the direct engine" if is_direct else ""),
         ("optimiser", found.optimiser, pairs),
         ("features", found.features, twice if recompute else "all kept"),
         *([("kept", found.kept, f"of what is freed, {why}")] if found.kept else []),
         *([("programs", found.programs, "for further sizes and passes")] if found.programs else []),
-        ("together", found.total, "besides Python and JAX, about 0.5 GiB"),
-        ("usable", found.usable, "of the memory limit" if limited else "of what is free"),
+        ("together", found.held + found.total, ""),
+        ("usable", found.held + found.usable, "by the memory limit" if limited else "of what is free"),
     ]
     lines = [f"{name:<11}{gib(number):>10}  {note}".rstrip() for name, number, note in rows]
     return "\n".join([f"a picture of {width} x {height}, {problem.evaluations} evaluations", *lines])
@@ -281,7 +287,7 @@ def _refusal(problem: Problem, found: Estimate) -> str:
     size = int(0.97 * max(height, width) * share**0.5) if share > 0 else 0
     advice = f"use size {size}" if size >= 64 else "free some memory"
     needs = f"a picture of {width} x {height} needs about {gib(least)} ({gib(found.network)} for the network)"
-    limit, held = problem.settings.memory_limit, machine.held(jax.local_devices()[0])
+    limit, held = problem.settings.memory_limit, found.held
     if limit is None or found.usable < limit - held:  # it is not the limit that bounds it
         return f"{needs}, and {gib(found.usable)} can be used: {advice}"
     return (

@@ -269,7 +269,7 @@ def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):
     before = sorted(world.iterdir())
     assert cli.run([*ARGUMENTS, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    for word in ("network", "optimiser", "features", "together", "usable", "MiB", "pairs"):
+    for word in ("held", "network", "optimiser", "features", "together", "usable", "MiB", "pairs"):
         assert word in said
     assert sorted(world.iterdir()) == before
     assert cli.run([*ARGUMENTS, "--dry-run", "--memory-limit", "1MiB"]) == 2

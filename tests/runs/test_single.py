@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from nst_jax.errors import ConfigError, ImageError, NstError, OutputError
 from nst_jax.images.colour import oklab
 from nst_jax.runs import records
 from nst_jax.runs import single as run
-from nst_jax.transfer import checkpoints
+from nst_jax.transfer import checkpoints, memory
 
 
 def names(folder):
@@ -333,6 +334,22 @@ def test_a_state_of_a_later_size_that_is_damaged_is_said(world):
         paint(**LONG)
     path.unlink()
     assert paint(**LONG).status == "finished"
+
+
+def test_a_dry_run_says_where_a_smaller_size_takes_more(world, monkeypatch):
+    settings = run_settings(pyramid={"levels": 3}, size=48, enlarge=True)
+    few = memory.Estimate(2**30, 0, 0, 0, 0, held=2**30, usable=2**40)
+
+    def fit(problem, shapes=None):
+        if min(problem.content.shape[:2]) == 18:  # the second of three
+            return problem, replace(few, features=2**30)
+        return replace(problem, program=replace(problem.program, recompute=is_thrifty)), few
+
+    monkeypatch.setattr(memory, "fit", fit)
+    is_thrifty = (1, 2)
+    assert run.plan(settings).splitlines()[-1] == "before       3.00 GiB  at most, at smaller sizes"
+    is_thrifty = ()
+    assert "before" not in run.plan(settings)
 
 
 def test_a_shorter_run_leaves_no_steps_of_a_longer_one(world):

@@ -125,7 +125,7 @@ def test_then_the_history_is_kept_on_disk(posed, whole, limit, monkeypatch):
 
 def test_small_tiles_and_direct_convolutions_come_last(posed, limit, monkeypatch):
     """Tiles of a small picture are the picture: here the estimates say what they would be of a large one."""
-    found = memory.Estimate(100, 100, 100, 0, 0, usable=250)
+    found = memory.Estimate(100, 100, 100, 0, 0, held=0, usable=250)
 
     def estimate(problem, shapes=None):
         program = problem.program
@@ -196,10 +196,13 @@ def test_a_table_says_what_is_taken(posed, whole):
     lines = memory.table(posed, whole).splitlines()
     assert lines[0] == "a picture of 56 x 40, 12 evaluations"
     assert [line.split()[0] for line in lines[1:]] == [
-        *("network", "optimiser", "features", "kept", "together", "usable"),
+        *("held", "network", "optimiser", "features", "kept", "together", "usable"),
     ]
-    assert "L-BFGS with 100 pairs" in lines[2]
-    assert "all kept" in lines[3]
+    assert "L-BFGS with 100 pairs" in lines[3]
+    assert "all kept" in lines[4]
+    assert whole.held >= 2**26  # by Python and JAX
+    together = f"together   {memory.gib(whole.held + whole.total):>10}"
+    assert lines[6].rstrip() == together
 
 
 def test_bytes_in_words():
