@@ -98,14 +98,15 @@ def test_the_history_shrinks_first_then_features_are_computed_twice(posed, whole
     assert history(fitted) in (69, 70)
     assert fitted.program.recompute == ()
     assert found.fits
-    twice = memory.estimate(replace(posed, program=replace(posed.program, recompute=(3, 4))))
+    last = replace(posed.program, recompute=(3, 4), breadth=4)
+    twice = memory.estimate(replace(posed, program=last))
     assert twice.features <= whole.features
     limit(twice.total - 90 * pair)
     fitted, found = memory.fit(posed)
     assert fitted.program.recompute == (3, 4)
     assert memory.FEWEST <= history(fitted) <= 10
     assert found.fits
-    assert "blocks 1 to 4 computed twice" in memory.table(fitted, found)
+    assert "blocks 1 to 4 computed twice, in small tiles" in memory.table(fitted, found)
 
 
 def test_then_the_history_is_kept_on_disk(posed, whole, limit, monkeypatch):
