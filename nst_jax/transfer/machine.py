@@ -16,6 +16,9 @@ import psutil
 SHARE = 0.8
 """How much of the free memory is used: the rest is for what no estimate knows of."""
 
+LIMITED = 0.95
+"""How much of a limit is: it is as far as measured peaks were above their estimates."""
+
 _CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (
     ("", "max", "current", "inactive_file"),  # version 2
@@ -26,8 +29,8 @@ _LIMITS = (
 def usable(devices: Sequence[Any], limit: int | None = None) -> int:
     """Return the bytes that may yet be used on each of some JAX devices: `SHARE` of what is free now.
 
-    With a limit, no more than what is left of it: of the memory of this process on a CPU, of each device's
-    otherwise.
+    With a limit, no more than what is left of `LIMITED` of it: of the memory of this process on a CPU, of
+    each device's otherwise.
     """
     free = []
     for device in devices:
@@ -37,7 +40,12 @@ def usable(devices: Sequence[Any], limit: int | None = None) -> int:
         else:  # host memory, which the devices share
             free.append(_host() // len(devices))
     usable = int(SHARE * min(free))
-    return usable if limit is None else max(0, min(usable, limit - held(devices[0])))
+    return usable if limit is None else max(0, min(usable, of_limit(limit) - held(devices[0])))
+
+
+def of_limit(limit: int) -> int:
+    """Return the bytes of a limit that are used."""
+    return int(LIMITED * limit)
 
 
 def held(device: Any) -> int:

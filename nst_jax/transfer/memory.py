@@ -152,10 +152,11 @@ def _of_history(problem: Problem) -> int:
 def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estimate]:
     """Return a problem that fits in memory: with a shorter history, or features computed twice, if need be.
 
-    First what is freed is no longer kept (`machine.let_go`). Then only what was left open is changed
-    (`Problem.open`): the history, down to `problem.FEW` pairs, and what of the features is computed twice,
-    see `LADDER`; then the same with the history on disk, or if it must not be there down to `FEWEST` pairs;
-    then with convolutions that want no more than the network has, which are slower.
+    First what is freed is no longer kept (`machine.let_go`), nor are programs of other sizes. Then only what
+    was left open is changed (`Problem.open`): the history, down to `problem.FEW` pairs, and what of the
+    features is computed twice, see `LADDER`; then the same with the history on disk, or if it must not be
+    there down to `FEWEST` pairs; then with convolutions that want no more than the network has, which are
+    slower.
 
     Args:
         problem: the problem.
@@ -168,6 +169,9 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
     if machine.is_keeping() and not found.fits:
         machine.let_go()
         found = estimate(problem, shapes)
+    if not found.fits:
+        forget_compiled()  # those of other sizes, as it will be again when their turn is over
+        found = replace(estimate(problem, shapes), programs=0)
     may_move = "history_on" in problem.open
     given, fewest = problem, problems.FEW if may_move else FEWEST
     problem, found = _with_less(problem, found, fewest)
@@ -187,7 +191,7 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
 def _again(problem: Problem, before: Estimate) -> Estimate:
     """Return what another problem takes, of the memory that there was before the first was compiled."""
     forget_compiled()
-    return replace(estimate(problem), held=before.held, usable=before.usable)
+    return replace(estimate(problem), held=before.held, usable=before.usable, programs=before.programs)
 
 
 def may_not_fit(problem: Problem) -> bool:
@@ -290,11 +294,11 @@ def _refusal(problem: Problem, found: Estimate) -> str:
     advice = f"use size {size}" if size >= 64 else "free some memory"
     needs = f"a picture of {width} x {height} needs about {gib(least)} ({gib(found.network)} for the network)"
     limit, held = problem.settings.memory_limit, found.held
-    if limit is None or found.usable < limit - held:  # it is not the limit that bounds it
+    if limit is None or found.usable < machine.of_limit(limit) - held:  # it is not the limit that bounds it
         return f"{needs}, and {gib(found.usable)} can be used: {advice}"
     return (
         f"{needs} besides the {gib(held)} that Python and JAX hold already, and the memory limit is "
-        f"{gib(limit)}: {advice}, or a memory limit of at least {gib(held + least)}"
+        f"{gib(limit)}: {advice}, or a memory limit of at least {gib(int((held + least) / machine.LIMITED))}"
     )
 
 

@@ -213,7 +213,7 @@ def test_bytes_in_words():
 def test_what_is_tried_counts_against_what_was_free_before(posed, whole, limit, monkeypatch):
     """Programs that did not fit take memory too, until they are let go of: they are no reason to refuse."""
     seen, pair = [], 2 * posed.content.nbytes
-    free = iter([whole.total - 30 * pair, 0, 0, 0])
+    free = iter([0, whole.total - 30 * pair, 0, 0, 0])  # the first: with programs of other sizes
     monkeypatch.setattr(machine, "usable", lambda devices, limit: next(free))
     monkeypatch.setattr(memory, "forget_compiled", lambda: seen.append(1))
     fitted, found = memory.fit(posed)
