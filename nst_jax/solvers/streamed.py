@@ -206,6 +206,24 @@ class Steps:
             self.known[name][...] = before[name]
 
 
+def nbytes(size: int, history: int, *, is_short: bool) -> int:
+    """Return what `Steps` keep of vectors of a size, in bytes."""
+    return 2 * history * size * (2 if is_short else 4) + 2 * size * 4
+
+
+def check_room(folder: Path, nbytes: int) -> None:
+    """Raise NstError if there is no room for a file of so many bytes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise NstError(f"the history cannot be kept in {folder}: {error.strerror}") from None
+    if free < nbytes:
+        what = f"the history needs {nbytes / 2**30:.2f} GiB of the disk of {folder}"
+        more = "free some, or set NST_JAX_CACHE to a folder on another"
+        raise NstError(f"{what}, which has {free / 2**30:.2f}: {more}")
+
+
 class Rows:
     """Vectors of one length outside of the device, given and taken as float32.
 
@@ -220,11 +238,8 @@ class Rows:
             self.array = np.zeros((count, size), self.dtype)
             return
         needed = count * size * self.dtype.itemsize
+        check_room(folder, needed)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(folder).free < needed:
-                what = f"the history needs {needed / 2**30:.2f} GiB of the disk of {folder}: free some"
-                raise NstError(f"{what}, or set NST_JAX_CACHE to a folder on another")
             self.file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         except OSError as error:
             raise NstError(f"the history cannot be kept in {folder}: {error.strerror}") from None

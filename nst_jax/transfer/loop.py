@@ -150,6 +150,7 @@ def solve(
     before: tuple[State, Program] | None = None
     spent, seconds = (checkpoint.before, checkpoint.seconds) if checkpoint else (0, 0.0)
     whole = batch.problems[0].levels - 1
+    memory.check_disk(every[whole][0])
     if not is_fitted and whole > first and memory.may_not_fit(every[whole][0]):
         # What is refused is refused before there is any work to lose.
         program = memory.fit(every[whole][0])[0].program

@@ -40,12 +40,12 @@ def usable(devices: Sequence[Any], limit: int | None = None) -> int:
         else:  # host memory, which the devices share
             free.append(_host() // len(devices))
     usable = int(SHARE * min(free))
-    return usable if limit is None else max(0, min(usable, of_limit(limit) - held(devices[0])))
+    return usable if limit is None else max(0, min(usable, limit - reserve(limit) - held(devices[0])))
 
 
-def of_limit(limit: int) -> int:
-    """Return the bytes of a limit that are used."""
-    return int(LIMITED * limit)
+def reserve(limit: int | None) -> int:
+    """Return the bytes of a limit that are not planned with, if there is a choice."""
+    return 0 if limit is None else int((1 - LIMITED) * limit)
 
 
 def held(device: Any) -> int:

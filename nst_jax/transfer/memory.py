@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax.errors import NstError
+from nst_jax.files import cache_folder
 from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb, streamed
@@ -141,12 +142,18 @@ def _of_scipy(problem: Problem) -> int:
 
 def _of_history(problem: Problem) -> int:
     """Return the bytes that a history on the host takes of the memory that is counted: none of a GPU's."""
-    solver, vector = problem.program.solver, problem.moving
-    if not problem.program.is_outside or solver.history is None or jax.default_backend() != "cpu":
+    if not problem.program.is_outside or jax.default_backend() != "cpu":
         return 0
-    pair = vector if solver.history_type == "bfloat16" else 2 * vector
-    kept = solver.history * pair + 2 * vector if solver.history_on == "host" else 0
+    kept = _outside(problem) if problem.program.solver.history_on == "host" else 0
     return kept + 16 * 4 * streamed.CHUNK
+
+
+def _outside(problem: Problem) -> int:
+    """Return the bytes of a history outside of the device."""
+    solver = problem.program.solver
+    assert solver.history is not None
+    is_short = solver.history_type == "bfloat16"
+    return streamed.nbytes(problem.moving // 4, solver.history, is_short=is_short)
 
 
 def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estimate]:
@@ -163,7 +170,7 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
         shapes: `shapes_of` it, if they are known.
 
     Raises:
-        NstError: it does not fit, with the numbers and what to do.
+        NstError: it does not fit, or its history not on the disk, with the numbers and what to do.
     """
     found = estimate(problem, shapes)
     if machine.is_keeping() and not found.fits:
@@ -183,9 +190,28 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
         network = replace(problem.program.network, engine="direct")
         problem = replace(problem, program=replace(problem.program, network=network))
         problem, found = _with_less(problem, _again(problem, found), fewest)
-    if not found.fits:
+    if not (found.fits or _is_within_limit(problem, found)):
         raise NstError(_refusal(problem, found))
+    check_disk(problem)
     return problem, found
+
+
+def _is_limited(problem: Problem, found: Estimate) -> bool:
+    """Tell whether it is the limit that bounds what is usable."""
+    limit = problem.settings.memory_limit
+    return limit is not None and found.usable >= 0.9 * (limit - machine.reserve(limit) - found.held)
+
+
+def _is_within_limit(problem: Problem, found: Estimate) -> bool:
+    """Tell whether it is no more than a limit, with all that was to be left of that."""
+    limit = problem.settings.memory_limit
+    return limit is not None and _is_limited(problem, found) and found.held + found.total <= limit
+
+
+def check_disk(problem: Problem) -> None:
+    """Raise NstError if a problem's history is to be on disk, and there is no room for it."""
+    if problem.program.solver.history_on == "disk":
+        streamed.check_room(cache_folder(), _outside(problem))
 
 
 def _again(problem: Problem, before: Estimate) -> Estimate:
@@ -294,11 +320,11 @@ def _refusal(problem: Problem, found: Estimate) -> str:
     advice = f"use size {size}" if size >= 64 else "free some memory"
     needs = f"a picture of {width} x {height} needs about {gib(least)} ({gib(found.network)} for the network)"
     limit, held = problem.settings.memory_limit, found.held
-    if limit is None or found.usable < machine.of_limit(limit) - held:  # it is not the limit that bounds it
+    if limit is None or not _is_limited(problem, found):
         return f"{needs}, and {gib(found.usable)} can be used: {advice}"
     return (
         f"{needs} besides the {gib(held)} that Python and JAX hold already, and the memory limit is "
-        f"{gib(limit)}: {advice}, or a memory limit of at least {gib(int((held + least) / machine.LIMITED))}"
+        f"{gib(limit)}: {advice}, or a memory limit of at least {gib(held + least)}"
     )
 
 

@@ -114,5 +114,14 @@ def test_gradients_of_two_functions_make_no_pair():
 
 def test_a_disk_that_is_too_small_is_said_before(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
-    with pytest.raises(NstError, match=r"the history needs .* GiB of the disk of .*: free some"):
+    with pytest.raises(
+        NstError, match=r"the history needs .* GiB of the disk of .*, which has .*: free some"
+    ):
         steps(bowl, 50, folder=tmp_path)
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+def test_what_is_kept_is_as_large_as_is_said(tmp_path, is_short):
+    step = steps(bowl, 50, history=7, is_short=is_short, folder=tmp_path)
+    kept = sum(len(block) for rows in (step.pairs, step.last) for block in rows.blocks())
+    assert kept == streamed.nbytes(50, 7, is_short=is_short)

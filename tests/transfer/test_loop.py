@@ -1,4 +1,5 @@
 import threading
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +8,12 @@ import pytest
 from makers import NARROW
 from problems import network_of, problem, settings, solve
 
+from nst_jax.errors import NstError
 from nst_jax.images.colour import lightness, recoloured
 from nst_jax.losses.patches import PatchStyle, Source, nearest, patch_loss
 from nst_jax.networks import vgg
 from nst_jax.settings import Settings
-from nst_jax.solvers import scipy_lbfgsb
+from nst_jax.solvers import scipy_lbfgsb, streamed
 from nst_jax.solvers.state import RUNNING
 from nst_jax.transfer import objective
 from nst_jax.transfer.loop import Batch, Result, digest
@@ -51,6 +53,20 @@ def test_the_loss_falls_and_the_result_is_an_image(pair, network):
     assert found.image.min() >= 0
     assert found.image.max() <= 1
     assert "40 evaluations" in found.sentence
+
+
+def test_a_disk_too_small_for_the_last_size_is_refused_before_any_work(pair, network, monkeypatch):
+    """Only the history of the last of three sizes does not fit."""
+    values = {"solver.history_on": "disk", "solver.history": 10, "pyramid.levels": 3}
+    posed = problem(pair, network, values)
+    looks = []
+    free = streamed.nbytes(posed.moving // 4, 10, is_short=False) - 1
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(NstError, match="the history needs"):
+        solve(posed, looks.append)
+    assert looks == []
+    free += 1
+    assert solve(posed, looks.append).status == "finished"
 
 
 @pytest.mark.parametrize("status", ["running", "finished", "stalled", "not finite", "interrupted"])

@@ -171,6 +171,20 @@ def test_a_refusal_has_the_numbers_and_a_size_that_would_fit(posed, whole, limit
     assert memory.estimate(smaller).fits
 
 
+def test_what_is_left_of_a_limit_is_used_last(posed, limit, monkeypatch):
+    found = memory.Estimate(10, 0, 0, 0, 0, held=40, usable=55)
+    monkeypatch.setattr(memory, "estimate", lambda problem, shapes=None: replace(found, features=taken))
+    closed = lambda most: replace(posed, open=(), settings=posed.settings.with_values({"memory_limit": most}))
+    taken = 50
+    assert memory.fit(closed(100))[1].total == 60
+    taken = 51
+    with pytest.raises(NstError, match="a memory limit of at least"):
+        memory.fit(closed(100))
+    taken = 50
+    with pytest.raises(NstError, match="can be used"):  # it is not the limit that bounds it
+        memory.fit(closed(1000))
+
+
 def test_a_limit_bounds_a_run(pair, network):
     with pytest.raises(NstError, match="a memory limit of at least"):
         solve(problem(pair, network, {"memory_limit": 2**20}))
