@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import gc
 import os
 import signal
 from pathlib import Path
@@ -14,6 +15,7 @@ from nst_jax import images
 from nst_jax.networks import convolution, vgg
 from nst_jax.pretrained import files as weights
 from nst_jax.transfer import machine, memory
+from nst_jax.transfer.program import forget_compiled
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -40,6 +42,19 @@ def _own_world(tmp_path_factory, monkeypatch):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path_factory.getbasetemp().parent / "nst_jax_cache"))
     monkeypatch.setattr("nst_jax.pretrained.downloads.PATIENCE", 1.0)
+
+
+MAPS, MANY = Path("/proc/self/maps"), 20_000
+"""Pieces of memory of this process, of which Linux allows 65530: every compiled program has some."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+    """Programs of earlier modules are let go of, before a worker has so many that the next one crashes it."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY:
+        forget_compiled()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
