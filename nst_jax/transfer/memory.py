@@ -237,7 +237,8 @@ def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem,
         least = fewest if is_last else problems.FEW
         if rung != own:
             less = (_rung(problem.program).nbytes - rung.nbytes) * pixels
-            expected = replace(found, features=found.features - less)
+            features = found.features - less
+            expected = replace(found, features=features, kept=kept(features))
             if not is_last and not expected.fits and _pairs(problem, expected) < least:
                 continue  # it is not worth the time to compile it
             program = replace(problem.program, recompute=rung.recompute, breadth=rung.breadth)
