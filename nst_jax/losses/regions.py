@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.losses.summed import Sum
-from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm
+from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm, is_even
 from nst_jax.typing import Tree
 
 
@@ -24,8 +24,8 @@ def by_regions(term: StyleTerm, count: int) -> "Regions":
 
 
 def _weighed(term: StyleTerm) -> StyleTerm:
-    if isinstance(term, AdditiveTerm):
-        return term if term.is_guided else Weighed(term)
+    if is_even(term):
+        return Weighed(term)
     if isinstance(term, Sum):
         return Sum(tuple((_weighed(one), weight) for one, weight in term.terms))
     return term
@@ -148,20 +148,15 @@ class Regions(_Wrapped):
 
         With equal shares s of all positions that is s times the distance.
         """
-        return self._added([F] * self.count, targets, weights, per_channel)
-
-    def _added(
-        self,
-        every: Sequence[Features],
-        targets: Regional,
-        weights: Mapping[str, Array | float],
-        per_channel: bool,
-    ) -> dict[str, Array]:
         found: dict[str, Array] = {}
-        for F, target, extent in zip(every, targets.targets, targets.extents, strict=True):
-            here = self.term.distances(F, target, weights, per_channel=per_channel)
+        for number, (target, extent) in enumerate(zip(targets.targets, targets.extents, strict=True)):
+            here = self.term.distances(self.seen(F, number), target, weights, per_channel=per_channel)
             found = {name: found.get(name, 0.0) + extent * distance for name, distance in here.items()}
         return found
+
+    def seen(self, F: Features, number: int) -> Features:
+        """Return what a region's term is given: features of the whole picture."""
+        return F
 
     def all_renewed(self, F: Features, targets: Regional) -> Regional:
         """Return what the term does, region by region."""
@@ -186,17 +181,9 @@ class AdditiveRegions(Regions, AdditiveTerm):
         """Return the averages of each region."""
         return tuple(self.term.guided(F, part) for part in jnp.split(guide, self.count, -1))
 
-    def distances(
-        self,
-        F: Features,
-        targets: Regional,
-        weights: Mapping[str, Array | float],
-        *,
-        per_channel: bool = False,
-    ) -> dict[str, Array]:
-        """Return what `Regions` does, of `guided` averages."""
-        every = [{name: each[number] for name, each in F.items()} for number in range(self.count)]
-        return self._added(every, targets, weights, per_channel)
+    def seen(self, F: Features, number: int) -> Features:
+        """Return the averages of a region, of those of all."""
+        return {name: each[number] for name, each in F.items()}
 
 
 def _some(pictures: Iterator[Features], number: int) -> Iterator[Features]:

@@ -7,7 +7,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import Array
 
-from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm
+from nst_jax.losses.terms import AdditiveTerm, Guides, StyleTerm, is_even
 from nst_jax.typing import Tree
 
 Weighted = tuple[StyleTerm, float]
@@ -15,7 +15,7 @@ Weighted = tuple[StyleTerm, float]
 
 def summed(terms: Sequence[Weighted]) -> StyleTerm:
     """Return the sum of terms with their weights; none may look at all layers together."""
-    if all(isinstance(term, AdditiveTerm) and not term.is_guided for term, _ in terms):
+    if all(is_even(term) for term, _ in terms):
         return AdditiveSum(tuple(terms))
     return Sum(tuple(terms))
 

@@ -11,7 +11,7 @@ Features F are ``(height, width, channels)``; maps are ``(height, width, labels)
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -302,3 +302,8 @@ class AdditiveTerm(StyleTerm):
 
     def _distance(self, F: Tree, target: Tree) -> Array:
         return self.compare(F, target)
+
+
+def is_even(term: StyleTerm) -> TypeGuard[AdditiveTerm]:
+    """Tell whether a term is of averages to which all positions of the picture count alike."""
+    return isinstance(term, AdditiveTerm) and not term.is_guided

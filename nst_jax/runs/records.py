@@ -82,12 +82,12 @@ def flat(settings: object, before: str = "") -> Record:
     return {k: v for key, inner in settings.items() for k, v in flat(inner, f"{before}{key}.").items()}
 
 
-def stamp(record: Record, *, without: str = " ") -> str:
+def stamp(record: Record, *, without: tuple[str, ...] = ()) -> str:
     """Return what a saved state must have been made by, to be gone on with.
 
     Args:
         record: of the run.
-        without: settings whose names begin with this are of no matter.
+        without: settings whose names begin so are of no matter.
     """
     every = flat(plain(record["config"]))
     settings = {key: every[key] for key in every if decides(key) and not key.startswith(without)}

@@ -136,10 +136,8 @@ class Workshop:
             OutputError: it cannot be written to.
         """
         metrics = [line for line in self._lines() if line["evaluations"] <= done]
-        left = [path for path in _own_files(self.path) if not 0 < _evaluations(path) <= done]
-        if done:
-            left = [path for path in left if _evaluations(path)]
-        elif self.state.exists():
+        left = [path for path in _own_files(self.path) if not done or _evaluations(path) > done]
+        if not done and self.state.exists():
             left.append(self.state)
         try:
             half = [path for path in self.path.iterdir() if _HALF.fullmatch(path.name)]
@@ -161,7 +159,7 @@ class Workshop:
     def _lines(self) -> list[records.Metric]:
         """Return the metrics that are there; a run that was killed may have left half a line."""
         found = []
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError):
             for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
                 found.append(json.loads(line))
         return found

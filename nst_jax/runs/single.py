@@ -102,7 +102,7 @@ def _painted(
     write = partial(records.write, alpha=alpha, settings=settings)
     # Of SciPy's own state nothing is known.
     state = workshop.state if settings.solver.kind != "lbfgsb" else None
-    made_by = {"stamp": records.stamp(record, without="output.")}
+    made_by = {"stamp": records.stamp(record, without=("output.",))}
     checkpoint = Checkpoint(state, made_by, problem.passes, trouble=partial(_note, say))
     curve = workshop.begin(checkpoint.evaluations)
 

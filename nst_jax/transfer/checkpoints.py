@@ -44,7 +44,7 @@ class Checkpoint:
         """Whether there is anything to go on with."""
         self.level: int = known.get("level", 0)
         """The level to begin with."""
-        self.before: int = known.get("before", 0) if self.level else 0
+        self.before: int = known.get("before", 0)
         """Evaluations at the levels before that."""
         self.evaluations: int = known.get("evaluations", 0)
         """All so far."""
@@ -76,16 +76,16 @@ class Checkpoint:
         return bool(self.path) and (last or time.perf_counter() - self.saved > self.wait)
 
     def keep(self, state: Tree, **where: Json) -> None:
-        """Keep a state, and at which ``level`` and ``evaluations`` it is, and so on.
+        """Keep a state that is due, and at which ``level`` and ``evaluations`` it is, and so on.
 
         Raises:
             OutputError: it cannot be written, and there is nobody to be told.
         """
+        assert self.path is not None
         begun = time.perf_counter()
         try:
-            if self.path:
-                save(self.path, state, self.made_by | where | {"notes": self.notes})
-            self.is_there = bool(self.path)
+            save(self.path, state, self.made_by | where | {"notes": self.notes})
+            self.is_there = True
         except OutputError as error:
             if self.trouble is None:
                 raise
@@ -151,9 +151,8 @@ def _read(stored: Any, name: str, like: Any) -> Any:
         array = stored[name]
         return array if (array.shape, array.dtype) == (like.shape, like.dtype) else None
     with stored.zip.open(f"{name}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, _, dtype = reader[version](member)
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         if (shape, dtype) != (like.shape, like.bits):
             return None
         like.fill(member)

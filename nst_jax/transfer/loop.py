@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from nst_jax.losses.terms import AdditiveTerm
+from nst_jax.losses.terms import is_even
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING, STATUSES, State, Status
@@ -346,8 +346,7 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember[Tree]) -> 
         guides = digest(problem.content_map), problem.settings.semantic.weight, problem.content.shape
         query = problem.query
         asked = None if query is None else digest(np.asarray(query))
-        is_alone = isinstance(problem.term, AdditiveTerm) and problem.term.maps == "none"
-        more = () if is_alone else (*guides, asked)
+        more = () if is_even(problem.term) else (*guides, asked)
         styles = tuple(
             (digest(each.image), digest(each.alpha), digest(each.map), each.share)
             for each in problem.paintings

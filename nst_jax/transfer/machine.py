@@ -43,9 +43,9 @@ def usable(devices: Sequence[Any], limit: int | None = None) -> int:
     return usable if limit is None else max(0, min(usable, limit - reserve(limit) - held(devices[0])))
 
 
-def reserve(limit: int | None) -> int:
+def reserve(limit: int) -> int:
     """Return the bytes of a limit that are not planned with, if there is a choice."""
-    return 0 if limit is None else int((1 - LIMITED) * limit)
+    return int((1 - LIMITED) * limit)
 
 
 def held(device: Any) -> int:

@@ -17,7 +17,7 @@ import jax
 
 from nst_jax.architecture import stride
 from nst_jax.files import write_atomically
-from nst_jax.losses.terms import AdditiveTerm
+from nst_jax.losses.terms import is_even
 from nst_jax.settings import Mode
 from nst_jax.transfer import machine, memory
 from nst_jax.transfer.loop import Batch
@@ -83,8 +83,7 @@ def _group_of(problem: Problem) -> object:
         (painting.image.shape, 0 if painting.map is None else painting.map.shape[-1], painting.alpha is None)
         for painting in problem.paintings
     ]
-    is_alone = isinstance(problem.term, AdditiveTerm) and not problem.term.is_guided
-    searched = () if is_alone else tuple(looked_at)
+    searched = () if is_even(problem.term) else tuple(looked_at)
     convention, factor = problem.weights.convention, problem.settings.pyramid.factor
     sizes = problem.content.shape, problem.evaluations, problem.levels, factor
     is_kept = problem.keep is not None

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nst_jax.errors import SettingError
-from nst_jax.losses.terms import AdditiveTerm, StyleTerm
+from nst_jax.losses.terms import StyleTerm, is_even
 from nst_jax.settings import Settings
 from nst_jax.solvers import streamed
 from nst_jax.typing import Tree
@@ -28,8 +28,7 @@ def are_possible(height: int, devices: Sequence[jax.Device]) -> bool:
 
 def check(settings: Settings, term: StyleTerm, shape: tuple[int, ...], devices: Sequence[jax.Device]) -> None:
     """Raise SettingError for a picture that cannot be divided; for its height, with a size that can be."""
-    is_divisible = isinstance(term, AdditiveTerm) and not term.is_guided
-    if not (is_divisible and settings.content.kind == "features"):
+    if not (is_even(term) and settings.content.kind == "features"):
         what = "is for style.kind gram, moments or w2, without maps or masks, and content.kind features"
         raise SettingError.at("devices", f"rows {what}")
     if settings.solver.history_on in streamed.PLACES:

@@ -11,7 +11,7 @@ from jax import Array
 
 from nst_jax import images
 from nst_jax.losses.content import content_target
-from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm, mean_of
+from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm, is_even, mean_of
 from nst_jax.networks import vgg
 from nst_jax.transfer import objective
 from nst_jax.transfer.pictures import Image, Painting
@@ -46,7 +46,7 @@ def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
 def style_targets(problem: Problem, params: vgg.Params) -> Tree:
     """Return what a problem's style is compared by: averages of all styles, or features of them all."""
     term = problem.term
-    if isinstance(term, AdditiveTerm) and not term.is_guided:
+    if is_even(term):
         found = [_statistics(problem, term, params, painting) for painting in problem.paintings]
         shares = [np.float32(painting.share) for painting in problem.paintings]
         mean = _averaged(found, shares)
