@@ -104,9 +104,11 @@ def _painted(
     state = workshop.state if settings.solver.kind != "lbfgsb" else None
     made_by = {"stamp": records.stamp(record, without=("output.",))}
     checkpoint = Checkpoint(state, made_by, problem.passes, trouble=partial(_note, say))
-    curve = workshop.begin(checkpoint.evaluations)
+    curve: list[records.Metric] = []
 
     def watch(look: Look) -> object:
+        if not curve:  # not before: a run that is refused leaves all as it was
+            curve.extend(workshop.begin(checkpoint.evaluations))
         progress = progress_of(look)
         curve.append(_line(progress))
         workshop.line(curve[-1])

@@ -336,6 +336,19 @@ def test_a_state_of_a_later_size_that_is_damaged_is_said(world):
     assert paint(**LONG).status == "finished"
 
 
+@pytest.mark.parametrize("change", [{"memory_limit": "1MiB"}, {"content": "nowhere.png"}, {"size": 3}])
+def test_what_is_refused_leaves_what_another_run_may_go_on_with(world, change):
+    interrupted()
+    before = {path: path.read_bytes() for path in world.rglob("*.*") if path.is_file()}
+    said = []
+    with pytest.raises(NstError):
+        run.run(run_settings(**LONG | change), say=said.append)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [line for line in said if "removed" in line]
+    run.run(run_settings(**LONG), say=said.append)
+    assert "going on after" in "".join(said)
+
+
 def test_a_dry_run_says_where_a_smaller_size_takes_more(world, monkeypatch):
     settings = run_settings(pyramid={"levels": 3}, size=48, enlarge=True)
     few = memory.Estimate(2**30, 0, 0, 0, 0, held=2**30, usable=2**40)
