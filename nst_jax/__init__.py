@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network, load_network
     from nst_jax.settings import Settings
-    from nst_jax.transfer.loop import Result
+    from nst_jax.transfer.looks import Result
     from nst_jax.transfer.pictures import Places
     from nst_jax.transfer.plan import How
     from nst_jax.transfer.stylize import Progress, stylize, stylize_grid
@@ -35,7 +35,7 @@ _HOMES = {
     "Settings": "settings",
     "How": "transfer.plan",
     "Places": "transfer.pictures",
-    "Result": "transfer.loop",
+    "Result": "transfer.looks",
     **dict.fromkeys(("Progress", "stylize", "stylize_grid"), "transfer.stylize"),
 }
 

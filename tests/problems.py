@@ -9,6 +9,7 @@ from nst_jax.settings import Settings
 from nst_jax.transfer import batch, loop, plan
 from nst_jax.transfer.pictures import Pictures, without
 from nst_jax.transfer.problem import Network, make_problem
+from nst_jax.transfer.stretch import Batch
 
 WEIGHTS = (10.0, 100.0, 1000.0, 3000.0, 1e4)
 
@@ -58,7 +59,7 @@ def problem(pair, network, values=None, *, maps=(None, None), init=None, seed=No
 
 
 def solve(problem, watch=lambda look: None, **options):
-    return loop.solve(loop.Batch((problem,)), watch, **options)[0]
+    return loop.solve(Batch((problem,)), watch, **options)[0]
 
 
 def grid(pair, network, values=None, *, weights=WEIGHTS, **changes):

@@ -82,6 +82,8 @@ TESTED_ELSEWHERE = {
     "settings/outputs.py": "settings/test_settings.py",
     "settings/section.py": "settings/test_settings.py",
     "settings/sections.py": "settings/test_settings.py",
+    "transfer/alike.py": "transfer/test_batch.py",
+    "transfer/looks.py": "transfer/test_loop.py",
     "transfer/plan.py": "transfer/test_batch.py",
     "typing.py": "test_house.py",
 }

@@ -57,15 +57,6 @@ class Inputs:
         return height, width
 
 
-def read_inputs(settings: Settings) -> Inputs:
-    """Read the pictures that settings name.
-
-    Raises:
-        NstError: a picture that is not given, or cannot be read.
-    """
-    return Reader().read(settings)
-
-
 class Reader:
     """Reads the pictures of runs that have many in common: equal ones become one array.
 
@@ -79,7 +70,11 @@ class Reader:
         self._notes: dict[str, tuple[str, ...]] = {}
 
     def read(self, settings: Settings) -> Inputs:
-        """Read what the settings of one run name."""
+        """Read the pictures that the settings of one run name.
+
+        Raises:
+            NstError: a picture that is not given, or cannot be read.
+        """
         names, posed = names_of(settings), as_posed(settings)
         drawn, map_digests, notes = self._maps(settings, names)
         content_name, styles = names.get("content"), styles_of(settings)
@@ -115,6 +110,10 @@ class Reader:
         of_files = (note for name in names.values() for note in self._notes.get(name, ()))
         said = dict.fromkeys((*stand_ins(names), *of_files, *notes))
         return Inputs(pictures, alpha, digests | map_digests, tuple(said))
+
+    def forget(self) -> None:
+        """Let go of all but the files read last: what comes next is at other sizes, or in other colours."""
+        self._known.clear()
 
     def _once(self, key: object, make: Callable[[], Any]) -> Any:
         if key not in self._known:

@@ -20,7 +20,7 @@ from nst_jax.settings import INIT_SOURCES, Settings, as_dict
 from nst_jax.typing import Json
 
 if TYPE_CHECKING:
-    from nst_jax.transfer.loop import Result
+    from nst_jax.transfer.looks import Result
 
 Record = dict[str, Json]
 """What JSON holds of a run."""

@@ -5,7 +5,7 @@ lines, the loss curve and intermediate pictures, alone and as a strip. While it 
 ``out.run.partial``; an earlier result is replaced, file by file, only once the new one is whole.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from nst_jax.images import FloatArray
 from nst_jax.runs import inputs, records, run_folder
 from nst_jax.runs.records import to_json
 from nst_jax.runs.report import loss_curve
+from nst_jax.runs.steering import Change, Steering, recorded
 from nst_jax.settings import Settings
 from nst_jax.typing import Json
 
@@ -30,6 +31,9 @@ STEP = 256
 
 MOST_STEPS = 24
 """So many are in the strip."""
+
+_REMEMBERED = 8
+"""Of a run that is steered: the network and what content and style are compared by, as they were lately."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def run(
     earlier: Mapping[str, Json] | None = None,
     download: inputs.Download | None = None,
     reads: Iterable[Path] = (),
+    steering: Steering | None = None,
 ) -> Outcome:
     """Read the images that settings name, stylise, and write the picture with its record.
 
@@ -67,43 +72,56 @@ def run(
         earlier: the record of the run that this one repeats; what is not as it was then is said.
         download: called while weights are downloaded.
         reads: files that were read to get the settings: like the pictures, they are never written.
+        steering: what else it is steered by while it goes on, besides what the earlier record says.
 
     Raises:
         NstError: inputs that cannot be used, or a place that cannot be written.
     """
     _refuse_sweep(settings)
+    script = recorded(earlier or {})
     output = Path(settings.output.image)
     images.check_suffix(output, bits=settings.output.bits)
     needed = 64 * settings.longest**2 * settings.output.bits // 8  # picture, copies and steps: generous
     run_folder.check(output, reads=[*reads, *inputs.files_of(settings)], nbytes=min(needed, 2**28))
     with run_folder.claimed(output, say) as workshop:
-        found, problem = _ready(settings, say, download)
-        record = records.record(settings, problem.network.record(), found.digests)
+        work = _ready(settings, say, download)
+        record = records.record(settings, work.problem.network.record(), work.digests)
         for difference in records.differences(record, earlier or {}):
             say(f"note: this may not repeat the picture exactly: {difference}")
-        return _painted(problem, settings, found.alpha, record, workshop, callback, say)
+        return _painted(work, settings, record, script, workshop, callback, say, steering)
 
 
 def _painted(
-    problem: "Problem",
+    work: "_Work",
     settings: Settings,
-    alpha: FloatArray | None,
     record: records.Record,
+    script: Sequence[Change],
     workshop: run_folder.Workshop,
     callback: Callable[["Progress"], object],
     say: inputs.Say,
+    steering: Steering | None,
 ) -> Outcome:
     """Solve the problem and write what comes of it."""
     from nst_jax.transfer.checkpoints import Checkpoint
-    from nst_jax.transfer.loop import Batch, Look, solve
+    from nst_jax.transfer.looks import Look
+    from nst_jax.transfer.loop import solve
+    from nst_jax.transfer.remembering import always, remembering
+    from nst_jax.transfer.stretch import Batch
     from nst_jax.transfer.stylize import progress_of
 
     output, every = workshop.output, settings.output.save_every
-    write = partial(records.write, alpha=alpha, settings=settings)
-    # Of SciPy's own state nothing is known.
-    state = workshop.state if settings.solver.kind != "lbfgsb" else None
-    made_by = {"stamp": records.stamp(record, without=("output.",))}
-    checkpoint = Checkpoint(state, made_by, problem.passes, trouble=partial(_note, say))
+    write = partial(records.write, alpha=work.alpha, settings=settings)
+    # Of SciPy's own state nothing is known, nor of pictures that are gone back to.
+    is_kept = settings.solver.kind != "lbfgsb" and all(each.picture is None for each in script)
+    made_by = {
+        "stamp": records.stamp(record, without=("output.",)),
+        "script": [each.plain() for each in script],
+    }
+    passes, is_steered = work.problem.passes, bool(steering or script)
+    checkpoint = Checkpoint(workshop.state if is_kept else None, made_by, passes, trouble=partial(_note, say))
+    steering = steering or Steering(say=say)
+    now = steering.begin(settings, script, checkpoint, pose=work.pose, record=record, write=write)
+    problem = work.problem if now == settings else work.pose(now)
     curve: list[records.Metric] = []
 
     def watch(look: Look) -> object:
@@ -114,13 +132,23 @@ def _painted(
         workshop.line(curve[-1])
         if every and progress.evaluations % every == 0:
             name = f"step_{progress.evaluations:06d}{output.suffix}"
-            workshop.draw(name, partial(write, rgb=progress.picture(), record=record))
-        return callback(progress)
+            workshop.draw(name, partial(write, rgb=progress.picture(), record=steering.so_far()))
+        return callback(progress) is True or steering.turn(look)
 
-    result = solve(Batch((problem,)), watch, stops=every, checkpoint=checkpoint)[0]
-    goes_on = result.status == "interrupted" and checkpoint.is_there
+    try:
+        result = solve(
+            Batch((problem,)),
+            watch,
+            stops=every,
+            is_due=steering.is_due if is_steered else None,
+            checkpoint=checkpoint,
+            remember=remembering(_REMEMBERED) if is_steered else always,
+        )[0]
+    finally:
+        steering.end()
+    goes_on = result.status == "interrupted" and checkpoint.is_there and not steering.is_stopped
     ended = records.ended(result)
-    record = record | {"result": ended}
+    record = steering.so_far() | {"result": ended}
     picture = partial(write, rgb=result.image, record=record)
     title = printable(f"{output.name}: {result.sentence}")
     try:
@@ -152,7 +180,7 @@ def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Downlo
     Raises:
         NstError: inputs that cannot be used, or too little memory.
     """
-    _, problem = _ready(settings, say, download)
+    problem = _ready(settings, say, download).problem
 
     from nst_jax.transfer import memory, pyramid
 
@@ -166,18 +194,32 @@ def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Downlo
     return "\n".join(lines)
 
 
-def _ready(
-    settings: Settings, say: inputs.Say, download: inputs.Download | None
-) -> tuple[inputs.Inputs, "Problem"]:
-    """Return what settings name, and the problem that it poses."""
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What settings name, read, and the problem that it poses."""
+
+    problem: "Problem"
+    pose: Callable[[Settings], "Problem"]
+    """Returns the problem that other settings pose, of the same pictures."""
+    alpha: FloatArray | None
+    digests: dict[str, str]
+
+
+def _ready(settings: Settings, say: inputs.Say, download: inputs.Download | None) -> _Work:
     _refuse_sweep(settings)
-    found = inputs.read_inputs(settings)
+    reader = inputs.Reader()
+    found = reader.read(settings)
     images.check_sides(settings.output.image, found.size)
     network = inputs.network(settings, download, say=say, notes=found.notes)
 
     from nst_jax.transfer.problem import posed  # late: it imports JAX, and mistakes should not wait
 
-    return found, posed(found.pictures, inputs.as_posed(settings), network)
+    def pose(settings: Settings) -> "Problem":
+        reader.forget()
+        return posed(reader.read(settings).pictures, inputs.as_posed(settings), network)
+
+    problem = posed(found.pictures, inputs.as_posed(settings), network)
+    return _Work(problem, pose, found.alpha, found.digests)
 
 
 def _refuse_sweep(settings: Settings) -> None:

@@ -22,7 +22,7 @@ from nst_jax.settings import Settings
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network
     from nst_jax.transfer.batch import Curve, GridProgress
-    from nst_jax.transfer.loop import Result
+    from nst_jax.transfer.looks import Result
     from nst_jax.transfer.plan import How
     from nst_jax.transfer.problem import Problem
 

@@ -14,10 +14,10 @@ from nst_jax.errors import NstError
 from nst_jax.solvers.state import RUNNING
 from nst_jax.transfer import loop, pyramid
 from nst_jax.transfer.checkpoints import Checkpoint
-from nst_jax.transfer.loop import Look, Result
+from nst_jax.transfer.looks import Look, Result
 from nst_jax.transfer.plan import How, Job, fitted, jobs, workers
 from nst_jax.transfer.problem import Problem
-from nst_jax.typing import Json
+from nst_jax.transfer.remembering import Remember, remembering
 
 
 class Point(TypedDict):
@@ -114,7 +114,7 @@ class _Grid:
     spent: dict[int, int] = field(default_factory=dict)
     best_loss: float = float("inf")
     begun: float = field(default_factory=time.perf_counter)
-    remembered: dict[object, Json] = field(default_factory=dict)
+    remember: Remember = field(default_factory=lambda: remembering(_REMEMBERED))
 
     def __post_init__(self) -> None:
         self.ended = len(self.finished)
@@ -123,16 +123,6 @@ class _Grid:
     def next_job(self) -> Job | None:
         with self.lock:
             return None if self.stopped.is_set() else next(self.jobs, None)
-
-    def remember(self, make: Callable[[], Json], key: Callable[[], object]) -> Json:
-        """Return what was made before for an equal key; see `loop.Remember`."""
-        with self.lock:
-            known = key()
-            if known not in self.remembered:
-                if len(self.remembered) >= _REMEMBERED:
-                    self.remembered.pop(next(iter(self.remembered)))
-                self.remembered[known] = make()
-            return self.remembered[known]
 
     def tell(self, spent: Mapping[int, int], best_loss: float, ended: int = 0) -> None:
         with self.lock:

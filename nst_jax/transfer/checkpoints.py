@@ -42,18 +42,21 @@ class Checkpoint:
         known = known if same and 0 <= known.get("level", -1) < passes else {}
         self.is_there = bool(known)
         """Whether there is anything to go on with."""
+        self._is_to_resume = self.is_there
         self.level: int = known.get("level", 0)
         """The level to begin with."""
         self.before: int = known.get("before", 0)
         """Evaluations at the levels before that."""
+        self.within: int = known.get("within", 0)
+        """At that level, before a `looks.Turn`."""
         self.evaluations: int = known.get("evaluations", 0)
         """All so far."""
         self.seconds: float = known.get("seconds", 0.0)
         """Of the work so far."""
         self.plan: dict[str, Json] = known.get("plan", {})
         """What the state's program was chosen to be, for its problem to fit in memory."""
-        self.notes: dict[str, Json] = {}
-        """What the caller wants to be kept besides, and what there is of it once the state is resumed."""
+        self.notes: dict[str, Json] = known.get("notes", {})
+        """What the caller wants to be kept besides."""
 
     def resume(self, like: Tree, level: int) -> Tree | None:
         """Return what was kept at a level, of the structure and shapes of ``like``; None if nothing was.
@@ -61,14 +64,15 @@ class Checkpoint:
         Raises:
             OutputError: it cannot be read, and what the level began with is gone.
         """
-        if not (self.path and self.is_there and level == self.level):
+        if not (self.path and self._is_to_resume and level == self.level):
             return None
+        self._is_to_resume = False  # what is kept from here on is of this run
         found = load(self.path, like)
         if found is None:
-            if level:
+            if level or self.within:
                 raise OutputError(f"{self.path}: is damaged; remove it to begin anew")
+            self.notes = {}
             return None
-        self.notes = found[1]["notes"]
         return found[0]
 
     def is_due(self, *, last: bool) -> bool:

@@ -17,12 +17,12 @@ import jax
 
 from nst_jax.architecture import stride
 from nst_jax.files import write_atomically
-from nst_jax.losses.terms import is_even
 from nst_jax.settings import Mode
 from nst_jax.transfer import machine, memory
-from nst_jax.transfer.loop import Batch
+from nst_jax.transfer.alike import group_of, program_of
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Devices, Program, Shapes, compiled, nbytes
+from nst_jax.transfer.stretch import Batch
 from nst_jax.typing import Json
 
 
@@ -62,11 +62,11 @@ def align(problems: Sequence[Problem]) -> list[Problem]:
     """
     groups: dict[object, list[Problem]] = {}
     for problem in problems:
-        groups.setdefault(_group_of(problem), []).append(problem)
+        groups.setdefault(group_of(problem), []).append(problem)
     layers = {key: _common_layers(group) for key, group in groups.items()}
 
     def whole(problem: Problem) -> Problem:
-        content, style = layers[_group_of(problem)]
+        content, style = layers[group_of(problem)]
         weights = replace(
             problem.weights,
             content_layers={**dict.fromkeys(content, 0.0), **problem.weights.content_layers},
@@ -75,19 +75,6 @@ def align(problems: Sequence[Problem]) -> list[Problem]:
         return replace(problem, weights=weights)
 
     return [whole(problem) for problem in problems]
-
-
-def _group_of(problem: Problem) -> object:
-    """Return what problems must have in common to be in one batch, besides layers and network."""
-    looked_at = [
-        (painting.image.shape, 0 if painting.map is None else painting.map.shape[-1], painting.alpha is None)
-        for painting in problem.paintings
-    ]
-    searched = () if is_even(problem.term) else tuple(looked_at)
-    convention, factor = problem.weights.convention, problem.settings.pyramid.factor
-    sizes = problem.content.shape, problem.evaluations, problem.levels, factor
-    is_kept = problem.keep is not None
-    return problem.program, problem.term, convention, sizes, searched, is_kept
 
 
 def _common_layers(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
@@ -99,17 +86,12 @@ def _common_layers(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
     return (content, style) if smallest >= deepest else ([], [])
 
 
-def _program_of(problem: Problem) -> object:
-    layers = (tuple(problem.weights.content_layers), tuple(problem.weights.style_layers))
-    return _group_of(problem), layers, id(problem.network)
-
-
 def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -> Iterator[Job]:
     """Group problems of one program and shape, and give their chunks in turn."""
     devices = tuple(jax.local_devices())
     groups: dict[object, list[int]] = {}
     for index, problem in problems.items():
-        groups.setdefault(_program_of(problem), []).append(index)
+        groups.setdefault((group_of(problem), program_of(problem)), []).append(index)
     for indexes in groups.values():
         if not set(indexes) - set(finished):
             continue
@@ -148,7 +130,7 @@ def shares(problems: Mapping[int, Problem], how: How = _HOW) -> list[Share]:
     threads = workers(problems, how)
     groups: dict[object, list[Job]] = {}
     for job in jobs(problems, (), replace(how, keep=None)):
-        groups.setdefault(_program_of(job.batch.problems[0]), []).append(job)
+        groups.setdefault(program_of(job.batch.problems[0]), []).append(job)
     found = []
     for group in groups.values():
         every = tuple(problem for job in group for problem in job.batch.problems)
@@ -168,7 +150,7 @@ def fitted(problems: Mapping[int, Problem], finished: Collection[int], mode: Mod
     result = dict(problems)
     for index, problem in problems.items():
         if index not in finished and not is_batched(problem.program, mode):
-            known = _program_of(problem)
+            known = group_of(problem), program_of(problem)
             if known not in programs:
                 programs[known] = memory.fit(problem)[0].program
             result[index] = replace(problem, program=programs[known])

@@ -17,10 +17,11 @@ from nst_jax.pretrained.network import Network, network_for
 from nst_jax.settings import Settings
 from nst_jax.transfer import batch, loop
 from nst_jax.transfer.batch import GridProgress
-from nst_jax.transfer.loop import Batch, Look, Result
+from nst_jax.transfer.looks import Look, Result
 from nst_jax.transfer.pictures import Image, Init, Maps, Pictures, Places, Styles, without
 from nst_jax.transfer.plan import How, align
 from nst_jax.transfer.problem import Problem, make_problem
+from nst_jax.transfer.stretch import Batch
 
 _DEFAULT, _HOW = Settings(), How()
 

@@ -133,7 +133,7 @@ def test_a_photograph_is_enlarged_if_asked(world, capsys):
 
 
 def test_bugs_keep_their_traceback(world, monkeypatch):
-    monkeypatch.setattr("nst_jax.runs.inputs.read_inputs", lambda config: 1 / 0)
+    monkeypatch.setattr("nst_jax.runs.inputs.Reader.read", lambda reader, settings: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.run(ARGUMENTS)
 

@@ -41,7 +41,7 @@ def sha256(array):
 
 
 def test_pictures_have_the_size_of_the_result(folder):
-    found, photo = inputs.read_inputs(settings()), pixels("photo.png")
+    found, photo = inputs.Reader().read(settings()), pixels("photo.png")
     wanted = np.stack([resized(photo[..., c], (20, 15)) for c in range(4)], axis=-1)
     np.testing.assert_allclose(found.pictures.content, wanted[..., :3], atol=1e-6)
     np.testing.assert_allclose(found.alpha, wanted[..., 3], atol=1e-6)
@@ -52,7 +52,7 @@ def test_pictures_have_the_size_of_the_result(folder):
 
 
 def test_a_small_content_stays_as_it_is(folder):
-    found = inputs.read_inputs(settings(size=500))
+    found = inputs.Reader().read(settings(size=500))
     np.testing.assert_allclose(found.pictures.content, pixels("photo.png")[..., :3], atol=1e-6)
     np.testing.assert_allclose(found.alpha, pixels("photo.png")[..., 3], atol=1e-6)
 
@@ -60,7 +60,7 @@ def test_a_small_content_stays_as_it_is(folder):
 def test_digests_are_of_the_pixels_as_read(folder):
     own = {"image": "art.png", "fit": "own"}
     whole, small = (
-        inputs.read_inputs(settings(size=size, init="first.png", style=own)) for size in (500, 20)
+        inputs.Reader().read(settings(size=size, init="first.png", style=own)) for size in (500, 20)
     )
     assert whole.digests == small.digests
     assert whole.digests == {
@@ -69,33 +69,33 @@ def test_digests_are_of_the_pixels_as_read(folder):
         "init": sha256(whole.pictures.init),
     }
     Image.fromarray(np.asarray(Image.open("art.png"))).save("same.tif")
-    assert inputs.read_inputs(settings(style="same.tif")).digests["style"] == whole.digests["style"]
+    assert inputs.Reader().read(settings(style="same.tif")).digests["style"] == whole.digests["style"]
 
 
 def test_samples_by_name(folder):
-    found = inputs.read_inputs(settings(content="sample:coffee"))
+    found = inputs.Reader().read(settings(content="sample:coffee"))
     assert found.pictures.content.shape == (13, 20, 3)
     assert found.digests["content"] == sha256(np.float32(skimage.data.coffee()) / np.float32(255))
 
 
 def test_a_first_image_is_read_from_its_file(folder):
-    found = inputs.read_inputs(settings(init="first.png"))
+    found = inputs.Reader().read(settings(init="first.png"))
     np.testing.assert_allclose(found.pictures.init, pixels("first.png"), atol=1e-6)
     blend = {"content": 0.5, "noise": 0.5}
-    assert inputs.read_inputs(settings(init=blend)).pictures.init is None
-    assert set(inputs.read_inputs(settings(init="noise")).digests) == {"content", "style"}
+    assert inputs.Reader().read(settings(init=blend)).pictures.init is None
+    assert set(inputs.Reader().read(settings(init="noise")).digests) == {"content", "style"}
 
 
 @pytest.mark.parametrize("name", ["content", "style"])
 def test_no_picture_given(folder, name):
     with pytest.raises(ConfigError, match=rf"^{name}\.image: no {name} image given: use --{name} FILE"):
-        inputs.read_inputs(settings(**{name: {}}))
+        inputs.Reader().read(settings(**{name: {}}))
 
 
 @pytest.mark.parametrize("name", ["content", "style", "init"])
 def test_a_picture_that_is_not_there(folder, name):
     with pytest.raises(ImageError, match=r"gone\.png"):
-        inputs.read_inputs(settings(**{name: "gone.png"}))
+        inputs.Reader().read(settings(**{name: "gone.png"}))
 
 
 @pytest.mark.parametrize(("limit", "wrong"), [(62, "first"), (499, "art"), (1199, "photo")])
@@ -103,9 +103,9 @@ def test_pictures_of_too_many_pixels(folder, limit, wrong):
     names = {"content": "first.png", "style": "first.png", "init": "first.png"}
     place = {"first": "init", "art": "style", "photo": "content"}[wrong]
     with pytest.raises(ImageError, match=rf"{wrong}\.png.*max_pixels"):
-        inputs.read_inputs(settings(**names | {place: f"{wrong}.png", "max_pixels": limit}))
+        inputs.Reader().read(settings(**names | {place: f"{wrong}.png", "max_pixels": limit}))
     if limit > 63:
-        inputs.read_inputs(settings(**names | {place: f"{wrong}.png", "max_pixels": limit + 1}))
+        inputs.Reader().read(settings(**names | {place: f"{wrong}.png", "max_pixels": limit + 1}))
 
 
 def test_names_are_those_of_the_pictures(folder):
@@ -181,12 +181,12 @@ def patched(**changes):
 def test_maps_are_found_beside_the_pictures(mapped):
     names = inputs.names_of(patched())
     assert (names["content_map"], names["style_map"]) == ("photo_sem.png", "art_sem.png")
-    found = inputs.read_inputs(patched())
+    found = inputs.Reader().read(patched())
     assert found.pictures.content_map.shape == (8, 10, 3)
     np.testing.assert_array_equal(found.pictures.style_map, pixels("art_sem.png"))
     assert found.digests["content_map"] == sha256(pixels("photo_sem.png"))
     assert found.notes == ()
-    labels = inputs.read_inputs(patched(semantic={"map": "colours"})).pictures.content_map
+    labels = inputs.Reader().read(patched(semantic={"map": "colours"})).pictures.content_map
     np.testing.assert_array_equal(labels.sum(-1), 1)
     assert labels.shape == (8, 10, 2)
 
@@ -199,18 +199,18 @@ def test_no_maps_where_there_are_none_or_none_are_wanted(mapped):
         patched(content={"image": "photo.png", "map": "none"}),
         settings(style=other),
     ):
-        found = inputs.read_inputs(chosen)
+        found = inputs.Reader().read(chosen)
         assert (found.pictures.content_map, found.pictures.style_map) == (None, None)
         assert len(found.notes) == (chosen.style.kind == "patch")
 
 
 def test_a_doodle_has_the_size_of_its_map_or_the_one_given(mapped):
     doodle = {"content": {"image": None, "map": "photo_sem.png"}}
-    found = inputs.read_inputs(patched(**doodle, size=None))
+    found = inputs.Reader().read(patched(**doodle, size=None))
     assert found.pictures.content.shape == (8, 10, 3)
     assert found.pictures.init is None
-    assert inputs.read_inputs(patched(**doodle, size=40)).pictures.content.shape == (32, 40, 3)
-    assert inputs.read_inputs(patched(**doodle, init="first.png")).pictures.init.shape == (9, 7, 3)
+    assert inputs.Reader().read(patched(**doodle, size=40)).pictures.content.shape == (32, 40, 3)
+    assert inputs.Reader().read(patched(**doodle, init="first.png")).pictures.init.shape == (9, 7, 3)
     posed = inputs.as_posed(patched(**doodle))
     assert (posed.content.weight, posed.content.layers) == (0.0, ())
 
@@ -233,7 +233,7 @@ def test_maps_that_cannot_be_used(mapped, changes, kind, phrase):
     Image.fromarray(np.zeros((10, 8, 3), np.uint8)).save("tall.png")
     Image.fromarray(np.zeros((8, 10), np.uint8)).save("grey.png")
     with pytest.raises(kind) as caught:
-        inputs.read_inputs(settings(**{"style": {"image": "art.png", "kind": "patch"}} | changes))
+        inputs.Reader().read(settings(**{"style": {"image": "art.png", "kind": "patch"}} | changes))
     assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -242,7 +242,7 @@ def test_colours_that_the_style_lacks_are_said(mapped):
     colours = np.zeros((8, 10, 3), np.uint8)
     colours[:2] = (0, 255, 0)
     Image.fromarray(colours).save("photo_sem.png")
-    (note,) = inputs.read_inputs(patched()).notes
+    (note,) = inputs.Reader().read(patched()).notes
     assert "#00ff00" in note
     assert "25 %" in note
 
@@ -256,19 +256,19 @@ def lone(**changes):
 
 def test_a_texture_has_the_size_of_its_style_or_the_one_given(folder):
     texture = {"style": "art.png", "content": {"weight": 0}}
-    found = inputs.read_inputs(lone(**texture))
+    found = inputs.Reader().read(lone(**texture))
     assert found.pictures.content.shape == (25, 20, 3)
     assert found.pictures.init is None
     assert set(found.digests) == {"style"}
-    assert inputs.read_inputs(lone(**texture, size=50)).pictures.content.shape == (50, 40, 3)
-    assert inputs.read_inputs(lone(**texture, size="30x40")).pictures.content.shape == (40, 30, 3)
+    assert inputs.Reader().read(lone(**texture, size=50)).pictures.content.shape == (50, 40, 3)
+    assert inputs.Reader().read(lone(**texture, size="30x40")).pictures.content.shape == (40, 30, 3)
     assert found.pictures.style[0].shape == (25, 20, 3)
-    wraps = inputs.read_inputs(lone(**texture, size=50, network={"padding": "wrap"}))
+    wraps = inputs.Reader().read(lone(**texture, size=50, network={"padding": "wrap"}))
     assert wraps.pictures.content.shape == (48, 32, 3)
 
 
 def test_a_content_alone_stands_for_its_style(folder):
-    found = inputs.read_inputs(lone(content="photo.png", style={"weight": 0}, size=20))
+    found = inputs.Reader().read(lone(content="photo.png", style={"weight": 0}, size=20))
     assert found.pictures.style[0] is found.pictures.content
     assert found.pictures.init is None
 
@@ -276,7 +276,7 @@ def test_a_content_alone_stands_for_its_style(folder):
 def test_the_style_is_cropped(mapped):
     box = [0.5, 0.0, 1.0, 0.4]
     style = {"image": "art.png", "kind": "patch", "crop": box, "fit": "own"}
-    found = inputs.read_inputs(settings(style=style))
+    found = inputs.Reader().read(settings(style=style))
     np.testing.assert_array_equal(found.pictures.style[0], pixels("art.png")[:10, 10:])
     np.testing.assert_array_equal(found.pictures.style_map, pixels("art_sem.png"))  # the problem crops it
 
@@ -288,7 +288,7 @@ def mask(name, *rows, mode="L"):
 def test_masks_are_read_at_the_size_of_the_result(folder):
     mask("keep.png", [0, 255], [0, 255])
     mask("strength.png", [51, 255], [51, 51], mode="RGB")
-    found = inputs.read_inputs(
+    found = inputs.Reader().read(
         settings(content={"image": "photo.png", "keep": "keep.png"}, style=["art.png"], size=20).with_values(
             {"style.strength_map": "strength.png"}
         )
@@ -303,7 +303,7 @@ def test_masks_are_read_at_the_size_of_the_result(folder):
 
 def test_each_colour_of_a_map_has_a_style_the_darkest_first(folder):
     mask("map.png", [[0, 0, 90], [250, 200, 250]], [[250, 200, 250], [250, 200, 250]], mode="RGB")
-    found = inputs.read_inputs(settings(style={"image": ["art.png", "first.png"], "regions": "map.png"}))
+    found = inputs.Reader().read(settings(style={"image": ["art.png", "first.png"], "regions": "map.png"}))
     regions = found.pictures.places.regions
     assert regions.shape == (15, 20, 2)
     np.testing.assert_array_equal(regions[0, 0], [1, 0])
@@ -339,7 +339,7 @@ def test_masks_that_cannot_be_used(folder, changes, message):
     mask("two.png", [255, 0], [255, 0])
     mask("tall.png", [255], [0])
     with pytest.raises(NstError, match=message):
-        inputs.read_inputs(settings(**changes))
+        inputs.Reader().read(settings(**changes))
 
 
 @pytest.mark.parametrize(
@@ -353,12 +353,12 @@ def test_masks_that_cannot_be_used(folder, changes, message):
 )
 def test_pictures_that_are_missed(folder, changes, phrase):
     with pytest.raises(NstError) as caught:
-        inputs.read_inputs(lone(**changes))
+        inputs.Reader().read(lone(**changes))
     assert phrase in str(caught.value)
 
 
 def test_works_are_read_as_their_stand_ins(folder):
-    found = inputs.read_inputs(lone(content="work:neckarfront", style="art.png", size=20))
+    found = inputs.Reader().read(lone(content="work:neckarfront", style="art.png", size=20))
     assert found.pictures.content.shape == (13, 20, 3)
     (note,) = found.notes
     assert "sample:coffee stands in for work:neckarfront" in note

@@ -330,7 +330,7 @@ def test_progress_grows_to_the_whole(pair, network):
 def test_a_curve_has_the_same_points_however_often_one_looks(pair, network, monkeypatch):
     ready = grid(pair, network, {"solver.evaluations": 120}, weights=WEIGHTS[:2])
     usual, _ = solve_all(ready)
-    monkeypatch.setattr("nst_jax.transfer.loop.CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr("nst_jax.transfer.stretch.CHUNK_SECONDS", 1e-9)
     often, _ = solve_all(ready)
     assert same(usual, often)
     assert [point["evaluations"] for point in usual[0][1]] == [1, *range(2, 121, 2)]

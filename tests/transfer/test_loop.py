@@ -1,3 +1,4 @@
+import io
 import threading
 from types import SimpleNamespace
 
@@ -6,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from makers import NARROW
+from PIL import Image
 from problems import network_of, problem, settings, solve
 
 from nst_jax.errors import NstError
@@ -16,11 +18,12 @@ from nst_jax.settings import Settings
 from nst_jax.solvers import scipy_lbfgsb, streamed
 from nst_jax.solvers.state import RUNNING
 from nst_jax.transfer import objective
-from nst_jax.transfer.loop import Batch, Result, digest
+from nst_jax.transfer.looks import Result
 from nst_jax.transfer.loop import solve as solve_batch
 from nst_jax.transfer.pictures import Pictures, Places, coloured, sized
 from nst_jax.transfer.problem import make_problem
 from nst_jax.transfer.pyramid import levels
+from nst_jax.transfer.stretch import Batch, digest
 
 PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention": "champandard2016"}
 PATCHES |= {"pyramid.levels": 1, "content.layers": (), "content.weight": 0.0}
@@ -53,6 +56,12 @@ def test_the_loss_falls_and_the_result_is_an_image(pair, network):
     assert found.image.min() >= 0
     assert found.image.max() <= 1
     assert "40 evaluations" in found.sentence
+
+
+def test_a_result_shows_itself_in_a_notebook(pair, network):
+    found = solve(problem(pair, network, {"solver.evaluations": 2}))
+    shown = np.asarray(Image.open(io.BytesIO(found._repr_png_())))
+    np.testing.assert_array_equal(shown, np.floor(found.image * 255 + 0.5))
 
 
 def test_a_disk_too_small_for_the_last_size_is_refused_before_any_work(pair, network, monkeypatch):

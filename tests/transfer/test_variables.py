@@ -5,7 +5,7 @@ import pytest
 from problems import grid, problem, settings, solve, solve_all
 
 from nst_jax.errors import SettingError
-from nst_jax.transfer import checkpoints, loop, memory, pyramid, variables
+from nst_jax.transfer import checkpoints, memory, pyramid, stretch, variables
 from nst_jax.transfer.pictures import Pictures, Places
 from nst_jax.transfer.problem import make_problem
 from nst_jax.transfer.variables import bands_of, packed, picture, resized, unpacked
@@ -185,7 +185,7 @@ def test_carried_work_that_was_killed_between_levels_ends_with_the_same_bytes(
     with monkeypatch.context() as world:
         world.setattr(checkpoints, "SAVE_SECONDS", 0.0)
         world.setattr(checkpoints, "SAVE_SHARE", 1e9)
-        world.setattr(loop, "carried", killed)
+        world.setattr(stretch, "carried", killed)
         with pytest.raises(KeyboardInterrupt):
             solve_all(ready, **how)
     assert checkpoints.about(tmp_path / "00000.npz")["level"] == 0

@@ -1,0 +1,338 @@
+"""A run is steered while it goes on: by hand, from any thread, or by what the record of another says.
+
+What was changed, and after how many evaluations, is in the record of what comes of it, so that a replay takes
+the same path. A look at the run is due as soon as something is asked of it: what is asked acts on the next
+step.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_jax.errors import ConfigError, NstError, SettingError
+from nst_jax.runs.records import Record
+from nst_jax.settings import Settings
+from nst_jax.typing import Json
+
+if TYPE_CHECKING:
+    from nst_jax.transfer.checkpoints import Checkpoint
+    from nst_jax.transfer.looks import Look, Snapshot, Turn
+    from nst_jax.transfer.problem import Problem
+
+LIVE = (
+    "style.strength",
+    "content.weight",
+    "style.weight",
+    "style.shares",
+    "style.scale",
+    "colour",
+    "loss.total_variation",
+    "solver.evaluations",
+)
+"""Settings that may be changed while a run goes on: the picture keeps its size, its network and its kind of
+style. What is a weight needs no other program either."""
+
+_OVER = "the run has ended"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was changed of a run after so many evaluations."""
+
+    evaluations: int
+    settings: dict[str, Json] = field(default_factory=dict)
+    """By dotted key."""
+    picture: int | None = None
+    """The run went on with the picture that it had after so many evaluations."""
+    stop: bool = False
+    """It ended there."""
+
+    def plain(self) -> Record:
+        """Return it as a record holds it: without what it has not."""
+        found = {name: value for name, value in asdict(self).items() if value not in ({}, None, False)}
+        return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+
+def recorded(record: Mapping[str, Json]) -> tuple[Change, ...]:
+    """Return the changes that a record holds.
+
+    Raises:
+        ConfigError: they are none that this program writes.
+    """
+    try:
+        found = tuple(Change(**each) for each in record.get("changes", ()))
+        if all(map(_is_sound, found)) and sorted(each.evaluations for each in found) == [
+            each.evaluations for each in found
+        ]:
+            return found
+    except TypeError:
+        pass
+    raise ConfigError("changes: the record's are not in the form that this program writes")
+
+
+def _is_sound(change: Change) -> bool:
+    numbers = [change.evaluations, 1 if change.picture is None else change.picture]
+    whole = all(isinstance(number, int) and number >= 1 for number in numbers)
+    return whole and isinstance(change.settings, dict) and set(change.settings) <= set(LIVE)
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A picture on the way, and all that it came of."""
+
+    evaluations: int
+    loss: float
+    settings: Settings
+    """As they were then."""
+    changes: tuple[Change, ...]
+    """Until then."""
+    snapshot: "Snapshot"
+
+
+class Write(Protocol):
+    """Writes a picture with its record."""
+
+    def __call__(self, path: Path, *, rgb: NDArray[np.float32], record: Record) -> None:
+        """Write it."""
+
+
+class Steering:
+    """What is asked of a run while it goes on.
+
+    Args:
+        seen: called at every look, on the thread of the run.
+        say: told what could not be done.
+    """
+
+    def __init__(
+        self,
+        seen: Callable[["Look"], object] = lambda look: None,
+        say: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        self.seen, self.say = seen, say
+        self.settings = Settings()
+        """As they are now."""
+        self.changes: list[Change] = []
+        """What was changed so far."""
+        self.is_paused = False
+        self.is_stopped = False
+        """Whether the run was to end where it is."""
+        self._is_over = False
+        self._asked = threading.Condition()
+        self._values: dict[str, Json] = {}
+        self._moment: Moment | None = None
+        self._tasks: list[tuple[Callable[[Look], object], Future[Any]]] = []
+        self._script: list[Change] = []
+        self._pictures: dict[int, NDArray[np.float32] | None] = {}
+        """Those on the way that the script goes back to, by evaluations; None: not yet made."""
+
+    # By hand.
+
+    def change(self, values: Mapping[str, Json]) -> None:
+        """Ask for other settings, by dotted key.
+
+        Raises:
+            SettingError: one that may not be changed while a run goes on, or not be that.
+        """
+        with self._asked:
+            for key in values:
+                if key not in LIVE:
+                    what = f"cannot be changed while a run goes on; these can: {', '.join(LIVE)}"
+                    raise SettingError.at(key, what)
+            self.settings.with_values(self._values | dict(values))
+            self._values |= values
+            self._asked.notify_all()
+
+    def restore(self, moment: Moment) -> None:
+        """Ask to go on with the picture and the settings of a moment."""
+        with self._asked:
+            self._moment = moment
+            self._values = _values_of(moment.settings)
+            del self._values["solver.evaluations"]
+            self._asked.notify_all()
+
+    def pause(self, paused: bool = True) -> None:
+        """Ask for a pause, or its end."""
+        with self._asked:
+            self.is_paused = paused
+            self._asked.notify_all()
+
+    def stop(self) -> None:
+        """Ask for the end."""
+        with self._asked:
+            self.is_stopped = True
+            self._asked.notify_all()
+
+    def at_look(self, task: Callable[["Look"], Any]) -> "Future[Any]":
+        """Ask for a function to be called, on the thread of the run, with a look at it as soon as can be.
+
+        The future fails with NstError if the run ends before that.
+        """
+        with self._asked:
+            future: Future[Any] = Future()
+            if self._is_over:
+                future.set_exception(NstError(_OVER))
+                return future
+            self._tasks.append((task, future))
+            self._asked.notify_all()
+            return future
+
+    # By the run.
+
+    def begin(
+        self,
+        settings: Settings,
+        script: Sequence[Change],
+        checkpoint: "Checkpoint",
+        *,
+        pose: Callable[[Settings], "Problem"],
+        record: Record,
+        write: Write,
+    ) -> Settings:
+        """Take note of the run that is steered, and return its settings as they are now.
+
+        Args:
+            settings: that it began with.
+            script: what is changed later, as a record says.
+            checkpoint: what is gone on with; keeps what was changed.
+            pose: returns the problem that settings pose.
+            record: of the run, without what was changed.
+            write: writes a picture with its record.
+
+        Raises:
+            NstError: the script changes settings to what they may not be.
+        """
+        self.pose, self.record, self.write, self.checkpoint = pose, record, write, checkpoint
+        self.changes = [Change(**each) for each in checkpoint.notes.get("changes", ())]
+        for change in self.changes:
+            settings = settings.with_values(change.settings)
+        self.settings = settings
+        self._script = [change for change in script if change.evaluations > checkpoint.evaluations]
+        for change in self._script:
+            settings = settings.with_values(change.settings)
+        self._pictures = {each.picture: None for each in self._script if each.picture is not None}
+        return self.settings
+
+    def so_far(self) -> Record:
+        """Return the record of the run, with what was changed so far."""
+        changes = [each.plain() for each in self.changes]
+        return self.record | ({"changes": changes} if changes else {})
+
+    def is_due(self, evaluations: int) -> bool:
+        """Tell whether there should be a look before the next step."""
+        asked = self._values or self._moment or self._tasks or self.is_paused or self.is_stopped
+        scripted = self._script and self._script[0].evaluations <= evaluations
+        return bool(asked or scripted or evaluations in self._pictures)
+
+    def turn(self, look: "Look") -> "Turn | bool":
+        """Do what is asked at a look: return True for the end, or with what the run goes on otherwise."""
+        evaluations = look.before + int(look.evaluations[0])
+        if evaluations in self._pictures:
+            self._pictures[evaluations] = look.raw()[0]
+        self.seen(look)
+        change, image = self._waited(look, evaluations)
+        if change is None:
+            return False
+        if change.stop:
+            self.is_stopped = True
+            self._note(change)
+            return True
+        return self._turned(change, image)
+
+    def moment(self, look: "Look") -> Moment:
+        """Return what a look shows, to be kept."""
+        evaluations = look.before + int(look.evaluations[0])
+        loss, changes = float(look.loss[0]), tuple(self.changes)
+        return Moment(evaluations, loss, self.settings, changes, look.snapshot())
+
+    def save(self, path: Path, moment: Moment) -> None:
+        """Write the picture of a moment, with a record whose replay ends there.
+
+        Raises:
+            NstError: it cannot be written.
+        """
+        end = Change(moment.evaluations, stop=True)
+        ended = {"status": "interrupted", "loss": moment.loss, "evaluations": moment.evaluations}
+        changes = [each.plain() for each in (*moment.changes, end)]
+        record = self.record | {"changes": changes, "result": ended}
+        self.write(path, rgb=moment.snapshot.finished()[0], record=record)
+
+    def end(self) -> None:
+        """Take note of the end of the run."""
+        with self._asked:
+            self._is_over = True
+            for _, future in self._tasks:
+                future.set_exception(NstError(_OVER))
+            self._tasks = []
+
+    def _waited(self, look: "Look", evaluations: int) -> tuple[Change | None, NDArray[np.float32] | None]:
+        """Do what is to be done at a look, wait while the run is paused, and return what is to be changed."""
+        image = None
+        while True:
+            with self._asked:
+                tasks, self._tasks = self._tasks, []
+            for task, future in tasks:
+                _carried_out(task, future, look)
+            with self._asked:
+                if self._tasks:
+                    continue
+                if not self.is_paused or self.is_stopped:
+                    values, moment = self._values, self._moment
+                    self._values, self._moment = {}, None
+                    break
+                self._asked.wait()
+        scripted = self._script and self._script[0].evaluations <= evaluations
+        change = self._script.pop(0) if scripted else None
+        if change and change.picture is not None:
+            image = self._pictures.pop(change.picture, None)
+        if self.is_stopped:
+            return Change(evaluations, stop=True), None
+        if moment:
+            return Change(evaluations, values, moment.evaluations), moment.snapshot.raw[0]
+        if change:
+            return Change(evaluations, {**change.settings, **values}, change.picture, change.stop), image
+        return (Change(evaluations, values) if values else None), None
+
+    def _turned(self, change: Change, image: NDArray[np.float32] | None) -> "Turn | bool":
+        from nst_jax.transfer.looks import Turn
+
+        settings, before = self.settings.with_values(change.settings), self.settings
+        if settings == before and image is None:
+            return False
+        try:
+            problem = self.pose(settings)
+        except NstError as error:  # such as a painting that is too small now; the run goes on as it was
+            self.say(f"nothing was changed: {error}")
+            return False
+        self.settings = settings
+        values, earlier = _values_of(settings), _values_of(before)
+        changed = {key: value for key, value in values.items() if value != earlier[key]}
+        self._note(replace(change, settings=changed))
+        return Turn(problem, image)
+
+    def _note(self, change: Change) -> None:
+        self.changes.append(change)
+        self.checkpoint.notes = {"changes": [each.plain() for each in self.changes]}
+
+
+def _values_of(settings: Settings) -> dict[str, Json]:
+    """Return what may be changed, as it is."""
+    found: dict[str, Json] = {}
+    for key in LIVE:
+        section, _, name = key.rpartition(".")
+        found[key] = getattr(getattr(settings, section) if section else settings, name)
+    return found
+
+
+def _carried_out(task: Callable[["Look"], Any], future: "Future[Any]", look: "Look") -> None:
+    try:
+        future.set_result(task(look))
+    except Exception as error:  # who asked shall know, and the run shall go on
+        future.set_exception(error)
