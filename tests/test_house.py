@@ -22,7 +22,7 @@ samples
 config pretrained
 transfer
 runs
-studio
+studio notebook
 cli
 """
 """Imports point upwards here: to lines before the room's own; to `errors` and `typing` from anywhere."""
@@ -45,6 +45,7 @@ LINES_WITH_ANY = 60
 
 EVERYWHERE = {"jax", "numpy"}
 OWNERS = {
+    "IPython": "notebook.py",
     "PIL": "images/",
     "argparse": "cli/",
     "filelock": "files.py",
@@ -69,6 +70,7 @@ TESTED_ELSEWHERE = {
     "cli/arguments.py": "cli/test_transfer.py",
     "cli/figures.py": "runs/test_figures.py",
     "cli/weights.py": "pretrained/test_normalisation.py",
+    "cli/live.py": "cli/test_studio.py",
     "config/text.py": "config/test_loading.py",
     "config/values.py": "config/test_loading.py",
     "errors.py": "config/test_loading.py",
@@ -84,6 +86,10 @@ TESTED_ELSEWHERE = {
     "settings/section.py": "settings/test_settings.py",
     "settings/sections.py": "settings/test_settings.py",
     "studio/answers.py": "studio/test_server.py",
+    "studio/board.py": "studio/test_desk.py",
+    "studio/canvas.py": "studio/test_desk.py",
+    "studio/compilations.py": "studio/test_desk.py",
+    "studio/grid.py": "studio/test_desk.py",
     "transfer/alike.py": "transfer/test_batch.py",
     "transfer/looks.py": "transfer/test_loop.py",
     "transfer/plan.py": "transfer/test_batch.py",

@@ -1,8 +1,10 @@
 """nst-jax sweep: a grid of settings."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from nst_jax.cli import live, studio
 from nst_jax.cli.arguments import SWEEP, pairs, parser_for, settings_of
 from nst_jax.cli.process import interruptible, prepare_process
 from nst_jax.cli.terminal import Download, grid_progress, hand_over, say, tell
@@ -40,6 +42,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="print what the sweep would take of memory, and stop"
     )
+    parser.add_argument("--live", action="store_true", help="serve a page to watch the sweep")
+    studio.add_flags(parser)
     parser.add_argument("--collect", metavar="DIR", help="write sheet and page of a folder, and stop")
     parser.add_argument("--slurm", metavar="N", help="submit N shards as Slurm jobs (extra: slurm)")
     parser.add_argument(
@@ -58,6 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     if options["print_config"]:
         hand_over(configs.to_yaml(config))
         return 0
+    studio.refuse_without_live(options)
     if options["slurm_option"] and options["slurm"] is None:
         raise ConfigError("--slurm-option is of the jobs that --slurm N submits; give --slurm too")
     if options["dry_run"]:
@@ -68,25 +73,31 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if options["slurm"] is not None:
         return _submit(config, options)
-    return _paint(config, options["shard"])
+    return _paint(config, options)
 
 
-def _paint(config: Json, shard: str | None) -> int:
+def _paint(config: Json, options: dict[str, Json]) -> int:
     from nst_jax.runs import sweep as sweeps
 
-    part = (1, 1) if shard is None else sweeps.parse_shard(shard)
-    with interruptible("what is done") as interrupted, grid_progress() as show:
+    part = (1, 1) if options["shard"] is None else sweeps.parse_shard(options["shard"])
+    with contextlib.ExitStack() as around:
+        interrupted = around.enter_context(interruptible("what is done"))
+        prepare_process()
+        page = around.enter_context(live.sweep(config, options, interrupted)) if options["live"] else None
+        show = around.enter_context(grid_progress())
 
         def watch(progress: Json) -> bool:
             interrupted.has_begun = True
             show(progress)
-            return bool(interrupted)
+            is_stopped = page.watch(progress) if page else False
+            return bool(interrupted) or is_stopped
 
-        prepare_process()
         outcome = sweeps.run(config, shard=part, callback=watch, say=say, download=Download())
+        if page:
+            page.finish(outcome)
     if outcome.interrupted:
         say(f"{outcome.done} of {outcome.cells} cells are done; the same command goes on from here")
-        return interrupted.code
+        return interrupted.code if interrupted else 0
     if outcome.collection is None:
         tell(f"{outcome.folder}: {outcome.done} of {outcome.cells} cells done, {outcome.seconds:.1f} s")
         say(f"when the others are done too: nst-jax sweep --collect {outcome.folder}")

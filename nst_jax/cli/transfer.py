@@ -1,9 +1,11 @@
 """nst-jax: one picture."""
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from nst_jax.cli import live, studio
 from nst_jax.cli.arguments import RUN, Parser, parser_for, settings_of
 from nst_jax.cli.process import Interruption, interruptible, prepare_process
 from nst_jax.cli.terminal import Download, hand_over, run_progress, say, tell
@@ -16,9 +18,11 @@ examples:
   nst-jax --content photo.jpg --style painting.jpg --output out.png
   nst-jax --config starry --content photo.jpg --set style.weight=1e4
   nst-jax --replay out.png                               repeat the run that made a picture
+  nst-jax --config starry --live                         with a page to watch it and to steer it
   nst-jax --config starry --size 2048 --dry-run          what that would take of memory
   nst-jax --print-config                                 every setting with its default and meaning
   nst-jax sweep --config sweep_tradeoff                  a grid of settings: see nst-jax sweep --help
+  nst-jax studio                                         a page to watch and steer: see nst-jax studio --help
   nst-jax samples                                        the example images
   nst-jax figures                                        the papers' figures: see nst-jax figures --help
   nst-jax weights show|fetch|verify|normalise            VGG-19's weights
@@ -41,22 +45,34 @@ def run(arguments: Sequence[str]) -> int:
 
     from nst_jax.runs import single as runs
 
+    studio.refuse_without_live(options)
     if options["dry_run"]:
         prepare_process()
         hand_over(runs.plan(config, say=say, download=Download()))
         return 0
-    with interruptible("the picture") as interrupted, run_progress(config.solver.evaluations) as show:
+    with contextlib.ExitStack() as around:
+        interrupted = around.enter_context(interruptible("the picture"))
+        prepare_process()
+        config = _freely_named(config, options)
+        page = around.enter_context(live.picture(config, options, interrupted)) if options["live"] else None
+        show = around.enter_context(run_progress(config.solver.evaluations))
 
         def watch(progress: Json) -> bool:
             interrupted.has_begun = True
             show(progress)
             return bool(interrupted)
 
-        prepare_process()
-        config = _freely_named(config, options)
         outcome = runs.run(
-            config, callback=watch, say=say, earlier=record, download=Download(), reads=_read_already(options)
+            config,
+            callback=watch,
+            say=page.say if page else say,
+            earlier=record,
+            download=Download(),
+            reads=_read_already(options),
+            steering=page.canvas.steering if page else None,
         )
+        if page:
+            page.canvas.end(outcome)
     return _report(outcome, interrupted)
 
 
@@ -90,6 +106,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print what the run would take of memory, and stop"
     )
+    parser.add_argument("--live", action="store_true", help="serve a page to watch the run and to steer it")
+    studio.add_flags(parser)
     parser.add_argument("--replay", metavar="PICTURE", help="repeat the run that made a picture")
     parser.add_argument("--version", action="version", version=f"nst-jax {version('nst_jax')}")
     return parser
@@ -123,7 +141,7 @@ def _report(outcome: Json, interrupted: Interruption) -> int:
     if outcome.goes_on:
         say("to go on from here, give the same command again")
         return interrupted.code
-    if outcome.status == "interrupted":
+    if outcome.status == "interrupted" and interrupted:
         picture = outcome.output
         more = picture.with_name(f"{picture.stem}_more{picture.suffix}")
         words = ["nst-jax", "--replay", picture, "--init", picture, "--output", more]

@@ -5,7 +5,7 @@ Mistakes are reported all at once, each with where it was written: file:line:col
 
 from nst_jax.config.grid import Axis, Cell, axes, cells, picture_name
 from nst_jax.config.loading import find, load, packaged
-from nst_jax.config.text import parse, to_yaml
+from nst_jax.config.text import parse, to_arguments, to_yaml
 
 __all__ = [
     "Axis",
@@ -17,5 +17,6 @@ __all__ = [
     "packaged",
     "parse",
     "picture_name",
+    "to_arguments",
     "to_yaml",
 ]

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import yaml
 
-from nst_jax.settings import Section
+from nst_jax.settings import Section, Settings, every_setting
 from nst_jax.typing import Json
 
 Key = tuple[str | int, ...]
@@ -113,3 +113,31 @@ def _scalar(value: Json) -> str:
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{_scalar(k)}: {_scalar(v)}' for k, v in value.items())}}}"
     return json.dumps(value)
+
+
+def to_arguments(settings: Settings) -> list[str]:
+    """Return the words of a command line for settings: flags, and ``--set`` where there is none."""
+    found: list[str] = []
+    for key, each in every_setting(Settings()):
+        value, default = (_at(whole, key) for whole in (settings, Settings()))
+        if value == default:
+            continue
+        flag = each.metadata["flag"]
+        values = value if isinstance(value, tuple) and key == "style.image" else (value,)
+        for one in values:
+            text = _size(one) if key == "size" else one if flag and isinstance(one, str) else _scalar(one)
+            found += (
+                [f"--{flag}", text] if flag and not key.startswith("sweep.") else ["--set", f"{key}={text}"]
+            )
+    return found
+
+
+def _at(settings: Settings, key: str) -> Json:
+    value: Json = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _size(value: Json) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -120,8 +120,9 @@ def _painted(
     passes, is_steered = work.problem.passes, bool(steering or script)
     checkpoint = Checkpoint(workshop.state if is_kept else None, made_by, passes, trouble=partial(_note, say))
     steering = steering or Steering(say=say)
-    now = steering.begin(settings, script, checkpoint, pose=work.pose, record=record, write=write)
-    problem = work.problem if now == settings else work.pose(now)
+    problem = steering.begin(
+        work.problem, settings, script, checkpoint, pose=work.pose, record=record, write=write
+    )
     curve: list[records.Metric] = []
 
     def watch(look: Look) -> object:

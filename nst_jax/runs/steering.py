@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ LIVE = (
 style. What is a weight needs no other program either."""
 
 _OVER = "the run has ended"
+
+_AGAIN = 0.2
+"""Seconds after which a run that is paused asks once more whether it is to end."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +112,20 @@ class Steering:
     Args:
         seen: called at every look, on the thread of the run.
         say: told what could not be done.
+        is_interrupted: asked while the run is paused whether someone else has ended it.
     """
 
     def __init__(
         self,
         seen: Callable[["Look"], object] = lambda look: None,
         say: Callable[[str], object] = lambda line: None,
+        is_interrupted: Callable[[], object] = lambda: False,
     ) -> None:
-        self.seen, self.say = seen, say
+        self.seen, self.say, self.is_interrupted = seen, say, is_interrupted
         self.settings = Settings()
         """As they are now."""
+        self.problem: Problem | None = None
+        """That they pose; None before the run has begun."""
         self.changes: list[Change] = []
         """What was changed so far."""
         self.is_paused = False
@@ -128,7 +135,7 @@ class Steering:
         self._asked = threading.Condition()
         self._values: dict[str, Json] = {}
         self._moment: Moment | None = None
-        self._tasks: list[tuple[Callable[[Look], object], Future[Any]]] = []
+        self._tasks: list[tuple[Callable[[Look], object], Future[Json]]] = []
         self._script: list[Change] = []
         self._pictures: dict[int, NDArray[np.float32] | None] = {}
         """Those on the way that the script goes back to, by evaluations; None: not yet made."""
@@ -170,13 +177,13 @@ class Steering:
             self.is_stopped = True
             self._asked.notify_all()
 
-    def at_look(self, task: Callable[["Look"], Any]) -> "Future[Any]":
+    def at_look(self, task: Callable[["Look"], Json]) -> "Future[Json]":
         """Ask for a function to be called, on the thread of the run, with a look at it as soon as can be.
 
         The future fails with NstError if the run ends before that.
         """
         with self._asked:
-            future: Future[Any] = Future()
+            future: Future[Json] = Future()
             if self._is_over:
                 future.set_exception(NstError(_OVER))
                 return future
@@ -188,6 +195,7 @@ class Steering:
 
     def begin(
         self,
+        problem: "Problem",
         settings: Settings,
         script: Sequence[Change],
         checkpoint: "Checkpoint",
@@ -195,11 +203,12 @@ class Steering:
         pose: Callable[[Settings], "Problem"],
         record: Record,
         write: Write,
-    ) -> Settings:
-        """Take note of the run that is steered, and return its settings as they are now.
+    ) -> "Problem":
+        """Take note of the run that is steered, and return the problem that its settings pose now.
 
         Args:
-            settings: that it began with.
+            problem: that the run began with.
+            settings: likewise.
             script: what is changed later, as a record says.
             checkpoint: what is gone on with; keeps what was changed.
             pose: returns the problem that settings pose.
@@ -213,12 +222,12 @@ class Steering:
         self.changes = [Change(**each) for each in checkpoint.notes.get("changes", ())]
         for change in self.changes:
             settings = settings.with_values(change.settings)
-        self.settings = settings
+        self.settings, self.problem = settings, pose(settings) if self.changes else problem
         self._script = [change for change in script if change.evaluations > checkpoint.evaluations]
         for change in self._script:
             settings = settings.with_values(change.settings)
         self._pictures = {each.picture: None for each in self._script if each.picture is not None}
-        return self.settings
+        return self.problem
 
     def so_far(self) -> Record:
         """Return the record of the run, with what was changed so far."""
@@ -238,6 +247,8 @@ class Steering:
             self._pictures[evaluations] = look.raw()[0]
         self.seen(look)
         change, image = self._waited(look, evaluations)
+        if self.is_paused and not self.is_stopped:  # someone else has ended it
+            return True
         if change is None:
             return False
         if change.stop:
@@ -283,11 +294,11 @@ class Steering:
             with self._asked:
                 if self._tasks:
                     continue
-                if not self.is_paused or self.is_stopped:
+                if not self.is_paused or self.is_stopped or self.is_interrupted():
                     values, moment = self._values, self._moment
                     self._values, self._moment = {}, None
                     break
-                self._asked.wait()
+                self._asked.wait(_AGAIN)
         scripted = self._script and self._script[0].evaluations <= evaluations
         change = self._script.pop(0) if scripted else None
         if change and change.picture is not None:
@@ -311,7 +322,7 @@ class Steering:
         except NstError as error:  # such as a painting that is too small now; the run goes on as it was
             self.say(f"nothing was changed: {error}")
             return False
-        self.settings = settings
+        self.settings, self.problem = settings, problem
         values, earlier = _values_of(settings), _values_of(before)
         changed = {key: value for key, value in values.items() if value != earlier[key]}
         self._note(replace(change, settings=changed))
@@ -331,7 +342,7 @@ def _values_of(settings: Settings) -> dict[str, Json]:
     return found
 
 
-def _carried_out(task: Callable[["Look"], Any], future: "Future[Any]", look: "Look") -> None:
+def _carried_out(task: Callable[["Look"], Json], future: "Future[Json]", look: "Look") -> None:
     try:
         future.set_result(task(look))
     except Exception as error:  # who asked shall know, and the run shall go on
