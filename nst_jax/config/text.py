@@ -118,9 +118,9 @@ def _scalar(value: Json) -> str:
 def to_arguments(settings: Settings) -> list[str]:
     """Return the words of a command line for settings: flags, and ``--set`` where there is none."""
     found: list[str] = []
-    for key, each in every_setting(Settings()):
-        value, default = (_at(whole, key) for whole in (settings, Settings()))
-        if value == default:
+    for key, each in every_setting(settings):
+        value = _at(settings, key)
+        if value == each.default:
             continue
         flag = each.metadata["flag"]
         values = value if isinstance(value, tuple) and key == "style.image" else (value,)

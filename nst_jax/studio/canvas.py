@@ -86,6 +86,7 @@ class Canvas:
         """Moments so far, those that are gone as well."""
         self._lock = threading.RLock()
         self._encoded: dict[object, bytes] = {}
+        self._told: tuple[int, dict[str, Json]] = (0, {})
         self.changed()
 
     # By the run.
@@ -130,7 +131,7 @@ class Canvas:
             self._curve.append(_point(look))
             if len(self._curve) > MOST_POINTS:
                 self._curve, self.thinned = self._curve[1::2], self.thinned + 1
-        if self.preview.is_wanted or self.steering.is_paused or not self.preview.version:
+        if self.preview.is_due or self.steering.is_paused:
             snapshot = look.snapshot()
             self.preview.show(lambda: snapshot.pictures()[0])
         if is_time and self._nbytes() <= AUTOMATIC_BYTES:
@@ -235,7 +236,13 @@ class Canvas:
     # For the page.
 
     def described(self) -> dict[str, Json]:
-        """Return all that the page shows of the run, but for pictures and the curve."""
+        """Return all that the page shows of the run, but for pictures and the curve; once for all who ask."""
+        with self._lock:
+            if self._told[0] != self.version:
+                self._told = self.version, self._described()
+            return self._told[1]
+
+    def _described(self) -> dict[str, Json]:
         with self._lock:
             settings, values = self.steering.settings, controls.values_of(self.steering.settings)
             return self._facts | {

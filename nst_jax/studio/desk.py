@@ -32,6 +32,9 @@ FIRST = {"content.image": "sample:chelsea", "style.image": "sample:starry_swirls
 
 _MEGABYTES = 64
 
+_NEWS_SECONDS = 0.2
+"""Between two times that a page is told what is new, at least."""
+
 _LATELY = 20.0
 """Seconds in which a page that is open asks again."""
 
@@ -92,9 +95,10 @@ class Desk:
         """Wait for what ``seen`` does not know, at most ``timeout`` seconds, and make it known to it."""
         self._asked = time.monotonic()
         self.board.wait(lambda: self.board.version != seen.get("board"), timeout)
+        time.sleep(max(0.0, min(timeout, seen.get("at", -math.inf) + _NEWS_SECONDS - time.monotonic())))
         found: list[tuple[str, dict[str, Json]]] = []
         with self._lock:
-            seen["board"] = self.board.version
+            seen["board"], seen["at"] = self.board.version, time.monotonic()
             state = self._state()
             canvases = list(self.canvases.values())
         if state != seen.get("studio"):

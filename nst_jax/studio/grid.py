@@ -112,10 +112,9 @@ class Grid(Canvas):
             self._is_stopped = True
             self._going.notify_all()
 
-    def described(self) -> dict[str, Json]:
-        """Return all that the page shows of the sweep, but for pictures."""
+    def _described(self) -> dict[str, Json]:
         titles = [{"title": axis.title, "labels": list(axis.labels)} for axis in self.grid_axes]
-        return super().described() | {
+        return super()._described() | {
             "axes": titles,
             "cells": [self._cell(i) for i in range(len(self.cells))],
             "has_content": False,

@@ -1,6 +1,8 @@
 """The latest picture of a run, for whoever asks: fetched only if someone does, and encoded once."""
 
+import math
 import threading
+import time
 from collections.abc import Callable
 
 from nst_jax import images
@@ -11,6 +13,9 @@ SHOWN, QUALITY = 1024, 88
 
 SMALL = 160
 """The same of the small one in a list."""
+
+SECONDS = 0.25
+"""Between two pictures, at least."""
 
 Make = Callable[[], FloatArray]
 
@@ -29,14 +34,22 @@ class Preview:
         self._make: Make | None = None
         self._encoded: tuple[int, bytes] = (0, b"")
         self._is_over = False
+        self._shown = -math.inf
         self.version = 0
         self.is_wanted = False
         """Whether anyone waits for a newer picture."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a newer one: the first, or somebody waits, and not just now had one."""
+        is_soon = time.monotonic() - self._shown < SECONDS
+        return not self.version or (self.is_wanted and not is_soon)
 
     def show(self, make: Make, *, is_last: bool = False) -> None:
         """Give a newer picture, as a function that is called if someone wants it, on their own thread."""
         with self._changed:
             self._make, self.is_wanted, self._is_over = make, False, is_last
+            self._shown = time.monotonic()
             self.version += 1
             self._changed.notify_all()
 
