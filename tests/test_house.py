@@ -104,6 +104,7 @@ TESTS_OF_THE_WHOLE = {
     "test_docs.py",
     "test_examples.py",
     "test_robustness.py",
+    "studio/test_page.py",
 }
 
 

@@ -46,7 +46,7 @@ def sweep(config: Settings, options: dict[str, Json], interrupted: Interruption)
     from nst_jax.studio.grid import Grid
 
     desk = Desk(config, Path(config.sweep.folder), "sweep")
-    grid = Grid(1, title_of(config), config, desk.board, "sweep")
+    grid = Grid(1, title_of(config), config, desk.board, desk.known_as)
     grid.is_interrupted = lambda: interrupted
     with _shown(desk, grid, options):
         yield grid

@@ -105,7 +105,7 @@ class Canvas:
 
     def prepare(self) -> None:
         """Take note that the run begins."""
-        self.status, self.sentence = "preparing", "reads pictures and compiles"
+        self.status, self.sentence = "preparing", "reading pictures and compiling"
         self.changed()
 
     def end(self, outcome: Outcome) -> None:
@@ -139,8 +139,7 @@ class Canvas:
         self.changed()
 
     def _set_status(self) -> None:
-        self.status = "paused" if self.steering.is_paused else "running"
-        self.sentence = {"paused": "has a break", "running": "is being painted"}[self.status]
+        self.status, self.sentence = "paused" if self.steering.is_paused else "running", ""
 
     def _nbytes(self) -> int:
         problem = self.steering.problem

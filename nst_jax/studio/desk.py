@@ -101,9 +101,9 @@ class Desk:
             seen["board"], seen["at"] = self.board.version, time.monotonic()
             state = self._state()
             canvases = list(self.canvases.values())
-        if state != seen.get("studio"):
+        is_news, seen["studio"] = state != seen.get("studio"), state
+        if is_news and not state["is_over"]:
             found.append(("studio", state))
-            seen["studio"] = state
         for canvas in canvases:
             if canvas.version == seen.get(f"run {canvas.number}"):
                 continue
@@ -115,6 +115,8 @@ class Desk:
             if points:
                 found.append(("points", {"run": canvas.number, "from": begin, "points": points}))
             seen[f"points {canvas.number}"] = (canvas.thinned, end)
+        if is_news and state["is_over"]:  # nothing comes after that
+            found.append(("studio", state))
         return found
 
     def picture(self, run: int, after: int, timeout: float) -> tuple[bytes, int] | None:
@@ -171,7 +173,9 @@ class Desk:
             folder = self.folder / f"{self._next():03d}.grid"
             found = grid.around(settings, folder)
             title = f"9 around {self._title(settings)}"
-            return {"run": self._add(Grid(self._count + 1, title, found, self.board))}
+            return {
+                "run": self._add(Grid(self._count + 1, title, found, self.board, self.known_as, settings))
+            }
 
     def act(self, run: int, verb: str, body: Mapping[str, Json]) -> dict[str, Json]:
         """Do something with a run."""

@@ -47,8 +47,16 @@ class Grid(Canvas):
         kind: ``grid``, or ``sweep`` of one that was begun on the command line.
     """
 
-    def __init__(self, number: int, title: str, settings: Settings, board: Board, kind: str = "grid") -> None:
-        self.kind = kind
+    def __init__(
+        self,
+        number: int,
+        title: str,
+        settings: Settings,
+        board: Board,
+        known_as: Mapping[str, str] = {},
+        middle: Settings | None = None,
+    ) -> None:
+        self.kind = "grid" if middle else "sweep"
         self.folder = Path(settings.sweep.folder)
         self.cells, self.grid_axes = configs.cells(settings), configs.axes(settings)
         self._done: dict[int, str] = {}
@@ -57,7 +65,8 @@ class Grid(Canvas):
         self._is_paused = self._is_stopped = False
         self.is_interrupted: Callable[[], object] = lambda: False
         """Asked while the sweep is paused whether someone else has ended it."""
-        super().__init__(number, title, settings, board)
+        super().__init__(number, title, settings, board, known_as)
+        self.steering.settings = middle or settings
 
     def watch(self, progress: "GridProgress") -> bool:
         """Take note of how far the sweep is, wait while it is paused, and return whether it shall end."""

@@ -112,7 +112,7 @@ def has_token(door: Door, headers: Headers) -> bool:
     Cookies are parsed by hand: those of other servers on this machine come along, and may be of any form.
     """
     pairs = (pair.partition("=") for line in headers.get("cookie", ()) for pair in line.split(";"))
-    given = [value.strip() for name, _, value in pairs if name.strip() == COOKIE]
+    given = [value.strip() for name, _, value in pairs if name.strip() == cookie_name(door)]
     return door.token is None or any(fits(door, value) for value in given)
 
 
@@ -122,9 +122,14 @@ def fits(door: Door, token: str) -> bool:
     return bool(mine) and hmac.compare_digest(mine, token.encode("utf-8", "replace"))
 
 
+def cookie_name(door: Door) -> str:
+    """Return what the cookie is called: cookies are shared by all ports of a machine, and tokens are not."""
+    return f"{COOKIE}_{door.port}"
+
+
 def cookie(door: Door) -> str:
     """Return the value of a ``Set-Cookie`` header by which a browser keeps the token."""
-    return f"{COOKIE}={door.token}; HttpOnly; SameSite=Strict; Path=/"
+    return f"{cookie_name(door)}={door.token}; HttpOnly; SameSite=Strict; Path=/"
 
 
 def has_type(headers: Headers, wanted: str) -> bool:

@@ -1,15 +1,14 @@
-import importlib.util
 import io
 import json
 import math
-import os
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
+import browsers
 import numpy as np
 import pytest
+from browsers import find
 from PIL import Image
 
 from nst_jax.runs import report
@@ -195,27 +194,9 @@ def test_a_cell_outside_of_its_axes_is_a_mistake():
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (importlib.util.find_spec("selenium") and chromium and driver):
-        missing = "needs selenium, chromium and chromedriver"
-        if os.environ.get("NST_JAX_BROWSER") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
-        *("disable-background-networking", "disable-component-update"),
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    started.get("about:blank")  # the browser's own first page asks for things
-    yield started
-    started.quit()
+    found = browsers.started(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.quit()
 
 
 @pytest.fixture
@@ -225,8 +206,7 @@ def show(browser, tmp_path):
         browser.get_log(kind)
 
     def opened(shape, cells, *, width=1280, height=800, **more):
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browsers.resize(browser, width, height)
         path = tmp_path / "page.html"
         path.write_text(report.page("A sweep", axes(*shape), cells, **more), encoding="utf-8")
         browser.get(path.as_uri())
@@ -234,8 +214,7 @@ def show(browser, tmp_path):
 
     yield opened
     assert not browser.get_log("browser")
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    asked = browsers.asked(browser)
     assert asked
     assert {url.split(":")[0] for url in asked} <= {"file", "data"}
     assert not [url for url in asked if url.startswith("file:") and not url.endswith("/page.html")]
@@ -246,10 +225,6 @@ def press(browser, *keys):
 
     for key in keys:
         ActionChains(browser).send_keys(getattr(Keys, key, key)).perform()
-
-
-def find(browser, selector):
-    return browser.find_elements("css selector", selector)
 
 
 def texts(browser, selector):

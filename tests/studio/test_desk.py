@@ -3,12 +3,11 @@
 import io
 import shlex
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from makers import LAYERS
+from desks import at_work, settings, until
 from PIL import Image
 
 from nst_jax import cli, config, images
@@ -18,40 +17,13 @@ from nst_jax.studio import canvas as canvases
 from nst_jax.studio import compilations, desk
 from nst_jax.studio.desk import Desk, begun_with
 
-QUICK = {
-    "content": {"image": "photo.png", "layers": LAYERS["content"]},
-    "style": {"image": "art.png", "layers": LAYERS["style"]},
-    "size": 24,
-    "network": {"normalised": False},
-    "solver": {"evaluations": 6},
-    "pyramid": {"levels": 1},
-}
 LONG = {"solver.evaluations": 1_000_000}
-
-
-def settings(values=None):
-    return config.load(base=QUICK).with_values(values or {})
 
 
 @pytest.fixture
 def studio(world):
-    """A desk at work."""
-    found = Desk(settings(), Path("studio"))
-    worker = threading.Thread(target=found.work, args=(0.01,))
-    worker.start()
-    yield found
-    found.close()
-    worker.join(120)
-    assert not worker.is_alive()
-
-
-def until(what, seconds=120.0):
-    """Wait for something to be so, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.005)
-    return found
+    with at_work() as found:
+        yield found
 
 
 def told(studio, run):
@@ -244,6 +216,7 @@ def test_nine_around_some_settings(studio):
     assert opened(studio.shown(run, "cells", 5)).size == (40, 30)  # the photograph is no larger
     with pytest.raises(NstError, match="a grid's pictures are in its folder"):
         studio.act(run, "save", {})
+    assert (found["values"]["size"], found["values"]["style.strength"]) == (24, 0.95)  # not the small ones
     studio.start(found["cells"][5]["values"])
 
 

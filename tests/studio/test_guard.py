@@ -113,14 +113,14 @@ def test_all_else_does(host):
 @pytest.mark.parametrize(
     ("cookie", "is_right"),
     [
-        ("nst_jax_token=right", True),
-        ('odd"=;; {"a":1}; =; nst_jax_token=right; other=1', True),
-        ("nst_jax_token=wrong; nst_jax_token=right", True),
-        ("nst_jax_token=wrong", False),
-        ("nst_jax_token=right1", False),
-        ("nst_jax_token=", False),
-        ("my_nst_jax_token=right", False),
-        ("nst_jax_token=ri\xffght", False),
+        ("nst_jax_token_8080=right", True),
+        ('odd"=;; {"a":1}; =; nst_jax_token_8080=right; other=1', True),
+        ("nst_jax_token_8080=wrong; nst_jax_token_8080=right", True),
+        ("nst_jax_token_8080=wrong", False),
+        ("nst_jax_token_8080=right1", False),
+        ("nst_jax_token_8080=", False),
+        ("my_nst_jax_token_8080=right", False),
+        ("nst_jax_token_8080=ri\xffght", False),
         ("right", False),
         ("", False),
     ],
@@ -137,10 +137,10 @@ def test_no_other_text_is_the_token(text):
 
 
 def test_the_cookie_is_for_the_server_only():
-    morsel = http.cookies.SimpleCookie(guard.cookie(NAMED))["nst_jax_token"]
+    morsel = http.cookies.SimpleCookie(guard.cookie(NAMED))["nst_jax_token_8080"]
     assert morsel.value == "right"
     assert (morsel["httponly"], morsel["samesite"], morsel["path"]) == (True, "Strict", "/")
-    assert guard.has_token(NAMED, request(cookie=f"nst_jax_token={morsel.value}"))
+    assert guard.has_token(NAMED, request(cookie=f"nst_jax_token_8080={morsel.value}"))
 
 
 def test_bodies_have_types_that_no_form_has():

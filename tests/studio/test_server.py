@@ -479,13 +479,14 @@ def test_tokens(guarded):
     assert guarded.url == f"http://127.0.0.1:{guarded.port}/?token=right-token"
     for path in ("/", "/about", "/events", "/runs/1/picture", "/about?token=right-token", "/nowhere"):
         assert error(talk(guarded, "GET", path))[0] == 403
-        assert error(talk(guarded, "GET", path, Cookie="nst_jax_token=wrong"))[0] == 403
+        assert error(talk(guarded, "GET", path, Cookie=f"nst_jax_token_{guarded.port}=wrong"))[0] == 403
     for path in ("/?token=wrong", "/?token=", "/?token=r%C3%AFght"):
         assert error(talk(guarded, "GET", path))[0] == 403
     assert error(post(guarded, "/runs", {"values": {}}))[0] == 403
     answer = talk(guarded, "GET", "/?token=right-token")
     assert (answer.status, answer.getheader("Location")) == (303, "/")
-    assert answer.getheader("Set-Cookie") == "nst_jax_token=right-token; HttpOnly; SameSite=Strict; Path=/"
+    name = f"nst_jax_token_{guarded.port}"
+    assert answer.getheader("Set-Cookie") == f"{name}=right-token; HttpOnly; SameSite=Strict; Path=/"
     cookie = {"Cookie": f"other=1; {answer.getheader('Set-Cookie').partition(';')[0]}"}
     assert talk(guarded, "GET", "/", **cookie).status == 200
     assert post(guarded, "/runs", {"values": {}}, **cookie).status == 200
