@@ -81,8 +81,8 @@ def recorded(record: Mapping[str, Json]) -> tuple[Change, ...]:
 
 
 def _is_sound(change: Change) -> bool:
-    numbers = [change.evaluations, 1 if change.picture is None else change.picture]
-    whole = all(isinstance(number, int) and number >= 1 for number in numbers)
+    numbers = [change.evaluations, change.evaluations if change.picture is None else change.picture]
+    whole = all(isinstance(number, int) and 1 <= number <= change.evaluations for number in numbers)
     return whole and isinstance(change.settings, dict) and set(change.settings) <= set(LIVE)
 
 
@@ -242,15 +242,13 @@ class Steering:
 
     def turn(self, look: "Look") -> "Turn | bool":
         """Do what is asked at a look: return True for the end, or with what the run goes on otherwise."""
-        evaluations = look.before + int(look.evaluations[0])
+        evaluations = _spent(look)
         if evaluations in self._pictures:
             self._pictures[evaluations] = look.raw()[0]
         self.seen(look)
-        change, image = self._waited(look, evaluations)
-        if self.is_paused and not self.is_stopped:  # someone else has ended it
+        if not self._waited(look):
             return True
-        if change is None:
-            return False
+        change, image = self._next(evaluations)
         if change.stop:
             self.is_stopped = True
             self._note(change)
@@ -259,9 +257,8 @@ class Steering:
 
     def moment(self, look: "Look") -> Moment:
         """Return what a look shows, to be kept."""
-        evaluations = look.before + int(look.evaluations[0])
         loss, changes = float(look.loss[0]), tuple(self.changes)
-        return Moment(evaluations, loss, self.settings, changes, look.snapshot())
+        return Moment(_spent(look), loss, self.settings, changes, look.snapshot())
 
     def save(self, path: Path, moment: Moment) -> None:
         """Write the picture of a moment, with a record whose replay ends there.
@@ -283,9 +280,8 @@ class Steering:
                 future.set_exception(NstError(_OVER))
             self._tasks = []
 
-    def _waited(self, look: "Look", evaluations: int) -> tuple[Change | None, NDArray[np.float32] | None]:
-        """Do what is to be done at a look, wait while the run is paused, and return what is to be changed."""
-        image = None
+    def _waited(self, look: "Look") -> bool:
+        """Do what is to be done at a look, and wait while paused; return False if someone else ended it."""
         while True:
             with self._asked:
                 tasks, self._tasks = self._tasks, []
@@ -294,22 +290,24 @@ class Steering:
             with self._asked:
                 if self._tasks:
                     continue
-                if not self.is_paused or self.is_stopped or self.is_interrupted():
-                    values, moment = self._values, self._moment
-                    self._values, self._moment = {}, None
-                    break
+                if not self.is_paused or self.is_stopped:
+                    return True
+                if self.is_interrupted():
+                    return False
                 self._asked.wait(_AGAIN)
-        scripted = self._script and self._script[0].evaluations <= evaluations
-        change = self._script.pop(0) if scripted else None
-        if change and change.picture is not None:
-            image = self._pictures.pop(change.picture, None)
-        if self.is_stopped:
-            return Change(evaluations, stop=True), None
-        if moment:
-            return Change(evaluations, values, moment.evaluations), moment.snapshot.raw[0]
-        if change:
-            return Change(evaluations, {**change.settings, **values}, change.picture, change.stop), image
-        return (Change(evaluations, values) if values else None), None
+
+    def _next(self, evaluations: int) -> tuple[Change, NDArray[np.float32] | None]:
+        """Return what is to be changed now, perhaps nothing, and the picture to go on with."""
+        with self._asked:
+            values, moment = self._values, self._moment
+            self._values, self._moment = {}, None
+        is_scripted = self._script and self._script[0].evaluations <= evaluations
+        change = self._script.pop(0) if is_scripted else Change(evaluations)
+        image = None if change.picture is None else self._pictures[change.picture]
+        change = replace(change, settings=change.settings | values, stop=change.stop or self.is_stopped)
+        if moment is None:
+            return change, image
+        return replace(change, picture=moment.evaluations), moment.snapshot.raw[0]
 
     def _turned(self, change: Change, image: NDArray[np.float32] | None) -> "Turn | bool":
         from nst_jax.transfer.looks import Turn
@@ -340,6 +338,11 @@ def _values_of(settings: Settings) -> dict[str, Json]:
         section, _, name = key.rpartition(".")
         found[key] = getattr(getattr(settings, section) if section else settings, name)
     return found
+
+
+def _spent(look: "Look") -> int:
+    """Return the evaluations of a run so far."""
+    return look.before + int(look.evaluations[0])
 
 
 def _carried_out(task: Callable[["Look"], Json], future: "Future[Json]", look: "Look") -> None:

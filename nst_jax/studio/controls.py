@@ -6,7 +6,7 @@ from dataclasses import Field, dataclass
 from nst_jax.errors import SettingError
 from nst_jax.runs.steering import LIVE
 from nst_jax.settings import STYLE_KINDS, Settings, every_setting
-from nst_jax.settings.checks import Choice
+from nst_jax.settings.checks import Choice, is_number
 from nst_jax.typing import Json
 
 
@@ -63,18 +63,22 @@ AT_ONCE = tuple(key for key in KEYS if key in LIVE and key != "solver.evaluation
 
 PICTURES = tuple(control.key for control in CONTROLS if control.kind == "picture")
 
+_DEFAULT = Settings()
+
 MIDDLE = {"style.strength": 0.5, "loss.total_variation": 0.03, "size": 256}
 """Where a control stands whose setting is none: what that means by default."""
 
 
-def described() -> list[dict[str, Json]]:
-    """Return what the page needs to know of each control."""
-    settings = dict(every_setting(Settings()))
-    return [_described(control, settings[control.key]) for control in CONTROLS]
+def described(settings: Settings = _DEFAULT) -> list[dict[str, Json]]:
+    """Return what the page needs to know of each control, whose ends are as far out as settings are."""
+    every, values = dict(every_setting(Settings())), values_of(settings)
+    return [_described(control, every[control.key], values[control.key]) for control in CONTROLS]
 
 
-def _described(control: Control, setting: Field[Json]) -> dict[str, Json]:
-    check = setting.metadata["check"]
+def _described(control: Control, setting: Field[Json], value: Json) -> dict[str, Json]:
+    check, least, most = setting.metadata["check"], control.least, control.most
+    if is_number(value) and least is not None and most is not None:
+        least, most = min(least, value), max(most, value)
     choices = control.choices or (check.allowed if isinstance(check, Choice) else ())
     default = setting.default
     return {
@@ -84,8 +88,8 @@ def _described(control: Control, setting: Field[Json]) -> dict[str, Json]:
         "help": setting.metadata["meaning"],
         "kind": control.kind,
         "group": control.group,
-        "least": control.least,
-        "most": control.most,
+        "least": least,
+        "most": most,
         "step": control.step,
         "is_log": control.is_log,
         "choices": list(choices),

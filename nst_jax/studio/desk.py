@@ -81,7 +81,7 @@ class Desk:
         return {
             "mode": self.mode,
             "version": version("nst_jax"),
-            "controls": controls.described(),
+            "controls": controls.described(self.settings),
             "samples": [
                 {"name": f"sample:{name}", "credit": sample.description, "use": kinds[name]}
                 for name, sample in samples.CREDITS.items()

@@ -79,6 +79,7 @@ STRENGTH = {7: change(style__strength=0.9), 19: change(loss__total_variation=10.
         {60: change(solver__evaluations=33)},  # at the very end
         {11: None, 25: lambda steering: steering.restore(steering.moments[11])},
         {11: None, 45: lambda steering: steering.restore(steering.moments[11])},  # of another size
+        {11: None} | dict.fromkeys((20, 28, 41), lambda steering: steering.restore(steering.moments[11])),
     ],
 )
 def test_a_replay_takes_the_same_path(world, acts):
@@ -88,6 +89,18 @@ def test_a_replay_takes_the_same_path(world, acts):
     again = replayed("out.png")
     np.testing.assert_array_equal(pixels(again), pixels("out.png"))
     assert records.read_record(world / again)["changes"] == [each.plain() for each in steering.changes]
+
+
+@pytest.mark.parametrize("solver", [{"linesearch": "zoom"}, {"kind": "lbfgsb"}, {"kind": "adam"}])
+def test_so_it_does_with_other_solvers(world, solver):
+    outcome, steering = steered(
+        {n: change(style__strength=n / 60) for n in range(9, 60, 9)}
+        | {14: lambda steering: steering.restore(steering.moments[min(steering.moments)])},
+        solver=LONG["solver"] | solver,
+    )
+    assert outcome.status == "finished"
+    assert len(steering.changes) >= 2
+    np.testing.assert_array_equal(pixels(replayed("out.png")), pixels("out.png"))
 
 
 def test_what_is_changed_acts_on_the_next_step(world):
@@ -248,6 +261,7 @@ def test_a_change_that_cannot_be_made_leaves_the_run_as_it_was(world):
         7,
         [{"evaluations": 5}, {"evaluations": 4}],
         [{"evaluations": 5, "picture": -1}],
+        [{"evaluations": 5, "picture": 6}],
     ],
 )
 def test_a_record_of_changes_that_this_program_does_not_write_is_refused(world, changes):

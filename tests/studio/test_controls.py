@@ -23,6 +23,14 @@ def test_every_value_that_a_control_has_is_allowed(control):
     assert control["choices"] or control["kind"] != "choice"
 
 
+def test_settings_beyond_the_ends_of_a_control_are_within_them():
+    beyond = Settings().with_values({"size": 4096, "solver.evaluations": 5, "style.scale": 9.0})
+    ends = {each["key"]: (each["least"], each["most"]) for each in controls.described(beyond)}
+    assert ends["size"] == (64, 4096)
+    assert ends["solver.evaluations"] == (5, 2000)
+    assert ends["style.scale"] == (0.25, 9.0)
+
+
 def test_what_acts_at_once_may_be_changed_while_a_run_goes_on():
     live = {control["key"] for control in controls.described() if control["live"]}
     assert live == set(controls.AT_ONCE)
