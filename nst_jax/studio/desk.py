@@ -6,7 +6,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -202,13 +201,11 @@ class Desk:
         """Paint the runs of the queue, one after another, until all is over."""
         self._prepare()
         while not self.is_over:
-            canvas = self._waiting()
+            canvas = self._take()
             if canvas is None:
                 known = self.board.version
                 self.board.wait(lambda known=known: self.board.version != known or self.is_over, wait)  # type: ignore[misc]
                 continue
-            self.busy = canvas.number
-            self._changed()
             self._paint(canvas)
             self.busy = None
             self._trim()
@@ -312,20 +309,22 @@ class Desk:
     def _title(self, settings: Settings) -> str:
         return title_of(settings, self._called)
 
-    def _waiting(self) -> Canvas | None:
-        waiting = (canvas for canvas in list(self.canvases.values()) if canvas.status == "waiting")
-        return next(waiting, None)
+    def _take(self) -> Canvas | None:
+        """Return the first run that waits, which waits no longer."""
+        with self._lock:
+            waiting = (canvas for canvas in self.canvases.values() if canvas.status == "waiting")
+            if canvas := next(waiting, None):
+                self.busy = canvas.number
+                canvas.prepare()
+            return canvas
 
     def _prepare(self) -> None:
-        """Import what a run needs, and read the network, while the user looks at the page."""
+        """Import what a run needs, while the user looks at the page."""
         compilations.begin()
-        with suppress(NstError):  # it is said when a run asks for it
-            inputs.network(self.settings)
 
-        from nst_jax.transfer import loop  # noqa: F401
+        from nst_jax.transfer import batch, stylize  # noqa: F401
 
     def _paint(self, canvas: Canvas) -> None:
-        canvas.prepare()
         try:
             if isinstance(canvas, Grid):
                 canvas.finish(sweep.run(canvas.settings, callback=canvas.watch, say=canvas.note))
