@@ -29,9 +29,11 @@ class Page:
 @contextlib.contextmanager
 def picture(config: Settings, options: dict[str, Json], interrupted: Interruption) -> Iterator[Page]:
     """Serve the page of a single run."""
+    from nst_jax.runs import inputs
     from nst_jax.studio.canvas import Canvas
     from nst_jax.studio.desk import Desk, title_of
 
+    inputs.names_of(config)  # what is missing is said before there is a page
     desk = Desk(config, Path(config.output.image).parent, "run")
     canvas = Canvas(1, title_of(config), config, desk.board, desk.known_as)
     canvas.steering.is_interrupted = lambda: interrupted

@@ -45,6 +45,9 @@ class Desk:
         settings: that a run has unless the page says otherwise.
         folder: where pictures and uploads go.
         mode: ``studio``; ``run`` or ``sweep`` if there is one, of a command, and nothing else is begun.
+
+    Raises:
+        NstError: a picture that settings name cannot be read.
     """
 
     def __init__(self, settings: Settings, folder: Path, mode: str = "studio") -> None:
@@ -61,14 +64,17 @@ class Desk:
         """Names of pictures in settings, by what the page calls them."""
         self.known_as: dict[str, str] = {}
         """The reverse."""
+        self._thumbnails: dict[str, bytes] = {}
+        """Of those that the settings name."""
         self._called: dict[str, str] = {}
         """What people call pictures, by their names in settings."""
         self._saved: dict[str, Path] = {}
         self._asked = -math.inf
         """When a page last asked for news."""
-        for value in controls.values_of(settings).values():
-            if isinstance(value, str) and not value.startswith("sample:"):
-                self._know(f"upload:{sha256(value.encode(errors='surrogateescape')).hexdigest()[:12]}", value)
+        values = controls.values_of(settings)
+        for name in (values[key] for key in controls.PICTURES):
+            if isinstance(name, str) and name != "none" and not name.startswith("sample:"):
+                self._know_given(name)
 
     # For the server.
 
@@ -132,10 +138,7 @@ class Desk:
             if name.removeprefix("sample:") not in samples.CREDITS:
                 raise LookupError("there is no such sample")
             return jpeg(samples.load(name.removeprefix("sample:")), THUMBNAIL)
-        if name not in self._given:
-            return self.uploads.thumbnail(name)
-        picture, _ = inputs.read_picture(self._given[name], self.settings.max_pixels)
-        return jpeg(picture.rgb, THUMBNAIL)
+        return self._thumbnails.get(name) or self.uploads.thumbnail(name)
 
     def config(self, run: int) -> tuple[str, bytes]:
         """Return a file's name and the present settings of a run as YAML."""
@@ -254,6 +257,13 @@ class Desk:
     def _refuse_unless_studio(self) -> None:
         if self.mode != "studio" or self.is_over:
             raise NstError("nothing else is begun here: nst-jax studio does that")
+
+    def _know_given(self, name: str) -> None:
+        """Take note of a picture that settings name: the page shows it like one that was dropped."""
+        picture, _ = inputs.read_picture(name, self.settings.max_pixels)
+        id = f"upload:{sha256(name.encode(errors='surrogateescape')).hexdigest()[:12]}"
+        self._thumbnails[id] = jpeg(picture.rgb, THUMBNAIL)
+        self._know(id, name)
 
     def _know(self, id: str, name: str) -> None:
         self._given[id], self.known_as[name] = name, id

@@ -161,6 +161,8 @@ def test_the_page_of_a_sweep(world):
         (["studio", "--port", "99999"], "--port 99999: should be a number"),
         (["studio", "--host", "nowhere.invalid", "--no-browser"], "nowhere.invalid"),
         (["studio", "--config", "sweep_tradeoff"], "sweep.axes: the studio begins with one picture"),
+        (["studio", "--content", "nowhere.png"], "nowhere.png: no such file"),
+        (["--live", "--style", "art.png"], "no content image given"),
         (["studio", "--size", "no"], "--size: size: should be a number of pixels"),
         (
             ["--content", "photo.png", "--style", "art.png", "--port", "1"],
