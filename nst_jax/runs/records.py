@@ -96,10 +96,11 @@ def stamp(record: Record, *, without: tuple[str, ...] = ()) -> str:
 
 
 def by_kind(terms: Mapping[str, float]) -> dict[str, float]:
-    """Return the sums of a loss's terms over layers: ``content``, ``style`` and ``total_variation``."""
+    """Return the sums of a loss's terms over layers: ``content``, ``style``, ``total_variation``, ..."""
     sums = {"content": 0.0, "style": 0.0, "total_variation": 0.0}
     for name, value in terms.items():
-        sums[name.split("/")[0]] += value
+        kind = name.split("/")[0]
+        sums[kind] = sums.get(kind, 0.0) + value
     return sums
 
 

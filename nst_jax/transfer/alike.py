@@ -23,4 +23,5 @@ def _looked_at(problem: Problem) -> object:
     )
     searched = () if is_even(problem.term) else paintings
     compared = problem.content.shape, problem.content_size, problem.settings.content.kind
-    return problem.program, problem.term, problem.weights.convention, compared, searched, problem.keep is None
+    besides = problem.keep is None, None if problem.past is None else problem.past.images.shape
+    return problem.program, problem.term, problem.weights.convention, compared, searched, besides

@@ -98,6 +98,17 @@ class Kept(NamedTuple):
     """What is there instead, in the network's input space."""
 
 
+class Past(NamedTuple):
+    """Earlier frames of a film, that a picture is to go on from."""
+
+    images: Array
+    """Warped to the present one, in the network's input space, ``(frames, height, width, 3)``."""
+    trust: Array
+    """c: 1 where what is seen was seen there too, 0 where it has just come to light; one channel."""
+    weight: Array
+    """Of the temporal term."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Targets:
@@ -108,6 +119,7 @@ class Targets:
     term: StyleTerm = field(default=_GRAM, metadata={"static": True})
     content_kind: ContentKind = field(default="features", metadata={"static": True})
     kept: Kept | None = None
+    past: Past | None = None
     content_size: tuple[int, int] | None = field(default=None, metadata={"static": True})
     """Height and width at which the image is compared with the content, if it is larger; see `shrunk`."""
 
@@ -248,7 +260,8 @@ def loss(
         seeing: ``pool``, ``padding``, ``engine``, ...: see `seen`.
 
     Returns:
-        The scalar loss, and a dict of its terms: ``content/LAYER``, ``style/LAYER``, ``total_variation``.
+        The scalar loss, and a dict of its terms: ``content/LAYER``, ``style/LAYER``, ``total_variation``, and
+        of a film ``temporal``.
 
     Raises:
         SettingError: targets and weights are of different layers.
@@ -292,7 +305,18 @@ def loss(
         terms[f"style/{name}"] = weights.style * rules.style_factor * distance
     variation = 0.5 if rules.variation_sum else 1.0 / x.size
     terms["total_variation"] = weights.total_variation * variation * found.distances[INPUT]
+    if targets.past is not None:
+        terms["temporal"] = targets.past.weight * temporal_distance(x, targets.past)
     return jnp.asarray(sum(terms.values())), terms
+
+
+def temporal_distance(x: Array, past: Past) -> Array:
+    """Return how far an image is from earlier frames: 1/D sum_k c_k (x_k - w_k)^2 over all D numbers of it.
+
+    Ruder, Dosovitskiy & Brox (2016), equation (7); summed over several frames, equation (8).
+    """
+    apart: Array = jnp.sum(past.trust * jnp.square(x[None] - past.images)) / x.size
+    return apart
 
 
 def _check_layers(name: str, targets: Collection[str], weights: Mapping[str, Weight]) -> None:

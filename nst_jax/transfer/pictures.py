@@ -47,6 +47,18 @@ class Places:
     """Semantic maps besides, as `stylize` takes them."""
 
 
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Earlier frames of a film, warped to where things are in the present one."""
+
+    images: Image
+    """``(frames, height, width, 3)`` in [0, 1]; where nothing can be trusted they are of no matter."""
+    trust: Image
+    """How far each can be trusted, ``(frames, height, width, 1)`` in [0, 1]."""
+    weight: float
+    """Of the temporal term, see `objective.temporal_distance`."""
+
+
 _EVERYWHERE = Places()
 
 PLACES = {"keep": "content.keep", "strength": "style.strength_map", "regions": "style.regions"}
@@ -71,6 +83,8 @@ class Pictures:
     own_size: Size | None = None
     """Height and width of a content that was enlarged; see `sized`."""
     places: Places = _EVERYWHERE
+    past: Frames | None = None
+    """Of a film, at the size of the result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +195,11 @@ def coloured(pictures: Pictures, settings: Settings) -> Pictures:
     init = pictures.init
     if not (init is None or isinstance(init, str | Mapping)):
         init = colour.grey(colour.lightness(as_image(init, "initial")[:, :, :3]))
-    return replace(pictures, content=colour.grey(light), style=styles, init=init, colours=content)
+    past = pictures.past
+    if past is not None:
+        greys = np.stack([colour.grey(colour.lightness(image)) for image in past.images])
+        past = replace(past, images=greys)
+    return replace(pictures, content=colour.grey(light), style=styles, init=init, colours=content, past=past)
 
 
 def _coloured(style: Image, content: Image, light: Image | None) -> Image:

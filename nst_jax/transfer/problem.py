@@ -31,6 +31,7 @@ from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
 from nst_jax.transfer import objective, rows, variables
 from nst_jax.transfer.first_image import first_image
 from nst_jax.transfer.pictures import (
+    Frames,
     Image,
     Init,
     Painting,
@@ -87,6 +88,8 @@ class Problem:
     alike. See `losses.regions`."""
     keep: Image | None = None
     """How much each place is left as it is in the content, ``(height, width, 1)``; None: not at all."""
+    past: Frames | None = None
+    """Earlier frames of a film, of the content's size."""
     content_size: tuple[int, int] | None = None
     """Height and width at which the picture is compared with the content; None: at those of both."""
     levels: int = 1
@@ -200,6 +203,7 @@ def posed(
             colours=pictures.colours,
             where=where,
             keep=keep,
+            past=pictures.past,
             content_size=pictures.own_size,
             open=("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
             + ("recompute",) * (settings.memory == "auto" and settings.devices == "one")

@@ -13,7 +13,7 @@ from nst_jax.architecture import stride
 from nst_jax.errors import ImageError
 from nst_jax.settings import LONGEST
 from nst_jax.transfer import variables
-from nst_jax.transfer.pictures import Image, Painting, own_size
+from nst_jax.transfer.pictures import Frames, Image, Painting, own_size
 from nst_jax.transfer.problem import Problem, bands_for, check_layers, history_for, program_for
 
 AMPLE = 1024
@@ -109,7 +109,15 @@ def _at(problem: Problem, share: float) -> Problem:
         content_map=guide(problem.content_map, content),
         where=guide(problem.where, content),
         keep=guide(problem.keep, content),
+        past=None if problem.past is None else _past_at(problem.past, content),
         program=program,
         content_size=own_size(problem.content_size, content) if problem.content_size else None,
         levels=1,
     )
+
+
+def _past_at(past: Frames, content: Image) -> Frames:
+    """Return the earlier frames of a film at a level's size."""
+    size = content.shape[0], content.shape[1]
+    images_ = np.stack([images.resize(image, size) for image in past.images])
+    return replace(past, images=images_, trust=np.stack([images.resize_map(c, size) for c in past.trust]))

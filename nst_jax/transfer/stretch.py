@@ -264,6 +264,7 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember) -> Target
         problem.term,
         problem.settings.content.kind,
         targets.kept(problem),
+        targets.past(problem),
         problem.content_size,
     )
 

@@ -24,7 +24,8 @@ def targets_of(problem: Problem, params: vgg.Params) -> objective.Targets:
     """Return what a problem's image is compared with; ``params`` are `Problem.prepared`'s."""
     content, style = content_targets(problem, params), style_targets(problem, params)
     kind = problem.settings.content.kind
-    return objective.Targets(content, style, problem.term, kind, kept(problem), problem.content_size)
+    size = problem.content_size
+    return objective.Targets(content, style, problem.term, kind, kept(problem), past(problem), size)
 
 
 def kept(problem: Problem) -> objective.Kept | None:
@@ -32,6 +33,14 @@ def kept(problem: Problem) -> objective.Kept | None:
     if problem.keep is None:
         return None
     return objective.Kept(jnp.asarray(problem.keep), vgg.to_input(problem.content))
+
+
+def past(problem: Problem) -> objective.Past | None:
+    """Return the earlier frames that a problem's picture is to go on from."""
+    if problem.past is None:
+        return None
+    images, trust = vgg.to_input(problem.past.images), jnp.asarray(problem.past.trust)
+    return objective.Past(images, trust, jnp.float32(problem.past.weight))
 
 
 def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:

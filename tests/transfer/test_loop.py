@@ -17,10 +17,10 @@ from nst_jax.networks import vgg
 from nst_jax.settings import Settings
 from nst_jax.solvers import scipy_lbfgsb, streamed
 from nst_jax.solvers.state import RUNNING
-from nst_jax.transfer import objective
+from nst_jax.transfer import objective, program
 from nst_jax.transfer.looks import Result
 from nst_jax.transfer.loop import solve as solve_batch
-from nst_jax.transfer.pictures import Pictures, Places, coloured, sized
+from nst_jax.transfer.pictures import Frames, Pictures, Places, coloured, sized
 from nst_jax.transfer.problem import make_problem
 from nst_jax.transfer.pyramid import levels
 from nst_jax.transfer.stretch import Batch, digest
@@ -346,3 +346,49 @@ def test_what_is_left_alone_is_left_alone_at_every_size(pair, network, kind):
         source = posed.content if picture.shape == posed.content.shape else levels(posed)[0].content
         np.testing.assert_array_equal(picture[:, :edge], source[:, :edge])
     assert found.loss < found.initial_loss
+
+
+# Films.
+
+
+def film(pair, network, images, trust, values=None, weight=1.0):
+    pictures = Pictures(*pair, past=Frames(np.stack(images), np.stack(trust), weight))
+    return make_problem(pictures, settings(values), network)
+
+
+def test_where_the_past_is_trusted_the_picture_stays_as_it_was(pair, network):
+    """Left half of the frame; the right half is free, as in a run without a past."""
+    before = solve(problem(pair, network, {"solver.evaluations": 40})).image
+    half = np.zeros((24, 32, 1), np.float32)
+    half[:, :16] = 1
+    now = film(pair, network, [before[:, ::-1]], [half], {"solver.evaluations": 40}, weight=1e6)
+    found = solve(now)
+    assert np.abs(found.image - before[:, ::-1])[:, :16].max() < 0.01
+    assert np.abs(found.image - before[:, ::-1])[:, 16:].max() > 0.1
+    assert set(found.terms) == {
+        *("content/conv2_2", "style/conv1_1", "style/conv2_1", "total_variation", "temporal")
+    }
+
+
+def test_a_past_that_is_nowhere_trusted_changes_nothing(pair, network):
+    nowhere = np.zeros((24, 32, 1), np.float32)
+    found = solve(film(pair, network, [pair[0]], [nowhere]))
+    np.testing.assert_allclose(found.image, solve(problem(pair, network)).image, atol=1e-4)
+    assert found.terms["temporal"] == 0
+
+
+def test_frames_of_a_film_share_one_program_at_each_size(pair, network, random):
+    def frame(weight):
+        trust = np.float32(random.uniform(size=(24, 32, 1)))
+        solve(film(pair, network, [pair[0] * weight], [trust], {"pyramid.levels": 2}, weight=weight))
+
+    frame(0.5)
+    before = program._compiled.cache_info().misses
+    frame(1.0)
+    assert program._compiled.cache_info().misses == before
+
+
+def test_the_past_of_a_picture_in_greys_is_in_greys(pair, network):
+    whole = np.ones((24, 32, 1), np.float32)
+    posed = film(pair, network, [pair[0]], [whole], {"colour": "content"})
+    np.testing.assert_array_equal(posed.past.images[0], posed.content)

@@ -341,3 +341,23 @@ def test_a_larger_image_is_compared_with_the_content_at_its_own_size(narrow, ran
 
 def test_shrinking_keeps_the_mean_of_a_plain_image():
     np.testing.assert_allclose(objective.shrunk(jnp.full((9, 14, 3), 7.0), (4, 5)), 7.0, rtol=1e-6)
+
+
+def test_the_temporal_term_is_equation_7_of_ruder_et_al(setting, random):
+    params, x, targets, _ = setting
+    weights = objective.loss_weights(content_layers=CONTENT, style_layers=STYLE)
+    size = x.shape[:2]
+    images = np.float32(random.uniform(-100, 100, size=(2, *size, 3)))
+    trust = np.float32(random.uniform(size=(2, *size, 1)) > 0.4)
+    past = objective.Past(jnp.asarray(images), jnp.asarray(trust), jnp.float32(3.0))
+    value, terms = objective.loss(x, params, replace(targets, past=past), weights)
+    without, _ = objective.loss(x, params, targets, weights)
+    total = 0.0
+    for image, c in zip(images, trust, strict=True):
+        for row, column in np.ndindex(*size):
+            total += c[row, column, 0] * np.sum((x[row, column] - image[row, column]) ** 2)
+    np.testing.assert_allclose(terms["temporal"], 3.0 * total / x.size, rtol=1e-5)
+    np.testing.assert_allclose(value, without + terms["temporal"], rtol=1e-5)
+    gradient = jax.grad(objective.temporal_distance)(x, past)
+    by_hand = sum(2 * c * (x - image) for image, c in zip(images, trust, strict=True)) / x.size
+    np.testing.assert_allclose(gradient, by_hand, rtol=1e-4, atol=1e-7)
