@@ -37,6 +37,10 @@ class WeightsError(NstError):
     """Network weights that cannot be found, read or used."""
 
 
+class FilmError(NstError):
+    """A film that cannot be read or written."""
+
+
 class OutputError(NstError):
     """A place where results cannot be written."""
 

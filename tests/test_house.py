@@ -18,7 +18,7 @@ settings
 losses solvers
 networks
 images
-samples
+samples films
 config pretrained
 transfer
 runs
@@ -49,6 +49,7 @@ OWNERS = {
     "PIL": "images/",
     "argparse": "cli/",
     "filelock": "files.py",
+    "imageio_ffmpeg": "films/ffmpeg.py",
     "flax": "networks/vgg.py",
     "h5py": "pretrained/",
     "jaxopt": "solvers/",

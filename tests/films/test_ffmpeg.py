@@ -1,0 +1,252 @@
+import os
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nst_jax.errors import FilmError
+from nst_jax.films import ffmpeg
+
+
+@pytest.fixture(autouse=True)
+def _there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None:
+        missing = "needs ffmpeg and ffprobe"
+        if os.environ.get("NST_JAX_FFMPEG") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+
+def run(*words):
+    done = subprocess.run(
+        ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, words)], check=False, capture_output=True
+    )
+    assert not done.returncode, done.stderr.decode()
+
+
+def made(name, *options, size="64x48", rate="25", seconds=1, sound=()):
+    """Make a film of a test pattern with ffmpeg itself."""
+    picture = ["-f", "lavfi", "-i", f"testsrc=size={size}:rate={rate}:duration={seconds}"]
+    tone = ["-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}", *sound] if sound else []
+    run(*picture, *tone, *options, name)
+    return Path(name)
+
+
+def probed(path, what):
+    """Return what ffprobe says, which this program does not use."""
+    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-count_frames", "-of", "csv=p=0"]
+    command += ["-show_entries", f"stream={what}", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().rstrip(",")
+
+
+def packets(path):
+    """Return the digest of a film's sound, packet by packet, as it is stored."""
+    command = ["ffmpeg", "-v", "error", "-i", f"file:{path}", "-map", "0:a", "-c", "copy", "-f", "md5", "-"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def repainted(source, target, **options):
+    """Write the frames of a film as they are to another."""
+    film = ffmpeg.probe(Path(source))
+    with ffmpeg.writing(Path(target), (film.height, film.width), film.rate, **options) as write:
+        for frame in ffmpeg.frames(film):
+            write(frame)
+    return ffmpeg.probe(Path(target))
+
+
+@pytest.mark.parametrize("rate", ["24000/1001", "25", "30", "30000/1001", "12"])
+@pytest.mark.parametrize("size", ["64x48", "65x49", "66x49"])
+def test_rate_size_and_count_are_kept(rate, size):
+    source = made("a.mkv", "-c:v", "ffv1", size=size, rate=rate)
+    film = ffmpeg.probe(source)
+    assert film.rate == Fraction(rate)
+    assert f"{film.width}x{film.height}" == size
+    count = int(probed(source, "nb_read_frames"))
+    assert abs(film.frames - count) <= 1
+    repainted(source, "b.mp4")
+    assert probed("b.mp4", "nb_read_frames") == str(count)
+    assert probed("b.mp4", "width,height") == size.replace("x", ",")
+    assert Fraction(probed("b.mp4", "r_frame_rate")) == Fraction(rate)
+
+
+def test_lossless_frames_are_exact_and_others_near():
+    frames = np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3), np.uint8)
+    smooth = np.repeat(np.repeat(frames[:, ::8, ::8], 8, 1), 8, 2)
+    for name, codec, most in (("a.mkv", "ffv1", 0), ("b.mp4", "h264", 12)):
+        with ffmpeg.writing(Path(name), (32, 48), Fraction(10), codec=codec) as write:
+            for frame in smooth:
+                write(frame)
+        back = np.stack(list(ffmpeg.frames(ffmpeg.probe(Path(name)))))
+        inside = np.abs(back.astype(int) - smooth)[:, 3::8, 3::8]  # the middle of each square
+        assert inside.max() <= most
+
+
+@pytest.mark.parametrize(
+    "colour", [(200, 30, 40), (20, 180, 60), (30, 60, 220), (128, 128, 128), (255, 255, 255)]
+)
+def test_plain_colours_come_back(colour):
+    with ffmpeg.writing(Path("a.mp4"), (32, 32), Fraction(10)) as write:
+        for _ in range(3):
+            write(np.full((32, 32, 3), colour, np.uint8))
+    back = np.stack(list(ffmpeg.frames(ffmpeg.probe(Path("a.mp4")))))
+    assert np.abs(back.astype(int) - colour).max() <= 3
+    assert probed("a.mp4", "pix_fmt,color_range,color_space") == "yuv420p,tv,bt709"
+
+
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [("a.mp4", ["-c:a", "aac"]), ("a.mov", ["-c:a", "pcm_s16le"]), ("a.mkv", ["-c:a", "flac"])],
+)
+def test_sound_is_copied_bit_for_bit(name, sound):
+    source, said = made(name, "-c:v", "libx264", sound=sound), []
+    assert ffmpeg.probe(source).has_sound
+    target = f"b{Path(name).suffix}"
+    assert repainted(source, target, sound=source, say=said.append).has_sound
+    assert packets(target) == packets(name)
+    assert not said
+
+
+def test_sound_that_a_file_cannot_hold_is_encoded():
+    source, said = made("a.mkv", "-c:v", "libx264", sound=["-c:a", "pcm_s16le"]), []
+    assert repainted(source, "b.mp4", sound=source, say=said.append).has_sound
+    assert said == ["b.mp4: cannot hold the sound of a.mkv as it is, so that is encoded as AAC"]
+
+
+def test_a_film_without_sound_has_none():
+    source = made("a.mp4")
+    assert not ffmpeg.probe(source).has_sound
+    assert not repainted(source, "b.mp4", sound=source).has_sound
+
+
+def test_what_metadata_turns_is_upright():
+    made("a.mp4", size="64x48")
+    run("-display_rotation", "90", "-i", "a.mp4", "-c", "copy", "b.mp4") if _can_turn() else run(
+        "-i", "a.mp4", "-c", "copy", "-metadata:s:v:0", "rotate=90", "b.mp4"
+    )
+    film = ffmpeg.probe(Path("b.mp4"))
+    assert (film.width, film.height) == (48, 64)
+    assert next(ffmpeg.frames(film)).shape == (64, 48, 3)
+    repainted("b.mp4", "c.mp4")
+    assert probed("c.mp4", "width,height") == "48,64"
+
+
+def _can_turn():
+    done = subprocess.run(["ffmpeg", "-h", "full"], capture_output=True, text=True, check=False)
+    return "display_rotation" in done.stdout
+
+
+TEN = ["-c:v", "libx265", "-pix_fmt", "yuv420p10le"]
+
+
+def test_ten_bits_and_hdr_are_said():
+    said = []
+    list(ffmpeg.frames(ffmpeg.probe(made("a.mkv", *TEN)), said.append))
+    assert said == ["a.mkv: has 10 bits per channel; 8 are used"]
+    hdr = ["-color_trc", "smpte2084", "-color_primaries", "bt2020", "-colorspace", "bt2020nc"]
+    assert ffmpeg.probe(made("b.mkv", *TEN, *hdr)).is_hdr
+
+
+def test_one_frame():
+    source = made("a.mp4", "-frames:v", "1")
+    assert len(list(ffmpeg.frames(ffmpeg.probe(source)))) == 1
+    repainted(source, "b.mp4")
+    assert probed("b.mp4", "nb_read_frames") == "1"
+
+
+def test_what_comes_later_is_the_same_from_there_on():
+    film = ffmpeg.probe(made("a.mp4"))
+    every = list(ffmpeg.frames(film))
+    later = list(ffmpeg.frames(film, begin=7))
+    assert len(later) == len(every) - 7
+    np.testing.assert_array_equal(later[0], every[7])
+
+
+def test_a_reader_that_stops_early_leaves_no_process():
+    film = ffmpeg.probe(made("a.mp4", seconds=20, size="640x480"))
+    reading = ffmpeg.frames(film)
+    next(reading)
+    process = reading.gi_frame.f_locals["process"]
+    reading.close()
+    assert process.returncode is not None
+
+
+def test_a_film_that_is_cut_off_gives_what_there_is():
+    whole = made("a.mkv", "-c:v", "ffv1").read_bytes()
+    Path("b.mkv").write_bytes(whole[: len(whole) // 2])
+    said = []
+    given = list(ffmpeg.frames(ffmpeg.probe(Path("b.mkv")), said.append))
+    assert 0 < len(given) < 25
+    assert all("\n" not in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("nowhere.mp4", None, "nowhere.mp4: no such file"),
+        ("text.mp4", b"dear diary" * 100, "text.mp4: is no film that ffmpeg can read"),
+        ("empty.mp4", b"", "empty.mp4: is no film"),
+    ],
+)
+def test_what_is_no_film_is_said_in_a_line(name, data, words):
+    if data is not None:
+        Path(name).write_bytes(data)
+    with pytest.raises(FilmError, match=words) as caught:
+        ffmpeg.probe(Path(name))
+    assert "\n" not in str(caught.value)
+    Path("folder").mkdir()
+    with pytest.raises(FilmError, match="folder: is a folder"):
+        ffmpeg.probe(Path("folder"))
+
+
+def test_sound_alone_is_no_film():
+    run("-f", "lavfi", "-i", "sine=duration=1", "a.wav")
+    with pytest.raises(FilmError, match=r"a\.wav: is no film"):
+        ffmpeg.probe(Path("a.wav"))
+
+
+def test_codecs_and_suffixes_that_do_not_go_together_are_refused():
+    for name, codec, words in (
+        ("a.mp4", "av9", "av9: is no codec; allowed: h264"),
+        ("a.txt", "h264", r"a\.txt: h264 is not for \.txt; use \.mp4"),
+        ("a.mp4", "ffv1", r"ffv1 is not for \.mp4; use \.mkv"),
+    ):
+        with pytest.raises(FilmError, match=words):
+            ffmpeg.check_output(Path(name), codec)
+
+
+def zeros(path, count, fail=False):
+    with ffmpeg.writing(Path(path), (16, 16), Fraction(5)) as write:
+        for _ in range(count):
+            write(np.zeros((16, 16, 3), np.uint8))
+        if fail:
+            raise ZeroDivisionError
+
+
+def test_a_failure_leaves_the_old_film_and_nothing_else():
+    Path("a.mp4").write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError):
+        zeros("a.mp4", 1, fail=True)
+    with pytest.raises(FilmError, match="cannot be written"):
+        zeros("nowhere/a.mp4", 5000)
+    assert os.listdir() == ["a.mp4"]
+    assert Path("a.mp4").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["-dash.mp4", "with space.mp4", "quote's.mp4", "färbe%03d.mp4", "a:b.mp4"])
+def test_odd_names(name):
+    made("plain.mp4")
+    Path("plain.mp4").rename(name)
+    repainted(name, f"out {name}")
+    assert Path(f"out {name}").exists()
+
+
+def test_without_ffmpeg_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(ffmpeg.shutil, "which", lambda name: None)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(FilmError, match=r"there is no ffmpeg: .* pip install 'nst_jax\[video\]'"):
+        ffmpeg.ffmpeg()
