@@ -33,6 +33,10 @@ class ImageError(NstError, ValueError):
     """An image that cannot be read, written or used."""
 
 
+class FlowError(NstError, ValueError):
+    """A file of optical flow that cannot be read or used."""
+
+
 class WeightsError(NstError):
     """Network weights that cannot be found, read or used."""
 
