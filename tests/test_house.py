@@ -72,6 +72,7 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_transfer.py",
     "cli/arguments.py": "cli/test_transfer.py",
     "cli/figures.py": "runs/test_figures.py",
+    "cli/video.py": "runs/test_film.py",
     "cli/weights.py": "pretrained/test_normalisation.py",
     "cli/live.py": "cli/test_studio.py",
     "config/text.py": "config/test_loading.py",

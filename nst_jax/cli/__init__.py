@@ -8,13 +8,19 @@ imported late, so that help and mistakes come at once.
 import signal
 from collections.abc import Sequence
 
-from nst_jax.cli import figures, studio, sweep, transfer, weights
+from nst_jax.cli import figures, studio, sweep, transfer, video, weights
 from nst_jax.cli.terminal import hand_over, say
 from nst_jax.errors import ConfigError, NstError
 
 __all__ = ["run"]
 
-_COMMANDS = {"figures": figures.run, "studio": studio.run, "sweep": sweep.run, "weights": weights.run}
+_COMMANDS = {
+    "figures": figures.run,
+    "studio": studio.run,
+    "sweep": sweep.run,
+    "video": video.run,
+    "weights": weights.run,
+}
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -22,8 +22,9 @@ def flags_of(*, without: Iterable[str] = ()) -> Flags:
     }
 
 
-RUN = flags_of(without=("sweep",))
-SWEEP = flags_of(without=("output",))
+RUN = flags_of(without=("sweep", "film"))
+SWEEP = flags_of(without=("output", "film"))
+FILM = flags_of(without=("sweep", "output"))
 
 
 class Parser(argparse.ArgumentParser):

@@ -128,6 +128,19 @@ def grid_progress() -> Iterator[Callable[..., None]]:
 
 
 @contextlib.contextmanager
+def film_progress() -> Iterator[Callable[[Any], None]]:
+    """Give a function that shows a `film.Progress` on the terminal; silent where there is none."""
+    with _bar(None, waiting="reading the film, compiling", remaining=False) as update:
+
+        def show(progress: Any) -> None:
+            left = "" if progress.left is None else f"about {_clock(progress.left)} left"
+            text = f"of {progress.frames or '?'} frames  loss {progress.loss:.3g}  {left}"
+            update(progress.frame, text, progress.frames)
+
+        yield show
+
+
+@contextlib.contextmanager
 def photos_progress(text: str) -> Iterator[Callable[[int, int], None]]:
     """Give a function that shows how many of how many photographs are done; silent where there is none."""
     with _bar(None, waiting=text) as update:

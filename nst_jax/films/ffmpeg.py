@@ -9,7 +9,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -116,7 +116,7 @@ def probe(path: Path) -> Film:
 
 def frames(
     film: Film, say: Callable[[str], object] = lambda line: None, *, begin: int = 0
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Give the frames of a film one after another; whoever stops early stops ffmpeg as well.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from nst_jax.settings.checks import INIT_SOURCES, Layers, Number
-from nst_jax.settings.outputs import Mode, Output, Sweep
+from nst_jax.settings.outputs import Film, Mode, Output, Sweep
 from nst_jax.settings.section import Section, as_dict, default_of, every_setting, is_section
 from nst_jax.settings.section import from_dict as _from_dict
 from nst_jax.settings.sections import (
@@ -47,6 +47,7 @@ __all__ = [
     "Content",
     "ContentKind",
     "ConventionName",
+    "Film",
     "Layers",
     "Loss",
     "Memory",

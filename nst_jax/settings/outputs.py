@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from nst_jax.settings.checks import Choice, axes, choice, text, whole
+from nst_jax.settings.checks import WEIGHT, Choice, Number, axes, choice, text, whole
 from nst_jax.settings.section import Section, setting
 from nst_jax.typing import Json
 
@@ -23,6 +23,35 @@ class Output(Section):
         whole(0),
         "also keep a picture every so many evaluations, and a strip of them; 0: none",
         flag="save-every",
+    )
+
+
+@dataclass(frozen=True)
+class Film(Section):
+    """A film, for nst-jax video."""
+
+    consistency: float = setting(
+        0.5,
+        WEIGHT,
+        "weight of what keeps each frame like the one before, moved along (Ruder et al.)",
+        flag="consistency",
+    )
+    later: float = setting(
+        0.25,
+        Number(above=0, most=1),
+        "how many times as many evaluations frames have that follow another; these begin with that, moved "
+        "along, at the last size",
+    )
+    flow: str = setting(
+        "tvl1",
+        Choice(("tvl1", "dis")),
+        "how motion is estimated: tvl1 (scikit-image), or dis (OpenCV), which is faster",
+    )
+    codec: str = setting(
+        "h264",
+        Choice(("h264", "h265", "ffv1")),
+        "h264 plays everywhere; ffv1 loses nothing",
+        flag="codec",
     )
 
 

@@ -24,7 +24,7 @@ from nst_jax.settings.checks import (
     texts,
     whole,
 )
-from nst_jax.settings.outputs import Output, Sweep
+from nst_jax.settings.outputs import Film, Output, Sweep
 from nst_jax.settings.section import Problem, Section, changed, setting
 from nst_jax.typing import Json
 
@@ -402,6 +402,7 @@ class Settings(Section):
     loss: Loss = field(default_factory=Loss)
     solver: Solver = field(default_factory=Solver)
     output: Output = field(default_factory=Output)
+    film: Film = field(default_factory=Film)
     sweep: Sweep = field(default_factory=Sweep)
 
     @property

@@ -171,7 +171,7 @@ def test_plain_values_and_back(settings):
     assert from_dict(json.loads(json.dumps(data))) == from_dict(data) == settings
     assert [name for name in data if isinstance(data[name], dict)] == [
         *("content", "style", *(["init"] if isinstance(settings.init, dict) else []), "semantic", "patch"),
-        *("pyramid", "network", "loss", "solver", "output", "sweep"),
+        *("pyramid", "network", "loss", "solver", "output", "film", "sweep"),
     ]
 
 

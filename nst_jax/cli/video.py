@@ -1,0 +1,64 @@
+"""nst-jax video: a film, frame by frame."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nst_jax.cli.arguments import FILM, parser_for, settings_of
+from nst_jax.cli.process import interruptible, prepare_process
+from nst_jax.cli.terminal import Download, film_progress, hand_over, say, tell
+from nst_jax.errors import ConfigError
+from nst_jax.typing import Json
+
+_FLAGS = {name: each for name, each in FILM.items() if each[0] != "content.image"}
+
+_EXAMPLES = """\
+examples:
+  nst-jax video film.mp4 --style painting.jpg --output painted.mp4
+  nst-jax video film.mp4 --style painting.jpg --output painted.mkv --codec ffv1 --size 320 --evaluations 100
+Interrupted work goes on with the same command. Needs ffmpeg, and pip install 'nst_jax[video]'.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``nst-jax video`` and return the exit code."""
+    parser = parser_for(
+        "nst-jax video",
+        _FLAGS,
+        description="Paint a film: each frame goes on from the one before, moved along with what is seen.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("film", nargs="?", metavar="FILM", help="the film")
+    parser.add_argument("--output", metavar="FILE", help="the new film: .mp4, .mov or .mkv")
+    options = vars(parser.parse_args(arguments))
+
+    from nst_jax import config as configs
+
+    flags = settings_of(options, _FLAGS)
+    config = configs.load(options["config"], flags=flags, assignments=options["set"])
+    if options["print_config"]:
+        hand_over(configs.to_yaml(config))
+        return 0
+    if not options["film"]:
+        raise ConfigError("nothing to do: give a film, such as nst-jax video film.mp4 --style painting.jpg")
+    source = Path(options["film"])
+    output = Path(options["output"] or source.with_name(f"{source.stem}_painted.mp4"))
+    return _paint(config, source, output)
+
+
+def _paint(config: Json, source: Path, output: Path) -> int:
+    from nst_jax.runs import film
+
+    with interruptible("what is done") as interrupted, film_progress() as show:
+
+        def watch(progress: Json) -> bool:
+            interrupted.has_begun = True
+            show(progress)
+            return bool(interrupted)
+
+        prepare_process()
+        outcome = film.run(config, source, output, callback=watch, say=say, download=Download())
+    if outcome.is_interrupted:
+        say(f"{outcome.frames} frames are done; the same command goes on from here")
+        return interrupted.code
+    tell(f"{outcome.output}: {outcome.frames} frames, {outcome.seconds:.1f} s")
+    return 0

@@ -1,0 +1,190 @@
+"""Films of small frames with known motion, on a narrow network."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from makers import LAYERS
+
+from nst_jax import cli, config, images, samples
+from nst_jax.errors import ConfigError, OutputError
+from nst_jax.films import ffmpeg
+from nst_jax.motion.warp import warped
+from nst_jax.runs import film
+from nst_jax.transfer import program
+
+STEP = (1, 2)
+"""Pixels down and to the right that what is seen moves from frame to frame."""
+
+COMMAND = [
+    "--style",
+    "art.png",
+    "--evaluations",
+    "16",
+    "--codec",
+    "ffv1",
+    "--set",
+    "network.normalised=false",
+]
+COMMAND += ["--set", "content.layers=[conv2_2]", "--set", "style.layers=[conv1_1, conv2_1]"]
+
+
+@pytest.fixture(autouse=True)
+def _there(world):
+    if shutil.which("ffmpeg") is None:
+        missing = "needs ffmpeg"
+        if os.environ.get("NST_JAX_FFMPEG") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+
+def settings(values=None):
+    base = {
+        "style": {"image": "art.png", "layers": LAYERS["style"]},
+        "content": {"layers": LAYERS["content"]},
+    }
+    base |= {"network": {"normalised": False}, "solver": {"evaluations": 16}, "film": {"codec": "ffv1"}}
+    return config.load(base=base).with_values(values or {})
+
+
+def clip(name="clip.mkv", *, pictures=("coffee",), frames=5, size=(48, 80), sound=False):
+    """Write a film whose camera moves by a known step; after each picture there is a cut."""
+    silent = Path(f"silent_{name}")
+    with ffmpeg.writing(silent, size, Fraction(25), codec="ffv1") as write:
+        for picture in pictures:
+            whole = images.bounded(samples.load(picture), 160)
+            for i in range(frames):
+                top, left = 10 + STEP[0] * i, 10 + STEP[1] * i
+                part = whole[top : top + size[0], left : left + size[1]]
+                write(np.rint(part * 255).astype(np.uint8))
+    tone = ["-f", "lavfi", "-i", "sine=duration=0.2", "-c:a", "flac"] if sound else []
+    command = ["ffmpeg", "-v", "error", "-y", "-i", str(silent), *tone, "-c:v", "copy", name]
+    subprocess.run(command, check=True)
+    silent.unlink()
+    return Path(name)
+
+
+def painted(name="out.mkv", source="clip.mkv", values=None, **options):
+    said = []
+    outcome = film.run(settings(values), Path(source), Path(name), say=said.append, **options)
+    return outcome, said
+
+
+def read(name):
+    return [frame.astype(np.float32) / 255 for frame in ffmpeg.frames(ffmpeg.probe(Path(name)))]
+
+
+def flicker(frames):
+    """Return the mean squared difference of each frame to the one before, moved by what is known."""
+    known = np.broadcast_to(np.float32(STEP), (*frames[0].shape[:2], 2))
+    apart = [warped(a, known) - b for a, b in itertools.pairwise(frames)]
+    return np.mean([np.mean(each[: -STEP[0] - 1, : -STEP[1] - 1] ** 2) for each in apart])
+
+
+def test_frames_go_on_from_one_another(world):
+    clip(sound=True)
+    outcome, _ = painted()
+    assert (outcome.frames, outcome.is_interrupted) == (5, False)
+    found = ffmpeg.probe(Path("out.mkv"))
+    assert (found.width, found.height, found.rate, found.has_sound) == (80, 48, 25, True)
+    frames = read("out.mkv")
+    assert len(frames) == 5
+    painted("free.mkv", values={"film.consistency": 0.0, "film.later": 1.0})
+    assert flicker(frames) < 0.35 * flicker(read("free.mkv"))
+    assert np.abs(frames[0] - read("clip.mkv")[0]).mean() > 0.05  # it is painted
+    assert not Path("out.film").exists()
+
+
+def test_still_parts_do_not_move(world):
+    still = read(clip(frames=1))[0]
+    with ffmpeg.writing(Path("still.mkv"), (48, 80), Fraction(25), codec="ffv1") as write:
+        for _ in range(3):
+            write(np.rint(still * 255).astype(np.uint8))
+    painted(source="still.mkv")
+    first, *others = read("out.mkv")
+    assert max(np.abs(frame - first).max() for frame in others) < 0.1
+    assert np.mean([np.abs(frame - first).mean() for frame in others]) < 0.01
+
+
+def test_a_cut_begins_anew(world):
+    clip(pictures=("coffee", "rocket"), frames=3)
+    lines = []
+    painted(callback=lambda progress: lines.append(Path("out.film/metrics.jsonl").read_text()))
+    found = [json.loads(line) for line in lines[-1].splitlines()]
+    assert [line["frame"] for line in found] == [1, 2, 3, 4, 5, 6]
+    assert [line["follows"] for line in found] == [False, True, True, False, True, True]
+    assert found[1]["evaluations"] == 4  # a quarter of those of one size
+    assert found[1]["terms"]["temporal"] > 0
+
+
+def test_later_frames_compile_nothing(world):
+    clip(frames=4)
+    compiled = []
+    painted(callback=lambda progress: compiled.append(program._compiled.cache_info().misses))
+    assert len(set(compiled[1:])) == 1
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_film_that_was_interrupted_has_the_same_frames(world, at):
+    clip(frames=4)
+    painted("whole.mkv")
+    outcome, _ = painted(callback=lambda progress: progress.frame == at)
+    assert (outcome.frames, outcome.is_interrupted) == (at, True)
+    assert not Path("out.mkv").exists()
+    seen = []
+    _, said = painted(callback=lambda progress: seen.append(progress.frame))
+    assert seen == list(range(at + 1, 5))
+    assert f"going on after {at} frames" in "".join(said)
+    np.testing.assert_array_equal(np.stack(read("out.mkv")), np.stack(read("whole.mkv")))
+
+
+def test_frames_of_other_settings_are_not_gone_on_with(world):
+    clip(frames=3)
+    painted(callback=lambda progress: True)
+    seen = []
+    _, said = painted(values={"style.strength": 0.3}, callback=lambda progress: seen.append(progress.frame))
+    assert seen == [1, 2, 3]
+    assert "removed from out.film 1 frames" in "".join(said)
+
+
+def test_the_command(world, capsys):
+    clip(frames=2)
+    assert cli.run(["video", "clip.mkv", *COMMAND, "--output", "out.mkv"]) == 0
+    assert "out.mkv: 2 frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.mp4", "--style", "art.png"], "nowhere.mp4: no such file"),
+        (["photo.png"], "style.image: no style image given"),
+        ([], "nothing to do: give a film"),
+        (["clip.mkv", *COMMAND, "--output", "out.txt"], "ffv1 is not for .txt"),
+        (["clip.mkv", *COMMAND, "--output", "clip.mkv"], "clip.mkv: is an input of this film and would be"),
+        (["clip.mkv", *COMMAND, "--output", "no/out.mkv"], "the folder no does not exist"),
+        (["clip.mkv", *COMMAND, "--keep-mask", "photo.png"], "content.keep: is of one picture"),
+    ],
+)
+def test_mistakes(world, arguments, words, capsys):
+    before = clip(frames=1).read_bytes()
+    assert cli.run(["video", *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert Path("clip.mkv").read_bytes() == before
+    assert not list(world.glob("*.film"))
+
+
+def test_a_folder_of_something_else_is_left_alone(world):
+    clip(frames=1)
+    Path("out.film").mkdir()
+    Path("out.film/mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"out\.film: is not the folder of an earlier film"):
+        painted()
+    assert Path("out.film/mine.txt").read_text() == "mine"
+    with pytest.raises(ConfigError, match="lbfgsb is for single pictures"):
+        painted(values={"solver.kind": "lbfgsb"})
