@@ -38,8 +38,8 @@ SUFFIXES = {
 
 _HDR = ("smpte2084", "arib-std-b67")
 _EXACT = "flags=accurate_rnd+full_chroma_int+full_chroma_inp+bicubic"
-_HIGH = 720
-"""Films from so many lines on are in the colours of BT.709 if they do not say otherwise."""
+_HIGH, _WIDE = 720, 1280
+"""Films from so many lines or columns on are in the colours of BT.709 if they do not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Film:
         seconds: its length; None if that is not known.
         has_sound: whether there is any.
         bits: per channel.
-        is_hdr: whether its colours are those of PQ or HLG; they are brought to a screen's.
+        is_hdr: whether its colours are those of PQ or HLG; taken for a plain screen's, they look flat.
         is_variable: whether the rate changes; frames are then repeated or left out to keep it.
         aspect: of a pixel, width by height.
         says_colours: whether it says how its colours are meant.
@@ -87,11 +87,15 @@ def probe(path: Path) -> Film:
         raise FilmError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
     # The header of this format has the size as it is shown, and the exact rate.
     header = ["-pix_fmt", "yuv444p", "-f", "yuv4mpegpipe", "pipe:1"]
-    command = ["-i", _name(path), "-map", "0:v:0", "-frames:v", "1", *header]
+    command = ["-i", _name(path), "-map", "0:V:0", "-frames:v", "1", *header]
     done = subprocess.run([ffmpeg(), "-hide_banner", "-nostdin", *command], capture_output=True, check=False)
     said = done.stderr.decode("utf-8", "replace")
     found = re.match(rb"YUV4MPEG2 ([^\n]*)\n", done.stdout)
-    line = re.search(r"Stream #0.*?: Video: (.*)", said)
+    # Only what ffmpeg says itself stands so far left: a title may hold anything.
+    line = re.search(r"^  Stream #0.*?: Video: (?!.*\(attached pic\))(.*)", said, re.MULTILINE)
+    kind = re.search(r"^Input #0, (\S+), from ", said, re.MULTILINE)
+    if kind and (name := _other_kind(kind[1], said)):
+        raise FilmError(f"{path}: {name}")
     if found is None or line is None:
         raise FilmError(f"{path}: {_why(said, 'is no film that ffmpeg can read')}")
     fields = {field[:1]: field[1:] for field in found[1].decode().split() if not field.startswith("X")}
@@ -105,7 +109,7 @@ def probe(path: Path) -> Film:
         height=int(fields["H"]),
         rate=_fraction(fields["F"]),
         seconds=3600 * hours + 60 * minutes + seconds if duration else None,
-        has_sound=bool(re.search(r"Stream #0.*?: Audio:", said)),
+        has_sound=bool(re.search(r"^  Stream #0.*?: Audio:", said, re.MULTILINE)),
         bits=int(bits[1]) if bits else 8,
         is_hdr=any(name in line[1] for name in _HDR),
         is_variable=bool(rates and rates[1] != rates[2]),
@@ -128,18 +132,18 @@ def frames(
         FilmError: nothing can be read of it.
     """
     if film.is_hdr:
-        say(f"{film.path}: is in HDR; its colours are brought to those of a plain screen")
+        say(f"{film.path}: is in HDR; its colours are taken for those of a plain screen, and look flat")
     elif film.bits > 8:
         say(f"{film.path}: has {film.bits} bits per channel; 8 are used")
     if film.is_variable:
         say(f"{film.path}: its rate changes; {float(film.rate):g} frames per second are taken")
     command = [
-        *(ffmpeg(), "-hide_banner", "-nostdin", "-v", "error", "-i", _name(film.path), "-map", "0:v:0"),
+        *(ffmpeg(), "-hide_banner", "-nostdin", "-v", "error", "-i", _name(film.path), "-map", "0:V:0"),
         *("-vf", _to_rgb(film), "-r", str(film.rate), "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
     ]
     given, size = 0, film.width * film.height * 3
     with tempfile.TemporaryFile() as trouble:  # a pipe that nobody reads would fill up, and ffmpeg wait
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=trouble)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=trouble, start_new_session=True)
         assert process.stdout is not None
         try:
             while len(data := process.stdout.read(size)) == size:
@@ -217,7 +221,7 @@ def writing(
     ]
     try:
         with tempfile.TemporaryFile() as trouble:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=trouble)
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=trouble, start_new_session=True)
             assert process.stdin is not None
             pipe = process.stdin
             try:
@@ -270,8 +274,18 @@ def ffmpeg() -> str:
     raise FilmError("there is no ffmpeg: install it, or its package with pip install 'nst_jax[video]'")
 
 
+def _other_kind(name: str, said: str) -> str | None:
+    """Return what a file is that is no film, though ffmpeg may make frames of it."""
+    if name == "tty":
+        return "is a text, not a film"
+    if name.endswith("_pipe") or name == "image2":
+        return "is a picture, not a film"
+    return "has sound, but no moving pictures" if "matches no streams" in said else None
+
+
 def _to_rgb(film: Film) -> str:
-    matrix = ":in_color_matrix=bt709" if not film.says_colours and film.height >= _HIGH else ""
+    is_high = film.height >= _HIGH or film.width >= _WIDE
+    matrix = ":in_color_matrix=bt709" if not film.says_colours and is_high else ""
     return f"scale={_EXACT}{matrix}"
 
 

@@ -205,8 +205,39 @@ def test_what_is_no_film_is_said_in_a_line(name, data, words):
 
 def test_sound_alone_is_no_film():
     run("-f", "lavfi", "-i", "sine=duration=1", "a.wav")
-    with pytest.raises(FilmError, match=r"a\.wav: is no film"):
+    with pytest.raises(FilmError, match=r"a\.wav: has sound, but no moving pictures"):
         ffmpeg.probe(Path("a.wav"))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.txt"])
+def test_pictures_and_texts_of_which_ffmpeg_makes_frames_are_no_films(name):
+    if name == "a.txt":
+        Path(name).write_text("dear diary\n" * 500)
+    else:
+        made(name, "-frames:v", "1")
+    with pytest.raises(FilmError, match=r"a\....: is a (picture|text), not a film"):
+        ffmpeg.probe(Path(name))
+
+
+def test_a_picture_on_a_cover_is_no_film():
+    made("cover.jpg", "-frames:v", "1")
+    cover = ("-i", "cover.jpg", "-map", "0", "-map", "1", "-c:v", "mjpeg", "-disposition:v", "attached_pic")
+    run("-f", "lavfi", "-i", "sine=duration=1", *cover, "-c:a", "aac", "a.m4a")
+    with pytest.raises(FilmError, match="no moving pictures"):
+        ffmpeg.probe(Path("a.m4a"))
+
+
+def test_a_title_is_not_taken_for_what_ffmpeg_says():
+    title = "title=Stream #0:9: Audio: fake"
+    assert not ffmpeg.probe(made("a.mp4", "-c:v", "libx264", "-metadata", title)).has_sound
+
+
+@pytest.mark.parametrize(("size", "matrix"), [("1280x640", "bt709"), ("640x480", "bt601")])
+def test_colours_of_a_film_that_does_not_say_are_those_of_its_size(size, matrix):
+    colour = ("-f", "lavfi", "-i", f"color=c=0xC83232:s={size}:d=0.04")
+    run(*colour, "-vf", f"scale=out_color_matrix={matrix},format=yuv420p", "-c:v", "ffv1", "a.mkv")
+    (frame,) = ffmpeg.frames(ffmpeg.probe(Path("a.mkv")))
+    assert np.abs(frame[10, 10].astype(int) - [200, 50, 50]).max() <= 3
 
 
 def test_codecs_and_suffixes_that_do_not_go_together_are_refused():
