@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import browsers
 import jax
 import numpy as np
 import pytest
@@ -95,6 +96,14 @@ def exploding(monkeypatch):
 
     monkeypatch.setattr(memory, "as_float32", broken)
     return EXPLODING
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium, where there is one."""
+    found = browsers.started(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.quit()
 
 
 @pytest.fixture

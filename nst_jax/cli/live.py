@@ -36,8 +36,7 @@ def picture(config: Settings, options: dict[str, Json], interrupted: Interruptio
     inputs.names_of(config)  # what is missing is said before there is a page
     desk = Desk(config, Path(config.output.image).parent, "run")
     canvas = Canvas(1, title_of(config), config, desk.board, desk.known_as)
-    canvas.steering.is_interrupted = lambda: interrupted
-    with _shown(desk, canvas, options) as page:
+    with _shown(desk, canvas, options, interrupted) as page:
         yield page
 
 
@@ -49,19 +48,21 @@ def sweep(config: Settings, options: dict[str, Json], interrupted: Interruption)
 
     desk = Desk(config, Path(config.sweep.folder), "sweep")
     grid = Grid(1, title_of(config), config, desk.board, desk.known_as)
-    grid.is_interrupted = lambda: interrupted
-    with _shown(desk, grid, options):
+    with _shown(desk, grid, options, interrupted):
         yield grid
 
 
 @contextlib.contextmanager
-def _shown(desk: "Desk", canvas: "Canvas", options: dict[str, Json]) -> Iterator[Page]:
+def _shown(
+    desk: "Desk", canvas: "Canvas", options: dict[str, Json], interrupted: Interruption
+) -> Iterator[Page]:
     from nst_jax.studio import compilations
 
     def tell(line: str) -> None:
         say(line)
         canvas.note(line)
 
+    canvas.steering.is_interrupted = lambda: interrupted
     compilations.begin()
     desk.adopt(canvas)
     with served(desk, options):

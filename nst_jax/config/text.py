@@ -119,7 +119,7 @@ def to_arguments(settings: Settings) -> list[str]:
     """Return the words of a command line for settings: flags, and ``--set`` where there is none."""
     found: list[str] = []
     for key, each in every_setting(settings):
-        value = _at(settings, key)
+        value = settings.value(key)
         if value == each.default:
             continue
         flag = each.metadata["flag"]
@@ -130,13 +130,6 @@ def to_arguments(settings: Settings) -> list[str]:
                 [f"--{flag}", text] if flag and not key.startswith("sweep.") else ["--set", f"{key}={text}"]
             )
     return found
-
-
-def _at(settings: Settings, key: str) -> Json:
-    value: Json = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def _size(value: Json) -> str:

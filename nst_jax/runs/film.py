@@ -19,7 +19,7 @@ import numpy as np
 
 from nst_jax import images
 from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import LockedError, check_folder, locked, same_file, write_atomically
+from nst_jax.files import check_folder, locked, same_file, write_atomically
 from nst_jax.films import ffmpeg
 from nst_jax.images import FloatArray
 from nst_jax.motion.cuts import is_cut
@@ -27,13 +27,13 @@ from nst_jax.motion.flow import flow
 from nst_jax.motion.masks import consistent
 from nst_jax.motion.warp import warped
 from nst_jax.runs import inputs, records
-from nst_jax.settings import Settings
+from nst_jax.settings import LONGEST, Settings
+from nst_jax.transfer.pictures import Frames, Pictures, bounded_size
 from nst_jax.typing import Json
 
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network
     from nst_jax.transfer.looks import Result
-    from nst_jax.transfer.pictures import Frames
     from nst_jax.transfer.problem import Problem
     from nst_jax.transfer.program import Shapes
 
@@ -167,9 +167,9 @@ class _Painter:
         from nst_jax.transfer.remembering import remembering
 
         self.network, self.remember = network, remembering(16)
-        self.settings = replace(settings, size=settings.size or 512)
+        self.settings = replace(settings, size=settings.size or LONGEST)
         read = [inputs.read_picture(name, settings.max_pixels) for name in inputs.styles_of(settings)]
-        self.styles = tuple(_whole(picture) for picture, _ in read)
+        self.styles = tuple(inputs.with_alpha(picture) for picture, _ in read)
         self.digests = [digest for _, digest in read]
         later = max(1, round(settings.film.later * settings.solver.evaluations))
         self.later = self.settings.with_values({"solver.evaluations": later, "pyramid.levels": 1})
@@ -186,16 +186,18 @@ class _Painter:
     def painted(self, frame: Moved, before: FloatArray | None) -> "Result":
         """Return a frame painted, given the one before as it was painted."""
         from nst_jax.transfer.loop import solve
-        from nst_jax.transfer.pictures import Pictures
         from nst_jax.transfer.problem import make_problem
         from nst_jax.transfer.stretch import Batch
 
-        pictures = Pictures(frame.content, self.styles, past=self._past(frame, before))
-        if before is None or frame.flow is None:
+        pictures = Pictures(frame.content, self.styles)
+        if before is None or frame.flow is None or frame.trust is None:
+            nowhere = np.zeros(frame.content.shape[:2], np.float32)
+            pictures = replace(pictures, past=self._past(frame.content, nowhere))
             problem = make_problem(pictures, self.settings, self.network)
             return solve(Batch((problem,)), remember=self.remember)[0]
-        first = warped(before, frame.flow)
-        problem = make_problem(replace(pictures, init=first), self.later, self.network)
+        moved = warped(before, frame.flow)
+        pictures = replace(pictures, init=moved, past=self._past(moved, frame.trust))
+        problem = make_problem(pictures, self.later, self.network)
         fitted, shapes = self._fit(problem)
         problem = replace(problem, program=fitted.program, open=())
         return solve(Batch((problem,), shapes=shapes), is_fitted=True, remember=self.remember)[0]
@@ -208,27 +210,14 @@ class _Painter:
             self._fitted = fitted, memory.shapes_of(fitted)
         return self._fitted
 
-    def _past(self, frame: Moved, before: FloatArray | None) -> "Frames":
-        """Return the frame before, moved along; of the first, one that is nowhere trusted."""
-        from nst_jax.transfer.pictures import Frames
-
-        trust = np.zeros((1, *frame.content.shape[:2], 1), np.float32)
-        past = frame.content[None]
-        if frame.flow is not None and before is not None and frame.trust is not None:
-            past, trust = warped(before, frame.flow)[None], frame.trust[None, :, :, None]
-        return Frames(past, trust, self.settings.film.consistency)
-
-
-def _whole(picture: images.Picture) -> FloatArray:
-    return picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
+    def _past(self, image: FloatArray, trust: FloatArray) -> Frames:
+        return Frames(image[None], trust[None, :, :, None], self.settings.film.consistency)
 
 
 def _moved(
     film: ffmpeg.Film, settings: Settings, say: inputs.Say, *, begin: int
 ) -> Generator[Moved, None, None]:
     """Give the frames from one on, numbered from 1, each with its motion, which is estimated ahead."""
-    size = settings.size or 512
-    longest = max(size) if isinstance(size, tuple) else size
 
     def following(earlier: FloatArray | None, content: FloatArray, number: int) -> Moved:
         if earlier is None:
@@ -246,7 +235,8 @@ def _moved(
     ):
         earlier, waiting = None, None
         for number, frame in enumerate(read, max(1, begin)):
-            content = images.bounded(frame.astype(np.float32) / np.float32(255), longest)
+            unit = frame.astype(np.float32) / np.float32(255)
+            content = images.resize(unit, bounded_size(unit.shape, settings))
             if number > begin:
                 coming = ahead.submit(following, earlier, content, number)
                 if waiting:
@@ -321,8 +311,6 @@ def _claimed(folder: Path, output: Path) -> Iterator[None]:
     try:
         with locked(folder / "lock", f"{output}: is being painted by another process; give another --output"):
             yield
-    except LockedError:
-        raise
     finally:
         with contextlib.suppress(OSError):  # there are frames in it
             folder.rmdir()

@@ -95,7 +95,7 @@ class Reader:
 
         paintings = tuple(self._once((*looks, name), partial(painting, name)) for name in styles)
         init = names.get("init")
-        first = self._once(("init", init), lambda: _with_alpha(self._picture(init, posed))) if init else None
+        first = self._once(("init", init), lambda: with_alpha(self._picture(init, posed))) if init else None
         size = (content.shape[0], content.shape[1])
         alpha = self._once(("alpha", content_name, size), lambda: self._alpha(content_name, posed, size))
         places, more = self._places(names, content, posed)
@@ -126,10 +126,10 @@ class Reader:
         return picture
 
     def _style(self, name: str, posed: Settings) -> FloatArray:
-        return cropped(_with_alpha(self._picture(name, posed)), posed)
+        return cropped(with_alpha(self._picture(name, posed)), posed)
 
     def _content(self, there: Pictures, style: FloatArray | None, settings: Settings) -> FloatArray:
-        content = _with_alpha(self._picture(str(there.content), settings)) if there.content else None
+        content = with_alpha(self._picture(str(there.content), settings)) if there.content else None
         return content_at(replace(there, content=content), style, settings)
 
     def _own_size(self, name: str | None, content: FloatArray, settings: Settings) -> Size | None:
@@ -205,10 +205,10 @@ def read_picture(name: str, max_pixels: int) -> tuple[Picture, str]:
     """Return a picture, of a file, ``sample:NAME`` or ``work:NAME``, and the SHA-256 of its pixels."""
     sample = sample_of(name)
     picture = Picture(samples.load(sample)) if sample else images.read(name, max_pixels=max_pixels)
-    return picture, _digest(_with_alpha(picture))
+    return picture, _digest(with_alpha(picture))
 
 
-def _with_alpha(picture: Picture) -> FloatArray:
+def with_alpha(picture: Picture) -> FloatArray:
     """Return a picture's colours, and its alpha if it has any, as channels of one array."""
     return picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
 

@@ -242,11 +242,11 @@ class Steering:
 
     def turn(self, look: "Look") -> "Turn | bool":
         """Do what is asked at a look: return True for the end, or with what the run goes on otherwise."""
-        evaluations = _spent(look)
+        evaluations = int(look.spent[0])
         if evaluations in self._pictures:
             self._pictures[evaluations] = look.raw()[0]
         self.seen(look)
-        if not self._waited(look):
+        if not self.waited(look):
             return True
         change, image = self._next(evaluations)
         if change.stop:
@@ -258,7 +258,7 @@ class Steering:
     def moment(self, look: "Look") -> Moment:
         """Return what a look shows, to be kept."""
         loss, changes = float(look.loss[0]), tuple(self.changes)
-        return Moment(_spent(look), loss, self.settings, changes, look.snapshot())
+        return Moment(int(look.spent[0]), loss, self.settings, changes, look.snapshot())
 
     def save(self, path: Path, moment: Moment) -> None:
         """Write the picture of a moment, with a record whose replay ends there.
@@ -280,15 +280,17 @@ class Steering:
                 future.set_exception(NstError(_OVER))
             self._tasks = []
 
-    def _waited(self, look: "Look") -> bool:
-        """Do what is to be done at a look, and wait while paused; return False if someone else ended it."""
+    def waited(self, look: "Look | None" = None) -> bool:
+        """Do what is to be done at a look, and wait while paused; return False if someone else ended it.
+
+        A sweep has no look: nothing but the end of its pause can be asked of it.
+        """
         while True:
-            with self._asked:
-                tasks, self._tasks = self._tasks, []
-            for task, future in tasks:
+            while look and self._tasks:
+                task, future = self._tasks.pop(0)
                 _carried_out(task, future, look)
             with self._asked:
-                if self._tasks:
+                if look and self._tasks:
                     continue
                 if not self.is_paused or self.is_stopped:
                     return True
@@ -333,16 +335,7 @@ class Steering:
 
 def _values_of(settings: Settings) -> dict[str, Json]:
     """Return what may be changed, as it is."""
-    found: dict[str, Json] = {}
-    for key in LIVE:
-        section, _, name = key.rpartition(".")
-        found[key] = getattr(getattr(settings, section) if section else settings, name)
-    return found
-
-
-def _spent(look: "Look") -> int:
-    """Return the evaluations of a run so far."""
-    return look.before + int(look.evaluations[0])
+    return {key: settings.value(key) for key in LIVE}
 
 
 def _carried_out(task: Callable[["Look"], Json], future: "Future[Json]", look: "Look") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import ClassVar, Literal, Self
 
 from nst_jax.errors import SettingError
@@ -414,6 +415,10 @@ class Settings(Section):
         """Return the size, or a multiple of it, as it is written: 512, or 640x480."""
         sides = self.size if isinstance(self.size, tuple) else (self.longest,)
         return "x".join(str(times * side) for side in sides)
+
+    def value(self, key: str) -> Json:
+        """Return a setting by its dotted key."""
+        return attrgetter(key)(self)
 
     def with_values(self, values: Mapping[str, object]) -> Self:
         """Return the same with other values, by dotted key: ``{"style.weight": 10}``.

@@ -123,11 +123,11 @@ class Canvas:
 
     def _seen(self, look: "Look") -> None:
         """Take note of a look. This is on the thread of the run: no more is done than must be."""
-        evaluations, every = look.before + int(look.evaluations[0]), max(1, look.total // MOMENTS)
+        evaluations, every = int(look.spent[0]), max(1, look.total // MOMENTS)
         with self._lock:
             is_time = evaluations // every > self._facts["evaluations"] // every
             self._facts = _facts(look)
-            self._set_status()
+            self.show_status()
             self._curve.append(_point(look))
             if len(self._curve) > MOST_POINTS:
                 self._curve, self.thinned = self._curve[1::2], self.thinned + 1
@@ -138,7 +138,8 @@ class Canvas:
             self._keep(self.steering.moment(look), "time")
         self.changed()
 
-    def _set_status(self) -> None:
+    def show_status(self) -> None:
+        """Take note of whether the run is paused."""
         self.status, self.sentence = "paused" if self.steering.is_paused else "running", ""
 
     def _nbytes(self) -> int:
@@ -168,11 +169,11 @@ class Canvas:
         elif verb in ("pause", "go-on"):
             self.steering.pause(verb == "pause")
             if self.status != "preparing":
-                self._set_status()
+                self.show_status()
         elif verb == "stop":
             self.steering.stop()
         elif verb == "keep":
-            self._keep(self._at_look(self.steering.moment), "kept")
+            self._keep(self.now(), "kept")
         elif verb == "restore":
             moment = self.moment(body.get("moment"))
             self.steering.restore(moment)
@@ -197,19 +198,16 @@ class Canvas:
 
     def now(self) -> Moment:
         """Return the present moment of a run under way."""
-        found: Moment = self._at_look(self.steering.moment)
-        return found
-
-    def _at_look(self, task: Callable[["Look"], Json]) -> Json:
         try:
-            return self.steering.at_look(task).result(PATIENCE)
+            found: Moment = self.steering.at_look(self.steering.moment).result(PATIENCE)
         except TimeoutError:
             raise NstError("the run is busy, perhaps compiling: try again in a moment") from None
+        return found
 
     def _keep_before_change(self, look: "Look") -> None:
         """Keep the moment before something is changed, unless there is one that is about as late."""
         last = self.moments[-1].moment.evaluations if self.moments else 0
-        if look.before + int(look.evaluations[0]) > last + look.total // (4 * MOMENTS):
+        if int(look.spent[0]) > last + look.total // (4 * MOMENTS):
             self._keep(self.steering.moment(look), "change")
 
     def _keep(self, moment: Moment, why: str) -> None:
@@ -242,28 +240,27 @@ class Canvas:
             return self._told[1]
 
     def _described(self) -> dict[str, Json]:
-        with self._lock:
-            settings, values = self.steering.settings, controls.values_of(self.steering.settings)
-            return self._facts | {
-                "id": self.number,
-                "kind": self.kind,
-                "title": self.title,
-                "status": self.status,
-                "sentence": self.sentence,
-                "size": self._size(),
-                "picture": self.preview.version,
-                "has_content": settings.content.image is not None,
-                "values": self._named(values),
-                "changes": [change.plain() for change in self.steering.changes],
-                "moments": [self._moment(kept) for kept in self.moments],
-                "notes": list(self.notes),
-                "error": self.error,
-                "file": str(self.file) if self.file else None,
-                "url": f"/files/{self.file.name}" if self.file else None,
-                "command": self.command(),
-                "cells": [],
-                "axes": [],
-            }
+        settings, values = self.steering.settings, controls.values_of(self.steering.settings)
+        return self._facts | {
+            "id": self.number,
+            "kind": self.kind,
+            "title": self.title,
+            "status": self.status,
+            "sentence": self.sentence,
+            "size": self._size(),
+            "picture": self.preview.version,
+            "has_content": settings.content.image is not None,
+            "values": self._named(values),
+            "changes": [change.plain() for change in self.steering.changes],
+            "moments": [self._moment(kept) for kept in self.moments],
+            "notes": list(self.notes),
+            "error": self.error,
+            "file": str(self.file) if self.file else None,
+            "url": f"/files/{self.file.name}" if self.file else None,
+            "command": self.command(),
+            "cells": [],
+            "axes": [],
+        }
 
     def points(self, begin: int) -> tuple[list[dict[str, Json]], int]:
         """Return the points of the loss curve from one on, and how many there are."""
@@ -336,7 +333,7 @@ def _facts(look: "Look | None") -> dict[str, Json]:
         nothing = dict.fromkeys(("loss", "initial_loss", "left"))
         return {"evaluations": 0, "budget": 0, "level": 0, "levels": 0, "rate": 0.0, "seconds": 0.0} | nothing
     return {
-        "evaluations": look.before + int(look.evaluations[0]),
+        "evaluations": int(look.spent[0]),
         "budget": look.total,
         "level": look.level,
         "levels": look.levels,
@@ -351,4 +348,4 @@ def _facts(look: "Look | None") -> dict[str, Json]:
 def _point(look: "Look") -> dict[str, Json]:
     terms = records.by_kind({name: float(term[0]) for name, term in look.terms.items()})
     numbers = {"loss": float(look.loss[0])} | terms
-    return {"e": look.before + int(look.evaluations[0])} | {name: number(v) for name, v in numbers.items()}
+    return {"e": int(look.spent[0])} | {name: number(v) for name, v in numbers.items()}

@@ -1,15 +1,16 @@
 """How many programs were compiled so far: a slider that moves asks for none."""
 
+import functools
+
 _counted = [0]
 
 
+@functools.cache
 def begin() -> None:
-    """Begin to count; imports JAX."""
+    """Begin to count, unless that was begun already; imports JAX."""
     import jax
 
-    if _compiled not in _listening:
-        _listening.append(_compiled)
-        jax.monitoring.register_event_duration_secs_listener(_compiled)
+    jax.monitoring.register_event_duration_secs_listener(_compiled)
 
 
 def count() -> int:
@@ -20,6 +21,3 @@ def count() -> int:
 def _compiled(event: str, duration_secs: float, **about: str | int) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
         _counted[0] += 1
-
-
-_listening: list[object] = []

@@ -1,6 +1,6 @@
 """What a page can set of a run, in the order in which it is shown; its help is that of the settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass
 
 from nst_jax.errors import SettingError
@@ -112,12 +112,4 @@ def checked(values: Mapping[str, Json], *, allowed: tuple[str, ...] = KEYS) -> d
 
 def values_of(settings: Settings) -> dict[str, Json]:
     """Return what the controls show of settings; pictures by their names."""
-    return dict(_values(settings))
-
-
-def _values(settings: Settings) -> Iterator[tuple[str, Json]]:
-    for key in KEYS:
-        value: Json = settings
-        for name in key.split("."):
-            value = getattr(value, name)
-        yield key, value
+    return {key: settings.value(key) for key in KEYS}

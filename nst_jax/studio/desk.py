@@ -4,7 +4,6 @@ import math
 import re
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +15,7 @@ from nst_jax.runs import inputs, single, sweep
 from nst_jax.runs.steering import Moment
 from nst_jax.settings import Settings
 from nst_jax.studio import compilations, controls, grid
+from nst_jax.studio.answers import report_bug
 from nst_jax.studio.board import Board
 from nst_jax.studio.canvas import Canvas
 from nst_jax.studio.grid import Grid
@@ -57,7 +57,6 @@ class Desk:
         self.canvases: dict[int, Canvas] = {}
         self.is_over = False
         self.busy: int | None = None
-        self.version = self.board.version
         self._lock = threading.RLock()
         self._count = self._runs = 0
         self._given: dict[str, str] = {}
@@ -218,10 +217,7 @@ class Desk:
         """End the run that is being painted, with its picture saved, and begin no other."""
         self.is_over = True
         for canvas in list(self.canvases.values()):
-            if isinstance(canvas, Grid):
-                canvas.stop()
-            else:
-                canvas.steering.stop()
+            canvas.steering.stop()
         self._changed()
 
     def leave(self) -> None:
@@ -246,8 +242,7 @@ class Desk:
         }
 
     def _changed(self) -> None:
-        with self._lock:
-            self.version = self.board.change()
+        self.board.change()
 
     def _canvas(self, run: int) -> Canvas:
         if run not in self.canvases:
@@ -347,7 +342,7 @@ class Desk:
         except NstError as error:
             canvas.fail(str(error))
         except Exception as error:  # a bug: its traceback is for the terminal, and the studio lives on
-            traceback.print_exc()
+            report_bug()
             canvas.fail(f"a fault of the program, {type(error).__name__}: the terminal has more")
 
     def _save(self, canvas: Canvas) -> dict[str, Json]:

@@ -1,7 +1,6 @@
 """A grid of pictures as a page sees it, and the small one that is painted around some settings."""
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 SIZE, EVALUATIONS = 128, 50
 """Of the pictures around some settings."""
 
-_AGAIN = 0.2
-"""Seconds after which a sweep that is paused asks once more whether it is to end."""
-
 APART, TIMES = 0.2, 1.5
 """Their strengths differ by that, and the scales of their style by that factor."""
 
@@ -44,7 +40,7 @@ class Grid(Canvas):
     """One sweep; its pictures are shown as soon as they are done.
 
     Args:
-        kind: ``grid``, or ``sweep`` of one that was begun on the command line.
+        middle: the settings that it is around; None for a sweep that was begun on the command line.
     """
 
     def __init__(
@@ -61,10 +57,6 @@ class Grid(Canvas):
         self.cells, self.grid_axes = configs.cells(settings), configs.axes(settings)
         self._done: dict[int, str] = {}
         """The status of the cells that are done, by number."""
-        self._going = threading.Condition()
-        self._is_paused = self._is_stopped = False
-        self.is_interrupted: Callable[[], object] = lambda: False
-        """Asked while the sweep is paused whether someone else has ended it."""
         super().__init__(number, title, settings, board, known_as)
         self.steering.settings = middle or settings
 
@@ -78,12 +70,10 @@ class Grid(Canvas):
             rate = progress.evaluations / progress.seconds if progress.seconds else 0.0
             left = (progress.budget - progress.evaluations) / rate if rate else None
             self._facts |= {"rate": rate, "left": left}
-            self._show_status()
+            self.show_status()
         self.changed()
-        with self._going:
-            while self._is_paused and not (self._is_stopped or self.is_interrupted()):
-                self._going.wait(_AGAIN)
-            return self._is_stopped
+        self.steering.waited()
+        return self.steering.is_stopped
 
     def finish(self, outcome: sweep.Outcome) -> None:
         """Take note of how the sweep ended."""
@@ -103,23 +93,9 @@ class Grid(Canvas):
         Raises:
             NstError: it is not under way, or it is something else.
         """
-        if not self.is_under_way:
-            raise NstError(f"this grid is not under way: {self.sentence}")
-        if verb not in ("pause", "go-on", "stop"):
+        if self.is_under_way and verb not in ("pause", "go-on", "stop"):
             raise NstError("a grid is painted as it was begun: it may be paused or stopped")
-        with self._going:
-            self._is_paused = verb == "pause" or (verb == "stop" and self._is_paused)
-            self._is_stopped |= verb == "stop"
-            self._going.notify_all()
-        if self.status != "preparing":
-            self._show_status()
-        self.changed()
-
-    def stop(self) -> None:
-        """End the sweep; what is done stays, and the same command would go on."""
-        with self._going:
-            self._is_stopped = True
-            self._going.notify_all()
+        super().act(verb, body)
 
     def _described(self) -> dict[str, Json]:
         titles = [{"title": axis.title, "labels": list(axis.labels)} for axis in self.grid_axes]
@@ -158,8 +134,9 @@ class Grid(Canvas):
                 path = gallery.picture_of(self.folder, cell)
                 self.preview.show(lambda path=path: images.read(path).rgb)  # type: ignore[misc]
 
-    def _show_status(self) -> None:
-        self.status = "paused" if self._is_paused else "running"
+    def show_status(self) -> None:
+        """Take note of whether the sweep is paused, and of how many pictures are done."""
+        super().show_status()
         self.sentence = f"{len(self._done)} of {len(self.cells)} pictures are done"
 
     def _cell(self, index: int) -> dict[str, Json]:

@@ -168,7 +168,7 @@ def _solve(grid: _Grid, job: Job) -> None:
 
     def watch(look: Look) -> bool:
         curves.add(look, every=1 if first.program.is_searching else every)
-        spent = (look.before + int(n) for n in look.evaluations)
+        spent = map(int, look.spent)
         grid.tell(dict(zip(job.indexes, spent, strict=False)), float(np.min(look.loss)))
         return grid.stopped.is_set()
 

@@ -63,6 +63,11 @@ class Look:
     snapshot: Callable[[], Snapshot]
     """Fetches the best images so far. Only while the look is being watched: later they are gone."""
 
+    @property
+    def spent(self) -> NDArray[np.int32]:
+        """Evaluations at all levels so far."""
+        return self.before + self.evaluations
+
     def raw(self) -> NDArray[np.float32]:
         """Fetch the best images so far, see `Snapshot.raw`."""
         return self.snapshot().raw

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nst_jax.solvers.state import STATUSES, State, Status
 from nst_jax.transfer import alike, machine, memory, pyramid, stretch
 from nst_jax.transfer.checkpoints import Checkpoint
-from nst_jax.transfer.looks import Look, Result, Turn
+from nst_jax.transfer.looks import Look, Result, Snapshot, Turn
 from nst_jax.transfer.pictures import Image
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Program, Shapes
@@ -96,17 +96,18 @@ def solve(
             first = [pyramid.grown(image, coarser, now) for image, coarser, now in pairs]
         else:
             break
+    finished = Snapshot(pictures, here, batch.problems).finished()
     return [
         Result(
-            image=problem.shown(pyramid.at_size(pictures[i], problem)),
+            image=finished[i],
             loss=float(look.loss[i]),
             terms={name: float(term[i]) for name, term in look.terms.items()},
             initial_loss=float(look.initial_loss[i]),
-            evaluations=look.before + int(look.evaluations[i]),
+            evaluations=int(look.spent[i]),
             status=statuses[i],
             seconds=course.seconds / len(batch.problems),
         )
-        for i, problem in enumerate(batch.problems)
+        for i in range(len(finished))
     ]
 
 

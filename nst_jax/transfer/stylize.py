@@ -63,7 +63,7 @@ class Progress:
 def progress_of(look: Look) -> Progress:
     """Return how far the run of a single picture is."""
     return Progress(
-        evaluations=look.before + int(look.evaluations[0]),
+        evaluations=int(look.spent[0]),
         budget=look.total,
         loss=float(look.loss[0]),
         terms={name: float(term[0]) for name, term in look.terms.items()},

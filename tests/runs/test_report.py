@@ -192,13 +192,6 @@ def test_a_cell_outside_of_its_axes_is_a_mistake():
 # The page of a sweep, in a browser.
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    found = browsers.started(tmp_path_factory.mktemp("profile"))
-    yield found
-    found.quit()
-
-
 @pytest.fixture
 def show(browser, tmp_path):
     """Return what opens a page in the browser; see in the end that it neither erred nor asked for more."""

@@ -19,13 +19,6 @@ ENDLESS = {"solver.evaluations": 1_000_000, "pyramid.levels": 3, "size": 192, "e
 """A run of three sizes that stays at the first until it is stopped."""
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    found = browsers.started(tmp_path_factory.mktemp("profile"))
-    yield found
-    found.quit()
-
-
 @pytest.fixture
 def studio(world, random):
     images.write("photo.png", images.resize(np.float32(random.uniform(size=(12, 16, 3))), (144, 192)))
