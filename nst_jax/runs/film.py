@@ -112,20 +112,21 @@ def run(
     with _claimed(folder, output):
         painter = _Painter(settings, inputs.network(settings, download, say=say))
         stamp = painter.stamp(source, film)
-        done = _begin(folder, stamp, say)
-        metrics = (folder / _METRICS).open("a", encoding="utf-8")
+        done = _done(folder, stamp, say)
         before = _read(folder, done) if done else None
-        with metrics, contextlib.closing(_moved(film, settings, say, begin=done)) as frames:
+        with contextlib.closing(_moved(film, settings, say, begin=done)) as frames:
             for frame in frames:
                 since = time.perf_counter()
                 result = painter.painted(frame, before)
+                if not done:  # not before: what is refused leaves all as it was
+                    _begin(folder, stamp, say)
                 before = _kept(folder, frame.number, result.image)
                 seconds = time.perf_counter() - since
                 line: dict[str, Json] = {"frame": frame.number, "follows": frame.flow is not None}
                 line |= {"loss": result.loss, "terms": records.by_kind(result.terms)}
                 line |= {"evaluations": result.evaluations, "seconds": round(seconds, 3)}
-                metrics.write(json.dumps(records.plain(line)) + "\n")
-                metrics.flush()
+                with (folder / _METRICS).open("a", encoding="utf-8") as metrics:
+                    metrics.write(json.dumps(records.plain(line)) + "\n")
                 done = frame.number
                 left = None if film.frames is None else max(0, film.frames - done) * seconds
                 progress = Progress(done, film.frames, result.loss, time.perf_counter() - begun, left)
@@ -277,8 +278,8 @@ def _kept(folder: Path, number: int, image: FloatArray) -> FloatArray:
     return _read(folder, number)
 
 
-def _begin(folder: Path, stamp: str, say: inputs.Say) -> int:
-    """Return how many frames of this film are painted already; others of ours are removed."""
+def _done(folder: Path, stamp: str, say: inputs.Say) -> int:
+    """Return how many frames of this film are painted already."""
     try:
         known = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -289,14 +290,17 @@ def _begin(folder: Path, stamp: str, say: inputs.Say) -> int:
             done += 1
     if done:
         say(f"going on after {done} frames that are painted; to begin anew, remove {folder}")
-        return done
+    return done
+
+
+def _begin(folder: Path, stamp: str, say: inputs.Say) -> None:
+    """Make the folder this film's: what others left there goes."""
     left = sorted(folder.glob("frame_*.png"))
     for path in [*left, folder / _METRICS]:
         path.unlink(missing_ok=True)
     if left:
         say(f"removed from {folder} {len(left)} frames that other settings, or another film, had left")
     write_atomically(folder / _RECORD, records.to_json({"stamp": stamp}))
-    return 0
 
 
 @contextlib.contextmanager

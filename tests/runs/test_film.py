@@ -13,7 +13,7 @@ import pytest
 from makers import LAYERS
 
 from nst_jax import cli, config, images, samples
-from nst_jax.errors import ConfigError, OutputError
+from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.films import ffmpeg
 from nst_jax.motion.warp import warped
 from nst_jax.runs import film
@@ -188,3 +188,17 @@ def test_a_folder_of_something_else_is_left_alone(world):
     assert Path("out.film/mine.txt").read_text() == "mine"
     with pytest.raises(ConfigError, match="lbfgsb is for single pictures"):
         painted(values={"solver.kind": "lbfgsb"})
+
+
+def test_what_is_refused_leaves_what_another_may_go_on_with(world):
+    clip(frames=3)
+    painted(callback=lambda progress: progress.frame == 2)
+    before = {path: path.read_bytes() for path in Path("out.film").iterdir()}
+    for name in ("out.mkv", "new.mkv"):
+        with pytest.raises(NstError, match="pixels at the size used"):
+            painted(name, values={"size": 1})
+    assert {path: path.read_bytes() for path in before} == before
+    assert not Path("new.film").exists()
+    seen = []
+    painted(callback=lambda progress: seen.append(progress.frame))
+    assert seen == [3]
