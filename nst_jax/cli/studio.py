@@ -104,19 +104,20 @@ def refuse_without_live(options: dict[str, Json]) -> None:
 
 
 def _serve(desk: "Desk", options: dict[str, Json]) -> int:
-    worker = threading.Thread(target=desk.work, name="painter")
-    with interruptible("the picture") as interrupted, served(desk, options):
-        tell(f"pictures go to {desk.folder}; Ctrl-C ends the studio")
-        worker.start()
+    worker, was_busy = threading.Thread(target=desk.work, name="painter"), False
+    quietly = contextlib.suppress(KeyboardInterrupt)  # while nothing is painted, a signal is a good end
+    with interruptible("the picture") as interrupted, quietly, served(desk, options):
         try:
+            tell(f"pictures go to {desk.folder}; Ctrl-C ends the studio")
+            worker.start()
             while not interrupted and worker.is_alive():
                 interrupted.has_begun = desk.busy is not None
                 time.sleep(0.1)
-        except KeyboardInterrupt:  # nothing was being painted
-            pass
-        was_busy = desk.busy is not None
-        desk.close()
-        worker.join()
+        finally:
+            was_busy = desk.busy is not None
+            desk.close()
+            if worker.ident is not None:
+                worker.join()
     return interrupted.code if was_busy else 0
 
 

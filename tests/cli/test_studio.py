@@ -118,6 +118,11 @@ def test_a_studio_in_which_nothing_is_painted_ends_well(world):
     assert not Path("studio").exists()
 
 
+def test_a_signal_as_soon_as_there_is_a_page_is_a_good_end_too(world, monkeypatch):
+    monkeypatch.setattr("nst_jax.cli.studio.tell", lambda line: signal.raise_signal(signal.SIGTERM))
+    assert cli.run(["studio", "--no-browser"]) == 0
+
+
 def test_the_page_of_a_run_steers_it(world):
     with running(*ENDLESS, "--live", "--no-browser") as run:
         run.until(lambda: run.told()[1]["status"] == "running")
