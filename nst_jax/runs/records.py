@@ -63,6 +63,7 @@ _WORK_ONLY = (
     "weights",
     "max_pixels",
     "images",
+    "output.film",
 )
 """Settings that say how the work is done, not what comes of it. Of the network, the digest is kept."""
 

@@ -21,6 +21,9 @@ from nst_jax.runs import records
 _OURS = re.compile(r"(step_\d+|picture)\.\w+|steps\.png|config\.yaml|loss\.svg|metrics\.jsonl|result\.json")
 """Names of the files that a run writes in its folder."""
 
+_FRAME = re.compile(r"frame_\d+\.jpg")
+"""Names of the frames of a run's film, which are in the workshop only, until they are joined."""
+
 _HALF = re.compile(r"\.(.+\.)?[0-9a-f]{8}\.partial")
 """Names of files that were being written when a run was killed."""
 
@@ -37,20 +40,23 @@ def _workshop_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
 
 
-def check(output: Path, *, reads: Iterable[Path], nbytes: int) -> None:
+def check(output: Path, *, reads: Iterable[Path], nbytes: int, film: Path | None = None) -> None:
     """Refuse, before any work, what could not be written or would cost the user a file.
 
     Args:
         output: where the picture goes.
         reads: every file that the run reads.
         nbytes: about what it will write.
+        film: where the film of the run goes, if there shall be one.
 
     Raises:
         OutputError: the first reason found.
     """
     check_folder(output)
     folder = folder_of(output)
-    written = [output, *_own_files(folder), *_own_files(_workshop_of(folder))]
+    if film and film.exists() and not has_film(output, film):
+        raise OutputError(f"{film}: is not of an earlier run; move it or give another --output")
+    written = [output, *_own_files(folder), *_own_files(_workshop_of(folder)), *([film] if film else [])]
     if not records.carries(output):
         written.append(output.with_suffix(".json"))
     for path in reads:
@@ -75,9 +81,17 @@ def _own_files(folder: Path) -> list[Path]:
     return []
 
 
+def has_film(output: Path, film: Path) -> bool:
+    """Tell whether a film is that of an earlier run of the same output, or of one before that."""
+    with suppress(OSError, ValueError, AttributeError):
+        record = json.loads((folder_of(output) / "result.json").read_text(encoding="utf-8"))
+        return bool(record.get("film") == film.name)
+    return False
+
+
 def _evaluations(path: Path) -> int:
-    """Return after how many evaluations an intermediate picture was made; 0 of other files."""
-    found = re.match(r"step_(\d+)\.", path.name)
+    """Return after how many evaluations an intermediate picture, or a frame, was made; 0 of other files."""
+    found = re.match(r"(?:step|frame)_(\d+)\.", path.name)
     return int(found[1]) if found else 0
 
 
@@ -136,7 +150,8 @@ class Workshop:
             OutputError: it cannot be written to.
         """
         metrics = [line for line in self._lines() if line["evaluations"] <= done]
-        left = [path for path in _own_files(self.path) if not done or _evaluations(path) > done]
+        there = [*_own_files(self.path), *self.frames().values()]
+        left = [path for path in there if not done or _evaluations(path) > done]
         if not done and self.state.exists():
             left.append(self.state)
         try:
@@ -195,6 +210,18 @@ class Workshop:
         """Return the intermediate pictures that are there by now, by evaluations."""
         found = {_evaluations(path): path for path in _own_files(self.path)}
         return {number: found[number] for number in sorted(found) if number}
+
+    def frames(self) -> dict[int, Path]:
+        """Return the frames of the run's film that are there by now, by evaluations, in their order."""
+        found: list[Path] = []
+        with suppress(OSError):
+            found = [path for path in self.path.iterdir() if _FRAME.fullmatch(path.name)]
+        return {_evaluations(path): path for path in sorted(found, key=_evaluations)}
+
+    def forget_frames(self) -> None:
+        """Remove them."""
+        for path in self.frames().values():
+            path.unlink(missing_ok=True)
 
     def finish(self, write: Callable[[Path], object], record: bytes, *, goes_on: bool = False) -> None:
         """Move everything to its place, and the picture last: a copy of the folder's, if that is there.
@@ -268,7 +295,7 @@ class Workshop:
         metrics = self.path / "metrics.jsonl"
         with suppress(OSError):
             if metrics.exists() and not metrics.stat().st_size:
-                for path in _own_files(self.path):
+                for path in [*_own_files(self.path), *self.frames().values()]:
                     path.unlink()
 
 

@@ -1,21 +1,22 @@
 """A run from a config: image files in, a picture and its record out.
 
 Beside ``out.png`` a run leaves the folder ``out.run``: the picture, the resolved config, metrics as JSON
-lines, the loss curve and intermediate pictures, alone and as a strip. While it works they are in
-``out.run.partial``; an earlier result is replaced, file by file, only once the new one is whole.
+lines, the loss curve and intermediate pictures, alone and as a strip; beside both, if it is asked for, the
+film ``out.mp4``. While it works they are in ``out.run.partial``; an earlier result is replaced, file by file,
+only once the new one is whole.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nst_jax import config as configs
 from nst_jax import images
-from nst_jax.errors import ConfigError, NstError, printable
+from nst_jax.errors import ConfigError, NstError, OutputError, printable
 from nst_jax.images import FloatArray
-from nst_jax.runs import inputs, records, run_folder
+from nst_jax.runs import inputs, records, run_folder, steps
 from nst_jax.runs.records import to_json
 from nst_jax.runs.report import loss_curve
 from nst_jax.runs.steering import Change, Steering, recorded
@@ -81,11 +82,16 @@ def run(
     script = recorded(earlier or {})
     output = Path(settings.output.image)
     images.check_suffix(output, bits=settings.output.bits)
+    film = steps.film_of(output) if settings.output.film else None
+    if film:
+        steps.check(film)
     needed = 64 * settings.longest**2 * settings.output.bits // 8  # picture, copies and steps: generous
-    run_folder.check(output, reads=[*reads, *inputs.files_of(settings)], nbytes=min(needed, 2**28))
+    read = [*reads, *inputs.files_of(settings)]
+    run_folder.check(output, reads=read, nbytes=min(needed, 2**28), film=film)
     with run_folder.claimed(output, say) as workshop:
         work = _ready(settings, say, download)
-        record = records.record(settings, work.problem.network.record(), work.digests)
+        own = replace(settings, output=replace(settings.output, film=None))  # it is none of the picture's
+        record = records.record(own, work.problem.network.record(), work.digests)
         for difference in records.differences(record, earlier or {}):
             say(f"note: this may not repeat the picture exactly: {difference}")
         return _painted(work, settings, record, script, workshop, callback, say, steering)
@@ -124,6 +130,8 @@ def _painted(
         work.problem, settings, script, checkpoint, pose=work.pose, record=record, write=write
     )
     curve: list[records.Metric] = []
+    film = steps.film_of(output)
+    frames = steps.Steps(workshop, every) if settings.output.film else None
 
     def watch(look: Look) -> object:
         if not curve:  # not before: a run that is refused leaves all as it was
@@ -134,13 +142,15 @@ def _painted(
         if every and progress.evaluations % every == 0:
             name = f"step_{progress.evaluations:06d}{output.suffix}"
             workshop.draw(name, partial(write, rgb=progress.picture(), record=steering.so_far()))
+        if frames:
+            frames.take(look)
         return callback(progress) is True or steering.turn(look)
 
     try:
         result = solve(
             Batch((problem,)),
             watch,
-            stops=every,
+            stops=frames.stop if frames else every,
             is_due=steering.is_due if is_steered else None,
             checkpoint=checkpoint,
             remember=remembering(_REMEMBERED) if is_steered else always,
@@ -154,19 +164,34 @@ def _painted(
     title = printable(f"{output.name}: {result.sentence}")
     try:
         workshop.draw(f"picture{output.suffix}", picture)
-        if steps := workshop.steps():
-            strip = _strip(steps, title, settings.max_pixels)
+        if pictures := workshop.steps():
+            strip = _strip(pictures, title, settings.max_pixels)
             workshop.keep("steps.png", images.encode("steps.png", strip))
         workshop.keep("config.yaml", configs.to_yaml(settings).encode())
         workshop.keep("loss.svg", loss_curve(curve, title=title).encode())
         timed = record | {"result": ended | {"seconds": round(result.seconds, 3)}}
+        if frames or run_folder.has_film(output, film):
+            timed |= {"film": film.name}  # the next run may replace it
         workshop.keep("result.json", to_json(timed | {"files": [*workshop.files(), "result.json"]}))
     finally:
         workshop.finish(picture, to_json(record), goes_on=goes_on)
     if not goes_on:
         checkpoint.forget()
+    if frames:
+        _joined(frames, film, result.image, output, say)
+    if not goes_on:
+        workshop.forget_frames()
     seconds, losses = result.seconds, (result.loss, result.initial_loss)
     return Outcome(output, workshop.folder, result.status, result.sentence, *losses, seconds, goes_on)
+
+
+def _joined(frames: steps.Steps, film: Path, picture: FloatArray, output: Path, say: inputs.Say) -> None:
+    """Make the film of a run, whose picture is there already."""
+    try:
+        count = frames.joined(film, picture)
+    except NstError as error:
+        raise OutputError(f"{error}; the picture is in {output}") from None
+    say(f"{film}: how it came about, {count / steps.RATE:.1f} s")
 
 
 def _note(say: inputs.Say, error: NstError) -> None:

@@ -124,6 +124,8 @@ def check(settings: Settings) -> tuple[list[Cell], list[inputs.Inputs]]:
         raise ConfigError("sweep.axes: there is nothing to sweep: give settings with lists of values")
     if settings.output.save_every:
         raise ConfigError("output.save_every: a sweep keeps no intermediate pictures; leave it at 0")
+    if settings.output.film:
+        raise ConfigError("output.film: a sweep makes no films; leave it out")
     images.check_suffix(Path(settings.output.image), bits=settings.output.bits)
     try:
         sweep_folder.check(Path(settings.sweep.folder), settings)

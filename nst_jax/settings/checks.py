@@ -67,7 +67,8 @@ class Choice:
         """Return the value."""
         if not any(value == known and type(value) is type(known) for known in self.allowed):
             *others, last = map(repr, self.allowed)
-            raise ValueError(f"should be {', '.join(others)} or {last}, got {value!r}")
+            allowed = f"{', '.join(others)} or {last}" if others else last
+            raise ValueError(f"should be {allowed}, got {value!r}")
         return value
 
 

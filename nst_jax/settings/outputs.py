@@ -24,6 +24,12 @@ class Output(Section):
         "also keep a picture every so many evaluations, and a strip of them; 0: none",
         flag="save-every",
     )
+    film: Literal["steps"] | None = setting(
+        None,
+        Choice(("steps",)),
+        "steps: also a film of how the picture came about, named after it: out.mp4; needs ffmpeg; null: none",
+        flag="film",
+    )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def around(settings: Settings, folder: Path) -> Settings:
     strengths = [round(middle + APART * step, 4) for step in (-1, 0, 1)]
     scales = [float(f"{settings.style.scale * TIMES**step:.3g}") for step in (-1, 0, 1)]
     axes = ({"style.strength": tuple(strengths)}, {"style.scale": tuple(scales)})
-    values = {"size": SIZE, "solver.evaluations": EVALUATIONS, "output.save_every": 0}
+    values = {"size": SIZE, "solver.evaluations": EVALUATIONS, "output.save_every": 0, "output.film": None}
     return settings.with_values(values | {"sweep.axes": axes, "sweep.folder": str(folder)})
 
 

@@ -18,7 +18,7 @@ from nst_jax.transfer.pictures import Image
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Program, Shapes
 from nst_jax.transfer.remembering import Remember, always
-from nst_jax.transfer.stretch import Batch, Course, Watching
+from nst_jax.transfer.stretch import Batch, Course, Stops, Watching
 
 Levels = list[tuple[Problem, ...]]
 """Of each level, the problems of a batch."""
@@ -28,7 +28,7 @@ def solve(
     batch: Batch,
     watch: Callable[[Look], object] = lambda look: None,
     *,
-    stops: int = 0,
+    stops: Stops = 0,
     is_due: Callable[[int], bool] | None = None,
     is_fitted: bool = False,
     checkpoint: Checkpoint | None = None,
@@ -40,7 +40,7 @@ def solve(
         batch: the problems.
         watch: called at every look; if it returns True, the problems end as interrupted; if a `Turn`, the
             problem, which must be a single one, is gone on with as that says.
-        stops: if positive, there is a look at every multiple of this many evaluations as well.
+        stops: where there is a look as well, see `stretch.Stops`.
         is_due: asked before every step, with the evaluations so far, whether there should be a look first.
         is_fitted: whether the problems are known to fit in memory; a batch of more than one must be.
         checkpoint: where states are kept.

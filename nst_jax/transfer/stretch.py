@@ -42,6 +42,10 @@ Step = Callable[[State], State]
 Found = tuple[Array, Array, Array, dict[str, Array]]
 """Evaluations, status, value and terms of a state, on the host."""
 
+Stops = int | Callable[[int], int]
+"""When there is a look at any rate: at every multiple of so many evaluations, 0: of none; or a function, which
+returns where the next one is after so many."""
+
 CHUNK_SECONDS = 0.5
 """About how long the program computes between two looks at it."""
 
@@ -99,7 +103,7 @@ class Watching:
     """Who watches a run, and when; see `loop.solve`."""
 
     watch: Callable[[Look], object]
-    stops: int = 0
+    stops: Stops = 0
     is_due: Callable[[int], bool] | None = None
     checkpoint: Checkpoint | None = None
     whole: tuple[Problem, ...] = ()
@@ -296,7 +300,7 @@ def advance(
     *,
     budget: int,
     is_searching: bool = False,
-    stops: int = 0,
+    stops: Stops = 0,
     is_due: Callable[[int], bool] | None = None,
     before: int = 0,
 ) -> Iterator[tuple[State, Found, float]]:
@@ -307,7 +311,7 @@ def advance(
         state: of one problem, or of several that run in lockstep.
         budget: evaluations of each problem.
         is_searching: a step takes several evaluations: look after each.
-        stops: if positive, look at every multiple of this many evaluations as well.
+        stops: where else to look.
         is_due: asked before a step, with the evaluations so far, whether to look first: it waits for the step
             before, so that what it knows then acts on the next.
         before: evaluations before the first, which count for both.
@@ -318,7 +322,7 @@ def advance(
     """
     done, chunk, rate, is_compiled = int(np.max(state.evaluations)), 1, 0.0, False
     while True:
-        stop = ((done + before) // stops + 1) * stops - before if stops else budget
+        stop = _after(stops, done + before) - before if stops else budget
         until = min(done + chunk, budget, stop)
         begun, started = done, time.perf_counter()
         for taken in range(min(1, until - done) if is_searching else until - done):
@@ -336,6 +340,11 @@ def advance(
         yield state, found, rate
         if done >= budget or not np.any(np.asarray(found[1]) == RUNNING):
             return
+
+
+def _after(stops: Stops, evaluations: int) -> int:
+    """Return the first stop after so many evaluations."""
+    return stops(evaluations) if callable(stops) else (evaluations // stops + 1) * stops
 
 
 @partial(jax.jit, static_argnames=("program", "size"))
