@@ -8,13 +8,14 @@ imported late, so that help and mistakes come at once.
 import signal
 from collections.abc import Sequence
 
-from nst_jax.cli import figures, studio, sweep, transfer, video, weights
+from nst_jax.cli import animate, figures, studio, sweep, transfer, video, weights
 from nst_jax.cli.terminal import hand_over, say
 from nst_jax.errors import ConfigError, NstError
 
 __all__ = ["run"]
 
 _COMMANDS = {
+    "animate": animate.run,
     "figures": figures.run,
     "studio": studio.run,
     "sweep": sweep.run,

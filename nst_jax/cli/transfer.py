@@ -24,6 +24,7 @@ examples:
   nst-jax sweep --config sweep_tradeoff                  a grid of settings: see nst-jax sweep --help
   nst-jax studio                                         a page to watch and steer: see nst-jax studio --help
   nst-jax video film.mp4 --style painting.jpg            a film: see nst-jax video --help
+  nst-jax animate photo.jpg --style a.jpg --style b.jpg  from style to style: see nst-jax animate --help
   nst-jax samples                                        the example images
   nst-jax figures                                        the papers' figures: see nst-jax figures --help
   nst-jax weights show|fetch|verify|normalise            VGG-19's weights

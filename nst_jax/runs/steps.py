@@ -47,7 +47,7 @@ def check(film: Path) -> None:
 
 
 def spaced(budget: int, frames: int) -> tuple[int, ...]:
-    """Return after which of so many evaluations there is a frame: the first, the last, and ever fewer between.
+    """Return after which of so many evaluations there is a frame: the first, the last, and some between.
 
     Each is about the same factor after the one before.
     """

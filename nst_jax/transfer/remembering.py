@@ -15,17 +15,21 @@ def always(make: Callable[[], Tree], key: Callable[[], object]) -> Tree:
 
 
 def remembering(most: int) -> Remember:
-    """Return a function that remembers so many things, the latest; two threads make none of them twice."""
+    """Return a function that remembers so many things, those asked for last; two threads make none twice."""
     known: dict[object, Tree] = {}
     lock = threading.RLock()
 
     def remember(make: Callable[[], Tree], key: Callable[[], object]) -> Tree:
         with lock:
             name = key()
-            if name not in known:
-                if len(known) >= most:
-                    known.pop(next(iter(known)))
-                known[name] = make()
+            if name in known:
+                known[name] = known.pop(name)  # it is the latest now
+                return known[name]
+            if len(known) >= most:  # before, so that there is room for it
+                known.pop(next(iter(known)))
+            known[name] = make()  # which may remember things itself
+            while len(known) > most:
+                known.pop(next(iter(known)))
             return known[name]
 
     return remember

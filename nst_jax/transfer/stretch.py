@@ -20,7 +20,7 @@ from nst_jax.transfer import machine, memory, targets
 from nst_jax.transfer.checkpoints import Checkpoint
 from nst_jax.transfer.looks import Look, Snapshot, Turn
 from nst_jax.transfer.objective import Targets
-from nst_jax.transfer.pictures import Image
+from nst_jax.transfer.pictures import Image, Painting
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import (
     Devices,
@@ -43,7 +43,7 @@ Found = tuple[Array, Array, Array, dict[str, Array]]
 """Evaluations, status, value and terms of a state, on the host."""
 
 Stops = int | Callable[[int], int]
-"""When there is a look at any rate: at every multiple of so many evaluations, 0: of none; or a function, which
+"""When there is a look at any rate: at every multiple of so many evaluations, 0: of none; or a function that
 returns where the next one is after so many."""
 
 CHUNK_SECONDS = 0.5
@@ -262,9 +262,13 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember) -> Target
         where = digest(problem.where)
         return "style", common, tuple(weights.style_layers), styles, problem.term, where, more
 
+    def one(make: Callable[[], object], painting: Painting) -> object:
+        layers, look = tuple(weights.style_layers), (digest(painting.image), digest(painting.alpha))
+        return remember(make, lambda: ("one style", common, layers, look, problem.term))
+
     return Targets(
         remember(lambda: targets.content_targets(problem, params), content),
-        remember(lambda: targets.style_targets(problem, params), style),
+        remember(lambda: targets.style_targets(problem, params, one), style),
         problem.term,
         problem.settings.content.kind,
         targets.kept(problem),

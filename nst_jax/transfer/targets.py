@@ -1,5 +1,6 @@
 """What a problem's picture is compared with: made of its content and its styles, once for each size."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -52,11 +53,18 @@ def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
     return {name: content_target(problem.settings.content.kind, each) for name, each in P.items()}
 
 
-def style_targets(problem: Problem, params: vgg.Params) -> Tree:
+Each = Callable[[Callable[[], Tree], Painting], Tree]
+"""Returns what a function makes of a style, or what it made of it before, whatever its share was."""
+
+
+def style_targets(problem: Problem, params: vgg.Params, each: Each = lambda make, painting: make()) -> Tree:
     """Return what a problem's style is compared by: averages of all styles, or features of them all."""
     term = problem.term
     if is_even(term):
-        found = [_statistics(problem, term, params, painting) for painting in problem.paintings]
+        found = [
+            each(partial(_statistics, problem, term, params, painting), painting)
+            for painting in problem.paintings
+        ]
         shares = [np.float32(painting.share) for painting in problem.paintings]
         mean = _averaged(found, shares)
         return {name: term.target_of(each) for name, each in mean.items()}

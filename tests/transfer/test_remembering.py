@@ -8,8 +8,23 @@ def test_the_latest_are_remembered():
     for key in "abac":
         assert remember(lambda key=key: made.append(key) or key.upper(), lambda key=key: key) == key.upper()
     assert made == ["a", "b", "c"]
-    remember(lambda: made.append("a again"), lambda: "a")  # it was the oldest
-    assert made[-1] == "a again"
+    remember(lambda: made.append("a again"), lambda: "a")  # asked for after b
+    assert made[-1] == "c"
+    remember(lambda: made.append("b again"), lambda: "b")
+    assert made[-1] == "b again"
+
+
+def test_what_is_made_may_remember_its_parts():
+    made, remember = [], remembering(3)
+
+    def whole(key):
+        return remember(
+            lambda: made.append(key) or remember(lambda: made.append("part"), lambda: "part"), key
+        )
+
+    for number in range(5):
+        whole(lambda number=number: number)
+    assert [each for each in made if each == "part"] == ["part"]
 
 
 def test_threads_make_nothing_twice():

@@ -1,0 +1,111 @@
+"""nst-jax animate: a film of one photograph, from style to style, or while a weight changes."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from nst_jax.cli.arguments import FILM, pairs, parser_for, settings_of
+from nst_jax.cli.process import interruptible, prepare_process
+from nst_jax.cli.terminal import Download, film_progress, hand_over, say, tell
+from nst_jax.errors import ConfigError
+from nst_jax.typing import Json
+
+_FLAGS = {name: each for name, each in FILM.items() if each[0] not in ("content.image", "film.consistency")}
+
+_EXAMPLES = """\
+examples:
+  nst-jax animate photo.jpg --style a.jpg --style b.jpg --style c.jpg --output morph.mp4 --loop
+  nst-jax animate photo.jpg --style a.jpg --between style.strength=0.1,0.9 --frames 96
+  nst-jax animate photo.jpg --style a.jpg --between content.weight=0.01,10,0.01
+Interrupted work goes on with the same command. Needs ffmpeg.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``nst-jax animate`` and return the exit code."""
+    parser = parser_for(
+        "nst-jax animate",
+        _FLAGS,
+        description="Film one photograph from style to style, or while a weight changes: each frame goes on "
+        "from the one before.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("photo", nargs="?", metavar="PHOTO", help="the photograph: a file, or sample:NAME")
+    parser.add_argument("--output", metavar="FILE", help="the film: .mp4, .mov or .mkv")
+    parser.add_argument("--frames", metavar="N", default="48", help="how many (default: 48)")
+    parser.add_argument("--rate", metavar="X", default="24", help="frames per second (default: 24)")
+    parser.add_argument("--loop", action="store_true", help="go back to the beginning, without a seam")
+    parser.add_argument(
+        "--between",
+        action="append",
+        default=[],
+        metavar="KEY=A,B",
+        help="a weight and the values that it goes through, two or more, such as style.strength=0.1,0.9; "
+        "without it, all of the first style, then of the second, and so on",
+    )
+    options = vars(parser.parse_args(arguments))
+
+    from nst_jax import config as configs
+
+    flags = settings_of(options, _FLAGS)
+    if options["photo"]:
+        flags["content.image"] = ("PHOTO", options["photo"])
+    config = configs.load(options["config"], flags=flags, assignments=options["set"])
+    if options["print_config"]:
+        hand_over(configs.to_yaml(config))
+        return 0
+    if not arguments:
+        raise ConfigError(
+            "nothing to do: give a photograph, such as nst-jax animate photo.jpg --style a.jpg ..."
+        )
+    return _paint(config, options)
+
+
+def _paint(config: Json, options: dict[str, Json]) -> int:
+    from nst_jax.runs import animate
+
+    way = animate.Way(
+        frames=_frames(options["frames"]),
+        is_loop=options["loop"],
+        rate=_rate(options["rate"]),
+        between=dict(pairs("--between", map(_listed, options["between"]))),
+    )
+    output = Path(options["output"] or "animated.mp4")
+    with interruptible("what is done") as interrupted, film_progress() as show:
+
+        def watch(progress: Json) -> bool:
+            interrupted.has_begun = True
+            show(progress)
+            return bool(interrupted)
+
+        prepare_process()
+        outcome = animate.run(config, output, way, callback=watch, say=say, download=Download())
+    if outcome.is_interrupted:
+        say(f"{outcome.frames} frames are done; the same command goes on from here")
+        return interrupted.code
+    tell(f"{outcome.output}: {outcome.frames} frames, {outcome.seconds:.1f} s")
+    return 0
+
+
+def _listed(text: str) -> str:
+    """Return KEY=A,B as a list in YAML."""
+    key, equals, values = text.partition("=")
+    return f"{key}{equals}[{values}]" if equals else text
+
+
+def _frames(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise ConfigError(f"--frames: should be a whole number of at least 2, got {text!r}")
+    return int(text)
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise ConfigError(
+            f"--rate: should be frames per second, such as 24 or 30000/1001, at most 1000, got {text!r}"
+        )
+    return rate

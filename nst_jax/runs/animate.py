@@ -1,0 +1,271 @@
+"""A film of one photograph while settings change: each frame goes on from the one before.
+
+Shares of styles, or weights, go from one value to the next and need no other program. A picture depends on
+those before it, so that the last frame would not go on into the first, which had none. A film that is to be
+played over and over is therefore painted on over its own first half: each frame there begins with the one
+before and, more and more, with what was painted in its place the first time.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nst_jax.errors import ConfigError, OutputError
+from nst_jax.files import check_folder, same_file
+from nst_jax.films import ffmpeg
+from nst_jax.images import FloatArray, colour
+from nst_jax.runs import frames, inputs, records
+from nst_jax.runs.frames import Outcome, Progress
+from nst_jax.settings import STYLE_KINDS, Settings
+from nst_jax.typing import Json
+
+if TYPE_CHECKING:
+    from nst_jax.pretrained.network import Network
+    from nst_jax.transfer.looks import Result
+    from nst_jax.transfer.problem import Problem
+    from nst_jax.transfer.program import Shapes
+
+Value = float | tuple[float, ...]
+
+SHARES = "style.shares"
+
+KEYS = (SHARES, "style.strength", "content.weight", "style.weight", "loss.total_variation")
+"""Settings that may change: what is a weight needs no other program."""
+
+_BY_FACTORS = KEYS[2:]
+"""Those that span decades: equal steps are equal factors."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a film goes through."""
+
+    frames: int = 48
+    is_loop: bool = False
+    """Whether it goes back to where it began, so that it may be played over and over."""
+    rate: Fraction = Fraction(24)
+    """Frames per second."""
+    between: Mapping[str, Sequence[Json]] = field(default_factory=dict)
+    """For each setting, by dotted key, the values that it goes through; none: each style in turn."""
+
+
+def run(
+    settings: Settings,
+    output: Path,
+    way: Way,
+    *,
+    callback: Callable[[Progress], object] = lambda progress: None,
+    say: inputs.Say = print,
+    download: inputs.Download | None = None,
+) -> Outcome:
+    """Paint a film of one photograph.
+
+    Args:
+        settings: of each frame, but for what changes.
+        output: the film.
+        way: what it goes through.
+        callback: called after every frame; the work stops if it returns True, and the same call goes on.
+        say: told what the user should know.
+        download: called while weights are downloaded.
+
+    Raises:
+        NstError: pictures that cannot be read, settings that are not for films, a place that cannot be
+            written.
+    """
+    begun = time.perf_counter()
+    every = settings_along(settings, way)
+    ffmpeg.check_output(output, settings.film.codec)
+    ffmpeg.ffmpeg()
+    check_folder(output)
+    if same_file(output, inputs.files_of(every[0])):
+        raise OutputError(
+            f"{output}: is an input of this film and would be overwritten; give another --output"
+        )
+    folder = frames.folder_of(output)
+    with frames.claimed(folder, output):
+        found = inputs.Reader().read(every[0])
+        painter = _Painter(found, inputs.network(settings, download, say=say, notes=found.notes))
+        stamp = painter.stamp(settings, way)
+        done = frames.done(folder, stamp, say)
+        before = frames.read(folder, done) if done else None
+        again = way.frames // 2 if way.is_loop else 0
+        total = way.frames + again
+        while done < total:
+            since, now = time.perf_counter(), every[done % way.frames]
+            if before is not None and done >= way.frames:
+                number = done - way.frames
+                before = _mixed_in(before, frames.read(folder, number + 1), number / again)
+            result = painter.painted(now, before)
+            if not done:  # not before: what is refused leaves all as it was
+                frames.begin(folder, stamp, say)
+            done += 1
+            seconds = time.perf_counter() - since
+            line: dict[str, Json] = {key: now.value(key) for key in way.between or (SHARES,)}
+            line |= {"loss": result.loss, "terms": records.by_kind(result.terms)}
+            line |= {"evaluations": result.evaluations, "seconds": round(seconds, 3)}
+            before = frames.keep(folder, done, result.image, line)
+            left, spent = (total - done) * seconds, time.perf_counter() - begun
+            if callback(Progress(done, total, result.loss, spent, left)) is True:
+                return Outcome(output, done, time.perf_counter() - begun, True)
+        order = [*range(way.frames + 1, total + 1), *range(again + 1, way.frames + 1)]
+        codec = settings.film.codec
+        frames.joined(folder, order, output, way.rate, cut=codec != "ffv1", codec=codec, say=say)
+    frames.remove(folder)
+    return Outcome(output, way.frames, time.perf_counter() - begun, False)
+
+
+# What changes.
+
+
+def settings_along(settings: Settings, way: Way) -> list[Settings]:
+    """Return the settings of each frame.
+
+    Raises:
+        ConfigError: they are not for films, or cannot change so.
+    """
+    if settings.sweep.axes:
+        raise ConfigError("sweep.axes: a film is not swept: give one value of each setting")
+    if settings.solver.kind == "lbfgsb":
+        raise ConfigError("solver.kind: lbfgsb is for single pictures: use lbfgs")
+    keys = _keys(settings, way)
+    return [settings.with_values(_values(keys, way, number)) for number in range(1, way.frames + 1)]
+
+
+def _keys(settings: Settings, way: Way) -> dict[str, tuple[Value, ...]]:
+    """Return the values that each setting goes through."""
+    styles = len(inputs.styles_of(settings))
+    between = way.between
+    if not between and styles < 2:
+        raise ConfigError(
+            "there is nothing to go between: give --style several times, or --between KEY=A,B, such as "
+            "style.strength=0.1,0.9"
+        )
+    if not between:
+        between = {SHARES: [[float(i == j) for j in range(styles)] for i in range(styles)]}
+    found: dict[str, tuple[Value, ...]] = {}
+    for key, values in between.items():
+        if key not in KEYS:
+            raise ConfigError(f"{key}: cannot change in a film; these can: {', '.join(KEYS)}")
+        if not isinstance(values, Sequence) or len(values) < 2:
+            raise ConfigError(f"{key}: should go through two values at least, got {values!r}")
+        found[key] = tuple(_checked(settings, key, value, styles) for value in values)
+    if len({len(values) for values in found.values()}) > 1:
+        counts = ", ".join(f"{key}: {len(values)}" for key, values in found.items())
+        raise ConfigError(f"settings should go through equally many values; {counts}")
+    if "content.weight" in found and (settings.style.strength is not None or "style.strength" in found):
+        raise ConfigError("content.weight: style.strength stands in its place; leave one of them out")
+    if SHARES in found:
+        _check_kind(settings)
+    return found
+
+
+def _checked(settings: Settings, key: str, value: Json, styles: int) -> Value:
+    """Return a value as it is gone through: of shares, so that they add up to one."""
+    found: Value = settings.with_values({key: value}).value(key)
+    if found is None:
+        raise ConfigError(f"{key}: should be a number, got null")
+    if isinstance(found, tuple):
+        if len(found) != styles:
+            raise ConfigError(f"{key}: there are {len(found)} for {styles} styles: give one for each")
+        return tuple(share / sum(found) for share in found)
+    return found
+
+
+def _check_kind(settings: Settings) -> None:
+    """Refuse kinds of style that compare with the parts of each style, and not with averages of them all."""
+    from nst_jax.losses.kinds import style_term  # late: it imports JAX
+    from nst_jax.losses.terms import is_even
+
+    if not is_even(style_term(settings)):
+        plain = replace(settings, style=replace(settings.style, terms=()))
+        every = [plain.with_values({"style.kind": kind}) for kind in STYLE_KINDS]
+        allowed = ", ".join(each.style.kind for each in every if is_even(style_term(each)))
+        raise ConfigError(
+            f"style.kind: {settings.style.kind} cannot go from style to style; these can: {allowed}"
+        )
+
+
+def _values(keys: Mapping[str, tuple[Value, ...]], way: Way, number: int) -> dict[str, Value]:
+    """Return what settings are at a frame: they set out from each value, and come to the next, slowly."""
+    found = {}
+    for key, values in keys.items():
+        stations = (*values, values[0]) if way.is_loop else values
+        steps = way.frames if way.is_loop else max(1, way.frames - 1)
+        last, rest = divmod((number - 1) * (len(stations) - 1), steps)
+        eased = _eased(rest / steps)
+        following = stations[min(last + 1, len(stations) - 1)]
+        found[key] = _mixed(stations[last], following, eased, by_factors=key in _BY_FACTORS)
+    return found
+
+
+def _mixed(a: Value, b: Value, part: float, *, by_factors: bool) -> Value:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return tuple(_linear(x, y, part) for x, y in zip(a, b, strict=True))
+    assert not isinstance(a, tuple)
+    assert not isinstance(b, tuple)
+    return float(a * (b / a) ** part) if by_factors and a > 0 and b > 0 else _linear(a, b, part)
+
+
+def _eased(part: float) -> float:
+    """Return how far a way is that is slow at both ends, after a part of its time."""
+    return part * part * (3 - 2 * part)
+
+
+def _linear(a: float, b: float, part: float) -> float:
+    return (1 - part) * a + part * b
+
+
+# Frames.
+
+
+def _mixed_in(before: FloatArray, there: FloatArray, part: float) -> FloatArray:
+    share = np.float32(_eased(part))
+    return (1 - share) * before + share * there
+
+
+class _Painter:
+    """Paints frame after frame by one program; what all frames have in common is computed once."""
+
+    def __init__(self, found: inputs.Inputs, network: "Network") -> None:
+        from nst_jax.transfer.remembering import remembering
+
+        self.found, self.network, self.remember = found, network, remembering(32)
+        self._fitted: tuple[Problem, Shapes] | None = None
+
+    def stamp(self, settings: Settings, way: Way) -> str:
+        """Return what finished frames must have been made by to be gone on with."""
+        record = records.record(settings, self.network.record(), self.found.digests)
+        course = [way.frames, way.is_loop, dict(way.between)]
+        record |= {"inputs": [self.found.digests, course]}
+        return records.stamp(record, without=("output.", "film.codec", "film.consistency", "film.flow"))
+
+    def painted(self, settings: Settings, before: FloatArray | None) -> "Result":
+        """Return a frame painted, given the one before as it was painted."""
+        from nst_jax.transfer.loop import solve
+        from nst_jax.transfer.problem import posed
+        from nst_jax.transfer.stretch import Batch
+
+        if before is None:
+            problem = posed(self.found.pictures, inputs.as_posed(settings), self.network)
+            return solve(Batch((problem,)), remember=self.remember)[0]
+        later = max(1, round(settings.film.later * settings.solver.evaluations))
+        settings = settings.with_values({"solver.evaluations": later, "pyramid.levels": 1})
+        first = before if settings.colour != "content" else colour.grey(colour.lightness(before))
+        pictures = replace(self.found.pictures, init=first)
+        problem = posed(pictures, inputs.as_posed(settings), self.network)
+        fitted, shapes = self._fit(problem)
+        problem = replace(problem, program=fitted.program, open=())
+        return solve(Batch((problem,), shapes=shapes), is_fitted=True, remember=self.remember)[0]
+
+    def _fit(self, problem: "Problem") -> "tuple[Problem, Shapes]":
+        from nst_jax.transfer import memory
+
+        if self._fitted is None:
+            fitted = memory.fit(problem)[0]
+            self._fitted = fitted, memory.shapes_of(fitted)
+        return self._fitted
