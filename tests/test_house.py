@@ -70,6 +70,7 @@ OWNERS = {
 
 TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_transfer.py",
+    "cli/animate.py": "runs/test_animate.py",
     "cli/arguments.py": "cli/test_transfer.py",
     "cli/figures.py": "runs/test_figures.py",
     "cli/video.py": "runs/test_film.py",
@@ -84,6 +85,7 @@ TESTED_ELSEWHERE = {
     "images/lettering.py": "images/test_sheet.py",
     "images/pictures.py": "images/test_reading.py",
     "images/profiles.py": "images/test_reading.py",
+    "runs/frames.py": "runs/test_animate.py",
     "runs/sweep_folder.py": "runs/test_sweep.py",
     "settings/checks.py": "settings/test_settings.py",
     "settings/outputs.py": "settings/test_settings.py",
