@@ -92,7 +92,7 @@ def run_progress(budget: int) -> Iterator[Callable[[Any], None]]:
             parts = [  # the first that have room are shown
                 f"level {progress.level}/{progress.levels}" if progress.levels > 1 else "",
                 f"loss {progress.loss:.3g}",
-                f"about {_clock(progress.left)} left" if progress.left is not None else "",
+                f"about {clock(progress.left)} left" if progress.left is not None else "",
                 f"content {sums['content']:.3g}",
                 f"style {sums['style']:.3g}",
                 f"{progress.rate:.2g}/s" if progress.rate else "",
@@ -133,7 +133,7 @@ def film_progress() -> Iterator[Callable[[Any], None]]:
     with _bar(None, waiting="reading the film, compiling", remaining=False) as update:
 
         def show(progress: Any) -> None:
-            left = "" if progress.left is None else f"about {_clock(progress.left)} left"
+            left = "" if progress.left is None else f"about {clock(progress.left)} left"
             text = f"of {progress.frames or '?'} frames  loss {progress.loss:.3g}  {left}"
             update(progress.frame, text, progress.frames)
 
@@ -173,7 +173,8 @@ def _bar(budget: int | None, *, waiting: str, remaining: bool = True) -> Iterato
         yield update
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a time as minutes and seconds, or with hours before."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 

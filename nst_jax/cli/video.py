@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nst_jax.cli.arguments import FILM, parser_for, settings_of
 from nst_jax.cli.process import interruptible, prepare_process
-from nst_jax.cli.terminal import Download, film_progress, hand_over, say, tell
+from nst_jax.cli.terminal import Download, clock, film_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -29,6 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("film", nargs="?", metavar="FILM", help="the film")
     parser.add_argument("--output", metavar="FILE", help="the new film: .mp4, .mov or .mkv")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what the film would take of time and memory, and stop"
+    )
     options = vars(parser.parse_args(arguments))
 
     from nst_jax import config as configs
@@ -41,8 +44,31 @@ def run(arguments: Sequence[str]) -> int:
     if not options["film"]:
         raise ConfigError("nothing to do: give a film, such as nst-jax video film.mp4 --style painting.jpg")
     source = Path(options["film"])
+    if options["dry_run"]:
+        return _forecast(config, source)
     output = Path(options["output"] or source.with_name(f"{source.stem}_painted.mp4"))
     return _paint(config, source, output)
+
+
+def _forecast(config: Json, source: Path) -> int:
+    from nst_jax.runs.film import forecast
+
+    prepare_process()
+    found = forecast.forecast(config, source, say=say, download=Download())
+    hand_over("\n".join(_told(found)))
+    return 0
+
+
+def _told(found: Json) -> list[str]:
+    """Return in lines what a film takes."""
+    frames = "?" if found.frames is None else found.frames
+    lines = [f"film       {frames} frames of {found.width} x {found.height} pixels"]
+    between = f", and {found.every - 1} that are made of it and the one before" if found.every > 1 else ""
+    lines += [f"first      {found.first:>10.1f} s", f"others     {found.later:>10.1f} s each{between}"]
+    if found.seconds is not None:
+        lines += [f"together   {clock(found.seconds):>10}  if there is no cut, and besides compiling"]
+        lines += [f"disk       {found.disk / 2**20:>10.0f} MiB at most, until the film is made of its frames"]
+    return [*lines, found.memory]
 
 
 def _paint(config: Json, source: Path, output: Path) -> int:

@@ -6,6 +6,7 @@ played over and over is therefore painted on over its own first half: each frame
 before and, more and more, with what was painted in its place the first time.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,8 +28,6 @@ from nst_jax.typing import Json
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network
     from nst_jax.transfer.looks import Result
-    from nst_jax.transfer.problem import Problem
-    from nst_jax.transfer.program import Shapes
 
 Value = float | tuple[float, ...]
 
@@ -91,7 +90,9 @@ def run(
         found = inputs.Reader().read(every[0])
         painter = _Painter(found, inputs.network(settings, download, say=say, notes=found.notes))
         stamp = painter.stamp(settings, way)
-        done = frames.done(folder, stamp, say)
+        done = frames.leading(folder, itertools.count(1)) if frames.is_of(folder, stamp) else 0
+        if done:
+            frames.say_done(folder, done, say)
         before = frames.read(folder, done) if done else None
         again = way.frames // 2 if way.is_loop else 0
         total = way.frames + again
@@ -102,20 +103,22 @@ def run(
                 before = _mixed_in(before, frames.read(folder, number + 1), number / again)
             result = painter.painted(now, before)
             if not done:  # not before: what is refused leaves all as it was
-                frames.begin(folder, stamp, say)
+                frames.begin(folder, stamp, painter.record(now), say)
             done += 1
             seconds = time.perf_counter() - since
-            line: dict[str, Json] = {key: now.value(key) for key in way.between or (SHARES,)}
+            line: dict[str, Json] = {"frame": done}
+            line |= {key: now.value(key) for key in way.between or (SHARES,)}
             line |= {"loss": result.loss, "terms": records.by_kind(result.terms)}
             line |= {"evaluations": result.evaluations, "seconds": round(seconds, 3)}
-            before = frames.keep(folder, done, result.image, line)
+            before = frames.keep(folder, done, result.image)
+            frames.note(folder, line)
             left, spent = (total - done) * seconds, time.perf_counter() - begun
             if callback(Progress(done, total, result.loss, spent, left)) is True:
                 return Outcome(output, done, time.perf_counter() - begun, True)
         order = [*range(way.frames + 1, total + 1), *range(again + 1, way.frames + 1)]
         codec = settings.film.codec
         frames.joined(folder, order, output, way.rate, cut=codec != "ffv1", codec=codec, say=say)
-    frames.remove(folder)
+        frames.finish(folder, order, way.rate)
     return Outcome(output, way.frames, time.perf_counter() - begun, False)
 
 
@@ -232,40 +235,29 @@ class _Painter:
     """Paints frame after frame by one program; what all frames have in common is computed once."""
 
     def __init__(self, found: inputs.Inputs, network: "Network") -> None:
-        from nst_jax.transfer.remembering import remembering
+        from nst_jax.transfer.series import Series
 
-        self.found, self.network, self.remember = found, network, remembering(32)
-        self._fitted: tuple[Problem, Shapes] | None = None
+        self.found, self.network, self.series = found, network, Series()
 
     def stamp(self, settings: Settings, way: Way) -> str:
         """Return what finished frames must have been made by to be gone on with."""
-        record = records.record(settings, self.network.record(), self.found.digests)
+        record = self.record(settings)
         course = [way.frames, way.is_loop, dict(way.between)]
         record |= {"inputs": [self.found.digests, course]}
         return records.stamp(record, without=("output.", "film.codec", "film.consistency", "film.flow"))
 
+    def record(self, settings: Settings) -> records.Record:
+        """Return what a frame was made by."""
+        return records.record(settings, self.network.record(), self.found.digests)
+
     def painted(self, settings: Settings, before: FloatArray | None) -> "Result":
         """Return a frame painted, given the one before as it was painted."""
-        from nst_jax.transfer.loop import solve
         from nst_jax.transfer.problem import posed
-        from nst_jax.transfer.stretch import Batch
 
         if before is None:
-            problem = posed(self.found.pictures, inputs.as_posed(settings), self.network)
-            return solve(Batch((problem,)), remember=self.remember)[0]
+            return self.series.begun(posed(self.found.pictures, inputs.as_posed(settings), self.network))
         later = max(1, round(settings.film.later * settings.solver.evaluations))
         settings = settings.with_values({"solver.evaluations": later, "pyramid.levels": 1})
         first = before if settings.colour != "content" else colour.grey(colour.lightness(before))
         pictures = replace(self.found.pictures, init=first)
-        problem = posed(pictures, inputs.as_posed(settings), self.network)
-        fitted, shapes = self._fit(problem)
-        problem = replace(problem, program=fitted.program, open=())
-        return solve(Batch((problem,), shapes=shapes), is_fitted=True, remember=self.remember)[0]
-
-    def _fit(self, problem: "Problem") -> "tuple[Problem, Shapes]":
-        from nst_jax.transfer import memory
-
-        if self._fitted is None:
-            fitted = memory.fit(problem)[0]
-            self._fitted = fitted, memory.shapes_of(fitted)
-        return self._fitted
+        return self.series.gone_on(posed(pictures, inputs.as_posed(settings), self.network))

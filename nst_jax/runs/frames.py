@@ -1,13 +1,15 @@
 """The folder of a film's finished frames: ``OUT.film``, beside the film that is made of them in the end.
 
 The same command goes on with work that was interrupted. What follows is computed from frames as they are
-there, in 8 bits: those of a film that was interrupted are those of one that was not.
+there, in 8 bits: those of a film that was interrupted are those of one that was not. In the end frames go;
+the record, the metrics and a contact sheet stay.
 """
 
 import contextlib
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,12 +21,16 @@ from nst_jax.errors import OutputError
 from nst_jax.files import locked, write_atomically
 from nst_jax.films import ffmpeg
 from nst_jax.images import FloatArray
+from nst_jax.images.sheet import contact_sheet
 from nst_jax.runs import records
 from nst_jax.typing import Json
 
 Say = Callable[[str], object]
 
-_RECORD, _METRICS = "film.json", "metrics.jsonl"
+_RECORD, _METRICS, _SHEET = "film.json", "metrics.jsonl", "sheet.jpg"
+
+MOST_SHOWN = 12
+"""Frames on a contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,11 @@ class Progress:
     """How far a film is."""
 
     frame: int
-    """Those that are done."""
+    """How many are done."""
     frames: int | None
     """About how many there are."""
     loss: float
+    """Of the last."""
     seconds: float
     left: float | None
 
@@ -77,29 +84,29 @@ def claimed(folder: Path, output: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def done(folder: Path, stamp: str, say: Say) -> int:
-    """Return how many frames of this film are painted already."""
+def is_of(folder: Path, stamp: str) -> bool:
+    """Tell whether the frames of a folder were made by what a stamp stands for."""
     try:
         known = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
-    found = 0
-    if isinstance(known, dict) and known.get("stamp") == stamp:
-        while _path(folder, found + 1).is_file():
-            found += 1
-    if found:
-        say(f"going on after {found} frames that are painted; to begin anew, remove {folder}")
-    return found
+        return False
+    return isinstance(known, dict) and known.get("stamp") == stamp
 
 
-def begin(folder: Path, stamp: str, say: Say) -> None:
+def begin(folder: Path, stamp: str, record: Json, say: Say) -> None:
     """Make the folder this film's: what others left there goes."""
-    left = sorted(folder.glob("frame_*.png"))
-    for path in [*left, folder / _METRICS]:
+    left = [*folder.glob("frame_*.png")]
+    for path in [*left, folder / _METRICS, folder / _SHEET]:
         path.unlink(missing_ok=True)
+    _clear(folder)
     if left:
         say(f"removed from {folder} {len(left)} frames that other settings, or another film, had left")
-    write_atomically(folder / _RECORD, records.to_json({"stamp": stamp}))
+    write_atomically(folder / _RECORD, records.to_json({"stamp": stamp} | record))
+
+
+def leading(folder: Path, order: Iterable[int]) -> int:
+    """Return how many of the first frames, in some order, are there."""
+    return sum(1 for _ in itertools.takewhile(lambda number: _path(folder, number).is_file(), order))
 
 
 def read(folder: Path, number: int) -> FloatArray:
@@ -107,12 +114,35 @@ def read(folder: Path, number: int) -> FloatArray:
     return images.read(_path(folder, number)).rgb
 
 
-def keep(folder: Path, number: int, image: FloatArray, line: dict[str, Json]) -> FloatArray:
-    """Write a frame, and a line about it to the metrics, and return the frame as it is there."""
+def keep(folder: Path, number: int, image: FloatArray) -> FloatArray:
+    """Write a frame, and return it as it is there."""
+    folder.mkdir(exist_ok=True)
     images.write(_path(folder, number), image)
-    with (folder / _METRICS).open("a", encoding="utf-8") as metrics:
-        metrics.write(json.dumps(records.plain({"frame": number} | line)) + "\n")
     return read(folder, number)
+
+
+def note(folder: Path, line: dict[str, Json]) -> None:
+    """Add a line to the metrics."""
+    with (folder / _METRICS).open("a", encoding="utf-8") as metrics:
+        metrics.write(json.dumps(records.plain(line)) + "\n")
+
+
+def notes(folder: Path) -> list[dict[str, Json]]:
+    """Return the lines of the metrics; one that is not whole is left out."""
+    try:
+        lines = (folder / _METRICS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def say_done(folder: Path, count: int, say: Say) -> None:
+    """Tell that so many frames are gone on with."""
+    say(f"going on after {count} frames that are painted; to begin anew, remove {folder}")
 
 
 def joined(
@@ -140,9 +170,34 @@ def joined(
             write(np.rint(read(folder, number)[:height, :width] * 255).astype(np.uint8))
 
 
-def remove(folder: Path) -> None:
-    """Remove the folder of a film that is there."""
-    shutil.rmtree(folder, ignore_errors=True)
+def finish(folder: Path, numbers: Sequence[int], rate: Fraction, *, within: Path | None = None) -> None:
+    """Draw the contact sheet of a film that is there, and remove its frames.
+
+    Args:
+        folder: of the film.
+        numbers: of its frames, in their order.
+        rate: frames per second.
+        within: the folder that the frames are in; None: ``folder`` itself.
+    """
+    shown = sorted({*np.linspace(0, len(numbers) - 1, MOST_SHOWN).round().astype(int).tolist()})
+    pictures: dict[tuple[int, ...], FloatArray] = {
+        (i,): read(within or folder, numbers[at]) for i, at in enumerate(shown)
+    }
+    labels = [f"{at + 1}: {float(at / rate):.1f} s" for at in shown]
+    sheet = contact_sheet(pictures, [("", labels)])
+    with contextlib.suppress(OutputError):  # the film is there, which is what was asked for
+        images.write(folder / _SHEET, sheet)
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        write_atomically(folder / _RECORD, records.to_json(record | {"stamp": None}))
+    for path in folder.glob("frame_*.png"):
+        path.unlink(missing_ok=True)
+    _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the folders of earlier passes."""
+    for path in (*folder.glob("pass_*"), folder / "source"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _path(folder: Path, number: int) -> Path:

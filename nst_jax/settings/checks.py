@@ -234,6 +234,14 @@ def nbytes(value: object) -> int:
     return number
 
 
+def steps_back(value: object) -> tuple[int, ...]:
+    """Check for numbers of frames back, the nearest first: such as [1, 2, 4]."""
+    found = tuple(value) if isinstance(value, list | tuple) else ()
+    if not found or found[0] != 1 or list(found) != sorted(set(found)) or not all(map(whole(1, 64), found)):
+        raise ValueError(f"should be a growing list that begins with 1, such as [1, 2, 4], got {value!r}")
+    return found
+
+
 def axes(value: object) -> object:
     """Check for the axes of a sweep; what they hold is the affair of `config`."""
     if not isinstance(value, list | tuple) or not all(isinstance(axis, Mapping) for axis in value):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from nst_jax.settings.checks import WEIGHT, Choice, Number, axes, choice, text, whole
+from nst_jax.settings.checks import WEIGHT, Choice, Number, axes, choice, steps_back, text, whole
 from nst_jax.settings.section import Section, setting
 from nst_jax.typing import Json
 
@@ -50,8 +50,27 @@ class Film(Section):
     )
     flow: str = setting(
         "tvl1",
-        Choice(("tvl1", "dis")),
-        "how motion is estimated: tvl1 (scikit-image), or dis (OpenCV), which is faster",
+        text,
+        "how motion is known: tvl1 (scikit-image) or dis (OpenCV, faster) find it; or a folder of .flo files",
+        flag="flow",
+    )
+    back: tuple[int, ...] = setting(
+        (1,),
+        steps_back,
+        "how many frames back lie those that each is held to: [1], the one before, or [1, 2, 4]: what was "
+        "hidden for a while comes back as it was painted (Ruder et al., long-term)",
+    )
+    passes: int = setting(
+        1,
+        whole(1, 50),
+        "how often the film is gone through, in alternating directions (Ruder et al.)",
+        flag="passes",
+    )
+    every: int = setting(
+        1,
+        whole(1, 1000),
+        "paint every so many frames only, and move those to where things are in between",
+        flag="every",
     )
     codec: str = setting(
         "h264",

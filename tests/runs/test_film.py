@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from makers import LAYERS
 from nst_jax import cli, config, images, samples
 from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.films import ffmpeg
+from nst_jax.motion import flo
 from nst_jax.motion.warp import warped
 from nst_jax.runs import film
+from nst_jax.runs.film.following import Moved, Tie, from_first, from_last, segments
 from nst_jax.transfer import program
 
 STEP = (1, 2)
@@ -98,7 +101,11 @@ def test_frames_go_on_from_one_another(world):
     painted("free.mkv", values={"film.consistency": 0.0, "film.later": 1.0})
     assert flicker(frames) < 0.35 * flicker(read("free.mkv"))
     assert np.abs(frames[0] - read("clip.mkv")[0]).mean() > 0.05  # it is painted
-    assert not Path("out.film").exists()
+    assert sorted(path.name for path in Path("out.film").iterdir()) == [
+        "film.json",
+        "metrics.jsonl",
+        "sheet.jpg",
+    ]
 
 
 def test_still_parts_do_not_move(world):
@@ -121,6 +128,109 @@ def test_a_cut_begins_anew(world):
     assert [line["follows"] for line in found] == [False, True, True, False, True, True]
     assert found[1]["evaluations"] == 4  # a quarter of those of one size
     assert found[1]["terms"]["temporal"] > 0
+
+
+def following_by(count, step=STEP, trust=1.0):
+    """Return frames that follow one another by a known step."""
+    shape = (12, 16)
+    there = np.broadcast_to(np.float32(step), (*shape, 2))
+    picture, trusted = np.zeros((*shape, 3), np.float32), np.full(shape, trust, np.float32)
+    tie = [(), *((Tie(i, there, trusted, -there),) for i in range(1, count))]
+    return [Moved(i, picture, ties) for i, ties in enumerate(tie, 1)]
+
+
+def test_keyframes_are_every_so_many_and_on_both_sides_of_a_cut():
+    frames = following_by(8)
+    frames[4] = replace(frames[4], ties=())
+    numbers = [[frame.number for frame in part] for part in segments(frames, 3)]
+    assert numbers == [[1], [2, 3, 4], [5], [6, 7, 8]]
+    numbers = [[frame.number for frame in part] for part in segments(frames, 2)]
+    assert numbers == [[1], [2, 3], [4], [5], [6, 7], [8]]
+
+
+def test_flows_to_keyframes_are_those_in_between_together():
+    _, *part = following_by(4)
+    before, after = from_first(part), from_last(part)
+    assert [tie.number for tie in before] == [1, 1, 1]
+    assert [tie.number for tie in after] == [4, 4]
+    for i in range(3):
+        np.testing.assert_allclose(before[i].flow[4, 4], np.multiply(STEP, i + 1))
+    for i in range(2):
+        np.testing.assert_allclose(after[i].flow[10, 14], np.multiply(STEP, i - 2))
+
+
+@pytest.mark.parametrize("values", [{"film.every": 3}, {"film.passes": 2}, {"film.back": (1, 2)}])
+@pytest.mark.parametrize("at", [2, 4])
+def test_every_kind_of_film_goes_on_to_the_same_frames(world, values, at):
+    clip(frames=5)
+    painted("whole.mkv", values=values)
+    compiled = program._compiled.cache_info().misses
+    outcome, _ = painted(values=values, callback=lambda progress: progress.frame >= at)
+    assert outcome.is_interrupted
+    with Path("out.film/metrics.jsonl").open("a") as metrics:  # as after a kill
+        metrics.write('{"frame": ')
+    painted(values=values)
+    assert program._compiled.cache_info().misses == compiled
+    np.testing.assert_array_equal(np.stack(read("out.mkv")), np.stack(read("whole.mkv")))
+
+
+def test_what_is_between_keyframes_is_made_of_them(world):
+    clip(frames=7)
+    painted(values={"film.every": 3})
+    lines = [json.loads(line) for line in Path("out.film/metrics.jsonl").read_text().splitlines()]
+    assert sorted(line["frame"] for line in lines) == [1, 2, 3, 4, 5, 6, 7]
+    assert [line["frame"] for line in lines if "between" not in line] == [1, 4, 7]
+    frames = read("out.mkv")
+    painted("every.mkv", values={"film.consistency": 0.0, "film.later": 1.0})
+    assert flicker(frames) < 0.35 * flicker(read("every.mkv"))
+    inner = np.s_[4:-8, 4:-12]
+    known = np.broadcast_to(np.float32(STEP), (48, 80, 2))
+    assert np.abs(warped(frames[0], known) - frames[1])[inner].mean() < 0.02
+
+
+def test_a_film_is_gone_through_again_backwards(world):
+    clip(frames=4)
+    seen = []
+    painted(
+        values={"film.passes": 3}, callback=lambda progress: seen.append((progress.frame, progress.frames))
+    )
+    assert seen == [(i, 12) for i in range(1, 13)]
+    lines = [json.loads(line) for line in Path("out.film/metrics.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [1, 2, 3, 4, 4, 3, 2, 1, 1, 2, 3, 4]
+    assert [line["pass"] for line in lines] == [1] * 4 + [2] * 4 + [3] * 4
+    assert [line["follows"] for line in lines[4:8]] == [False, True, True, True]
+    once, thrice = ([line["terms"]["style"] for line in lines[at : at + 4]] for at in (0, 8))
+    assert np.mean(thrice) < np.mean(once)
+    assert sorted(path.name for path in Path("out.film").iterdir()) == [
+        "film.json",
+        "metrics.jsonl",
+        "sheet.jpg",
+    ]
+
+
+def test_motion_from_files(world):
+    clip(frames=3)
+    Path("flow").mkdir()
+    known = np.broadcast_to(np.float32(STEP), (48, 80, 2))
+    for i in (2, 3):
+        flo.write(Path(f"flow/backward_{i}_{i - 1}.flo"), known)
+    outcome, _ = painted(values={"film.flow": "flow"})
+    assert outcome.frames == 3
+    assert flicker(read("out.mkv")) < 1e-3
+    with pytest.raises(NstError, match=r"forward_2_3\.flo: is missing"):
+        painted(values={"film.flow": "flow", "film.every": 2})
+    with pytest.raises(NstError, match="nowhere: cannot be read"):
+        painted(values={"film.flow": "nowhere"})
+
+
+def test_a_film_is_forecast(world, capsys):
+    clip(frames=4)
+    assert cli.run(["video", "clip.mkv", *COMMAND, "--dry-run", "--every", "2"]) == 0
+    said = capsys.readouterr().out
+    for words in ("4 frames of 80 x 48 pixels", "s each, and 1 that", "together", "MiB at most", "usable"):
+        assert words in said
+    assert not list(world.glob("*.film"))
+    assert not Path("clip_painted.mp4").exists()
 
 
 def test_later_frames_compile_nothing(world):

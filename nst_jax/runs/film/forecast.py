@@ -1,0 +1,110 @@
+"""What a film will take of time, memory and disk: a few evaluations and the motion of one frame are timed."""
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nst_jax import images
+from nst_jax.films import ffmpeg
+from nst_jax.images import FloatArray
+from nst_jax.runs import inputs
+from nst_jax.runs.film import check
+from nst_jax.runs.film.following import motion_by
+from nst_jax.runs.film.painter import Painter
+from nst_jax.settings import Settings
+from nst_jax.transfer.pictures import bounded_size
+
+_FEW, _MORE = 2, 8
+"""Evaluations that are timed, so that what a frame takes besides them can be told from them."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a film takes."""
+
+    width: int
+    height: int
+    """At which frames are painted."""
+    frames: int | None
+    first: float
+    """Seconds for a frame that follows nothing, without compiling."""
+    later: float
+    """Seconds for each of the other frames that are painted, and those before it that are not."""
+    every: int
+    passes: int
+    memory: str
+    """A table."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all, if there is no cut; None: it is not known how many frames there are."""
+        if self.frames is None:
+            return None
+        following = -(-(self.frames - 1) // self.every) + (self.passes - 1) * self.frames
+        return self.first + following * self.later
+
+    @property
+    def disk(self) -> int | None:
+        """Bytes that frames take at most until the film is made of them."""
+        copies = 1 if self.passes == 1 else self.passes + 1
+        return None if self.frames is None else 3 * self.width * self.height * self.frames * copies
+
+
+def forecast(
+    settings: Settings, source: Path, *, say: inputs.Say = print, download: inputs.Download | None = None
+) -> Forecast:
+    """Return what a film will take; some evaluations of its second frame are computed.
+
+    Raises:
+        NstError: what `film.run` refuses, but for its output.
+    """
+    from nst_jax.transfer import memory
+
+    check(settings)
+    film, motion = ffmpeg.probe(source), motion_by(settings.film.flow)
+    painter = Painter(settings, inputs.network(settings, download, say=say))
+    earlier, content = _two(film, painter.settings)
+    begun = time.perf_counter()
+    if settings.film.flow in ("tvl1", "dis"):
+        motion((1, earlier), (2, content))
+    moving = (time.perf_counter() - begun) * len(settings.film.back)
+    past = [(content, np.ones(content.shape[:2], np.float32))]
+    wanted = painter.later.solver.evaluations
+
+    def seconds(evaluations: int) -> float:
+        painter.later = painter.later.with_values({"solver.evaluations": evaluations})
+        since = time.perf_counter()
+        painter.painted(content, past)
+        return time.perf_counter() - since
+
+    seconds(_FEW)  # compiles
+    few, more = seconds(_FEW), seconds(_MORE)
+    each = max(0.0, more - few) / (_MORE - _FEW)
+    besides = max(0.0, few - _FEW * each)
+    whole = painter.posed(content, [], painter.settings)
+    sizes = sum(settings.pyramid.factor ** (-2 * level) for level in range(whole.levels))
+    return Forecast(
+        width=content.shape[1],
+        height=content.shape[0],
+        frames=film.frames,
+        first=whole.levels * besides + sizes * whole.evaluations * each,
+        later=max(besides + wanted * each, settings.film.every * moving),  # one beside the other
+        every=settings.film.every,
+        passes=settings.film.passes,
+        memory=memory.table(*memory.fit(painter.posed(content, past, painter.later, content))),
+    )
+
+
+def _two(film: ffmpeg.Film, settings: Settings) -> list[FloatArray]:
+    """Return the first two frames at the size that they are painted at; a film of one shows it twice."""
+    found: list[FloatArray] = []
+    with contextlib.closing(ffmpeg.frames(film)) as read:
+        for frame in read:
+            unit = frame.astype(np.float32) / np.float32(255)
+            found.append(images.resize(unit, bounded_size(unit.shape, settings)))
+            if len(found) == 2:
+                break
+    return [found[0], found[-1]]
