@@ -44,6 +44,7 @@ class Wasserstein(AdditiveTerm):
     """Means and covariances are alike, as distributions."""
 
     unit = 0.6
+    ignores_zeros = True
 
     def statistics(self, F: Array) -> Statistics:
         """Return second moments and means."""
