@@ -16,8 +16,8 @@ MOST = 4
 """Canvases, unless told otherwise."""
 
 PROGRAM = 61_000
-"""What a program more is worth, as pixels on which a run would be made: it takes about 6.5 s to compile, and 150
-evaluations of a picture of 256 x 256 pixels take about 7 s (two cores)."""
+"""What a program more is worth, as so many pixels of a run: it takes about 6.5 s to compile, and 150
+evaluations of a picture of 256 x 256 pixels take about 7 s, on two cores."""
 
 _Groups = list[list[int]]
 _Area = Callable[[Sequence[int]], int]
@@ -27,8 +27,8 @@ def canvases(sizes: Sequence[Size], *, most: int = MOST, price: float = PROGRAM)
     """Return a canvas for each of some sizes: few of them, and little larger than what is put on them.
 
     What is kept small is the area of all canvases, each counted for every picture on it, and a price for each
-    canvas that is another. From one canvas for each size on, the pair is joined that costs least, and sizes go
-    over to where they cost less: a good division, though not always the best.
+    program. From one canvas for each size on, the two are joined that it costs least, and sizes go over to
+    where they cost less: a good division, though not always the best.
 
     Args:
         sizes: heights and widths of pictures; equal ones get the same canvas.
@@ -75,7 +75,7 @@ def _joined(groups: _Groups, area: _Area) -> _Groups:
 
 
 def _moved(groups: _Groups, area: _Area) -> _Groups:
-    """Return groups with single sizes moved to others as long as the areas of all get less; none gets empty."""
+    """Return groups with single sizes moved to others while the areas of all get less; none gets empty."""
     groups = [list(group) for group in groups]
     is_better = True
     while is_better:

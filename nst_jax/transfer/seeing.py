@@ -7,8 +7,8 @@ first to the fourth. Statistics and distances from the content add up over tiles
 needed of them, and the result is the same but for the order of sums. Zero padding belongs to the border of
 the image at every layer, so that in a tile what lies beyond it is made zero after each.
 
-An image may also lie at the top left of a larger array, its canvas: with its `extent` what lies beyond is made
-zero likewise, and counts for nothing. The extent is an argument: images of any size share a canvas's program.
+An image may also lie at the top left of a larger array, its canvas: with its extent what lies beyond is made
+zero likewise, and counts for nothing. The extent is an argument: images of all sizes share a program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -181,8 +181,8 @@ def _variation(image: Array, extent: Array | None, *, wrap: bool) -> Array:
 
 def positions(extent: Array, stride: int = 1) -> Array:
     """Return how many positions at a stride an image of some extent has."""
-    height, width = (extent // stride).astype(float)
-    return height * width
+    sides = (extent // stride).astype(float)
+    return sides[0] * sides[1]
 
 
 def numbers_in(x: Array, extent: Array | None, stride: int = 1) -> Array | int:
@@ -246,7 +246,8 @@ class _Unit:
         """Return what comes out, and what is compared.
 
         Args:
-            given: parameters of the network, features P of the content, guides G, and the extent of what goes in.
+            given: parameters of the network, features P of the content, guides G, and the image's extent
+                there.
             x: what goes in.
             place: of a tile. Then what comes out is the tile's own part, and what is compared is not averaged
                 but added up over that.
