@@ -22,6 +22,9 @@ from nst_jax.typing import Tree
 Fun = Callable[..., tuple[Array, Tree]]
 """``fun(x, *args) -> (value, aux)``, differentiable in x."""
 
+Share = Callable[..., Array | None]
+"""``share(x, *args)``: of x, what a function depends on; None: all of it."""
+
 Status = Literal["running", "finished", "stalled", "not finite", "interrupted"]
 STATUSES: tuple[Status, ...] = ("running", "finished", "stalled", "not finite", "interrupted")
 """A `State` holds an index into this."""
@@ -79,8 +82,8 @@ class Masked:
     """A function that depends on a part of x alone, and tells how large that is."""
 
     fun: Fun
-    share: Callable[..., Array | None]
-    """``share(x, *args)``: of x, for a root mean square of that part; None: all of it."""
+    share: Share
+    """How large."""
 
     def __call__(self, x: Array, *args: Tree) -> tuple[Array, Tree]:
         """Return what the function does."""
