@@ -97,6 +97,7 @@ TESTED_ELSEWHERE = {
     "studio/compilations.py": "studio/test_desk.py",
     "studio/grid.py": "studio/test_desk.py",
     "transfer/alike.py": "transfer/test_batch.py",
+    "transfer/checks.py": "transfer/test_problem.py",
     "transfer/looks.py": "transfer/test_loop.py",
     "transfer/plan.py": "transfer/test_batch.py",
     "typing.py": "test_house.py",

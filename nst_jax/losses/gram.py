@@ -17,6 +17,8 @@ from nst_jax.losses.terms import AdditiveTerm
 class Gram(AdditiveTerm):
     """Gram matrices per position are alike: equation (4)."""
 
+    ignores_zeros = True
+
     def statistics(self, F: Array) -> Array:
         """Return `gram_matrix`."""
         return gram_matrix(F)

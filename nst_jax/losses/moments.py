@@ -46,6 +46,7 @@ class Moments(AdditiveTerm):
     """Gram matrices per position, means and standard deviations are alike."""
 
     unit = 0.26
+    ignores_zeros = True
 
     weight: float = WEIGHT
 

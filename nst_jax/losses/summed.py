@@ -108,6 +108,11 @@ class Sum(_Summed, StyleTerm):
 class AdditiveSum(_Summed, AdditiveTerm):
     """A sum of additive terms, which is one."""
 
+    @property
+    def ignores_zeros(self) -> bool:
+        """Whether all do."""
+        return all(term.ignores_zeros for term in self._additive)
+
     def statistics(self, F: Array) -> tuple[Tree, ...]:
         """Return those of each."""
         return tuple(term.statistics(F) for term in self._additive)

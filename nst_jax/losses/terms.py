@@ -232,6 +232,14 @@ class AdditiveTerm(StyleTerm):
         """Whether positions of the picture count as its targets say: `guided` are its averages, then."""
         return False
 
+    @property
+    def ignores_zeros(self) -> bool:
+        """Whether a position without any features adds nothing to its statistics, but to their count.
+
+        So that a picture may lie on a canvas, see `seeing`.
+        """
+        return False
+
     def statistics(self, F: Array) -> Tree:
         """Return averages over the positions of features."""
         raise NotImplementedError

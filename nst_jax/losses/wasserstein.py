@@ -44,6 +44,7 @@ class Wasserstein(AdditiveTerm):
     """Means and covariances are alike, as distributions."""
 
     unit = 0.6
+    ignores_zeros = True
 
     def statistics(self, F: Array) -> Statistics:
         """Return second moments and means."""
@@ -111,12 +112,13 @@ def roots(M: Array) -> tuple[Array, Array]:
     matrices", 2008, equation 6.35). Not by eigenvalues: LAPACK's threads and XLA's wait for each other.
     """
     identity, scale = jnp.eye(len(M), dtype=M.dtype), jnp.sqrt(jnp.sum(jnp.square(M)))
-    times = partial(jnp.matmul, precision="highest")
-
-    def body(_: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
-        Y, Z = pair
-        T = 1.5 * identity - 0.5 * times(Z, Y)
-        return times(Y, T), times(T, Z)
-
-    Y, Z = jax.lax.fori_loop(0, ITERATIONS, body, (M / scale, identity))
+    Y, Z = jax.lax.fori_loop(0, ITERATIONS, _iterated, (M / scale, identity))
     return Y * jnp.sqrt(scale), Z / jnp.sqrt(scale)
+
+
+def _iterated(_: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+    # Not within `roots`: for another function the loop would be compiled again at every call.
+    times = partial(jnp.matmul, precision="highest")
+    Y, Z = pair
+    T = 1.5 * jnp.eye(len(Y), dtype=Y.dtype) - 0.5 * times(Z, Y)
+    return times(Y, T), times(T, Z)

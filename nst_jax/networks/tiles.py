@@ -175,8 +175,8 @@ def put(x: Array, part: Array, place: Place) -> Array:
     return jax.lax.dynamic_update_slice(x, jnp.where(is_new, part, there), (*begin, 0))
 
 
-def exists(place: Place, size: tuple[int, ...], image: tuple[int, ...]) -> Array:
-    """Tell which positions of a rectangle an image has, ``(height, width, 1)``."""
+def exists(place: Place, size: tuple[int, ...], image: tuple[int, ...] | Array) -> Array:
+    """Tell which positions of a rectangle an image of some size has, ``(height, width, 1)``."""
     row, column = (first + jnp.arange(count) for first, count in zip(place, size, strict=True))
     down, across = (row >= 0) & (row < image[0]), (column >= 0) & (column < image[1])
     return (down[:, None] & across[None])[:, :, None]

@@ -24,6 +24,7 @@ from nst_jax.solvers.state import (
     evaluated,
     placeholders,
     scaled,
+    share_of,
     unless_ended,
 )
 from nst_jax.typing import Tree
@@ -63,11 +64,12 @@ def adam(fun: Fun, *, learning_rate: float = 2.0, beta2: float = 0.999, averagin
         first = state.evaluations == 0
         x = jnp.where(first, state.x, optax.apply_updates(state.x, change))
         moments = jax.tree.map(lambda new, old: jnp.where(first, old, new), moved, moments)
+        share = share_of(fun, x, args)
         if averaging:
             latest = replace(state, value=jnp.full_like(state.value, jnp.inf))  # whatever comes is lower
-            after = _averaged(state, evaluated(evaluate, latest, x, args), averaging)
+            after = _averaged(state, evaluated(evaluate, latest, x, args, share), averaging)
         else:
-            after = evaluated(evaluate, state, x, args)
+            after = evaluated(evaluate, state, x, args, share)
         moments = _rescaled(moments, after.scale / state.scale)
         return unless_ended(state, replace(after, inner=(after.inner[1], moments)))
 

@@ -22,6 +22,7 @@ from nst_jax.solvers.state import (
     placeholders,
     scale_of,
     scaled,
+    share_of,
     unless_ended,
 )
 from nst_jax.typing import Tree
@@ -91,7 +92,8 @@ def lbfgs(
         x, after = propose(state, args)
         first = state.evaluations == 0
         good = is_good(after.value, after.error, before.value)
-        scale = jnp.where(first & good, scale_of(after.grad, first_step), state.scale)
+        share = share_of(fun, state.x, args)
+        scale = jnp.where(first & good, scale_of(after.grad, first_step, share), state.scale)
         moved = x - state.x
         inner = _guarded(before, after, moved, good, rescale=scale / state.scale, forget=linesearch == "zoom")
         value, aux = inner.aux

@@ -33,6 +33,7 @@ from nst_jax.solvers.state import (
     evaluated,
     placeholders,
     scaled,
+    share_of,
     unless_ended,
 )
 from nst_jax.typing import Tree
@@ -60,7 +61,7 @@ def evaluating(fun: Fun) -> Method:
         return begun(x, value, aux, (value, jnp.zeros_like(x)))
 
     def step(state: State, *args: Tree) -> State:
-        return unless_ended(state, evaluated(evaluate, state, state.x, args))
+        return unless_ended(state, evaluated(evaluate, state, state.x, args, share_of(fun, state.x, args)))
 
     return Method(init, step)
 

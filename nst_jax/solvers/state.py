@@ -22,6 +22,9 @@ from nst_jax.typing import Tree
 Fun = Callable[..., tuple[Array, Tree]]
 """``fun(x, *args) -> (value, aux)``, differentiable in x."""
 
+Share = Callable[..., Array | None]
+"""``share(x, *args)``: of x, what a function depends on; None: all of it."""
+
 Status = Literal["running", "finished", "stalled", "not finite", "interrupted"]
 STATUSES: tuple[Status, ...] = ("running", "finished", "stalled", "not finite", "interrupted")
 """A `State` holds an index into this."""
@@ -74,15 +77,39 @@ class Method(NamedTuple):
     carry: Callable[[State, State, Callable[[Array], Array]], State] | None = None
 
 
-def evaluated(evaluate: Callable[..., Tree], state: State, x: Array, args: tuple[Tree, ...]) -> State:
+@dataclass(frozen=True)
+class Masked:
+    """A function that depends on a part of x alone, and tells how large that is."""
+
+    fun: Fun
+    share: Share
+    """How large."""
+
+    def __call__(self, x: Array, *args: Tree) -> tuple[Array, Tree]:
+        """Return what the function does."""
+        return self.fun(x, *args)
+
+
+def share_of(fun: Fun, x: Array, args: tuple[Tree, ...]) -> Array | None:
+    """Return which share of x a function depends on; None: on all of it."""
+    return fun.share(x, *args) if isinstance(fun, Masked) else None
+
+
+def evaluated(
+    evaluate: Callable[..., Tree],
+    state: State,
+    x: Array,
+    args: tuple[Tree, ...],
+    share: Array | None = None,
+) -> State:
     """Return the state after an evaluation at x, its scaled value and gradient in ``inner``.
 
-    The first gradient gets a root mean square of `FIRST_STEP`. What is not finite ends the run: these
-    methods cannot take back a step, and have no way on.
+    The first gradient gets a root mean square of `FIRST_STEP`, over the `share_of` x. What is not finite ends
+    the run: these methods cannot take back a step, and have no way on.
     """
     (_, (value, aux)), grad = evaluate(x, state.scale, *args)
     good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
-    scale = jnp.where((state.evaluations == 0) & good, scale_of(grad, FIRST_STEP), state.scale)
+    scale = jnp.where((state.evaluations == 0) & good, scale_of(grad, FIRST_STEP, share), state.scale)
     inner = (value * scale, grad * scale / state.scale)
     after = moved_to(state, x, value, aux, good, scale, state.evaluations + 1, inner)
     return replace(after, status=jnp.where(good, after.status, NOT_FINITE))
@@ -98,10 +125,11 @@ def scaled(fun: Fun) -> Callable[..., tuple[tuple[Array, tuple[Array, Tree]], Ar
     return value_and_grad
 
 
-def scale_of(grad: Array, wanted: float) -> Array:
-    """Return what gives a gradient the wanted root mean square."""
+def scale_of(grad: Array, wanted: float, share: Array | None = None) -> Array:
+    """Return what gives a gradient the wanted root mean square, over the share of it that is not masked."""
     largest = jnp.max(jnp.abs(grad))  # divided out first, lest the squares overflow or vanish
-    rms = largest * jnp.sqrt(jnp.mean(jnp.square(grad / jnp.where(largest > 0, largest, 1.0))))
+    mean = jnp.mean(jnp.square(grad / jnp.where(largest > 0, largest, 1.0)))
+    rms = largest * jnp.sqrt(mean if share is None else mean / share)
     return jnp.where(rms > 0, wanted / rms, 1.0)
 
 

@@ -34,6 +34,7 @@ from nst_jax.solvers.state import (
     placeholders,
     scale_of,
     scaled,
+    share_of,
 )
 from nst_jax.typing import Tree
 
@@ -63,7 +64,8 @@ def evaluating(fun: Fun) -> Method:
         (now, (value, aux)), grad = evaluate(state.x, state.scale, *args)
         last, first = state.inner[0], state.evaluations == 0
         good = is_good(now, jnp.sum(jnp.square(grad)), last)
-        scale = jnp.where(first & good, scale_of(grad, FIRST_STEP), state.scale)
+        share = share_of(fun, state.x, args)
+        scale = jnp.where(first & good, scale_of(grad, FIRST_STEP, share), state.scale)
         inner = (jnp.where(good, value * scale, last), grad * (scale / state.scale), good)
         return moved_to(state, state.x, value, aux, good, scale, state.evaluations + 1, inner)
 

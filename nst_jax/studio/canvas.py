@@ -221,7 +221,7 @@ class Canvas:
 
     def nbytes(self) -> int:
         """Return the bytes of all moments."""
-        return sum(kept.moment.snapshot.raw.nbytes for kept in tuple(self.moments))
+        return sum(image.nbytes for kept in tuple(self.moments) for image in kept.moment.snapshot.raw)
 
     def forget_moments(self) -> int:
         """Let go of all moments, and return how many bytes that was."""

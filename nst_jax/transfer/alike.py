@@ -1,6 +1,7 @@
 """Which problems are alike, so that one compiled program does for them."""
 
 from nst_jax.losses.terms import is_even
+from nst_jax.transfer import pyramid
 from nst_jax.transfer.problem import Problem
 
 
@@ -13,7 +14,8 @@ def program_of(problem: Problem) -> object:
 def group_of(problem: Problem) -> object:
     """Return what problems must have in common to be in one batch, besides layers and network."""
     factor = problem.settings.pyramid.factor
-    return _looked_at(problem), problem.evaluations, problem.levels, factor
+    budgets = None if problem.canvas is None else tuple(pyramid.shares(problem))  # they follow its own size
+    return _looked_at(problem), problem.evaluations, problem.levels, factor, budgets
 
 
 def _looked_at(problem: Problem) -> object:
@@ -22,6 +24,6 @@ def _looked_at(problem: Problem) -> object:
         for painting in problem.paintings
     )
     searched = () if is_even(problem.term) else paintings
-    compared = problem.content.shape, problem.content_size, problem.settings.content.kind
+    compared = problem.size, problem.canvas is None, problem.content_size, problem.settings.content.kind
     besides = problem.keep is None, None if problem.past is None else problem.past.images.shape
     return problem.program, problem.term, problem.weights.convention, compared, searched, besides

@@ -1,6 +1,6 @@
 """What the loop shows of a batch while it runs, what a watcher may want otherwise, and what a run gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,22 +12,31 @@ from nst_jax.transfer.pictures import Image
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.pyramid import at_size
 
+Images = NDArray[np.float32] | list[Image]
+"""Of the problems of a batch, ``(problems, height, width, 3)``; a list of those that have several sizes."""
+
+
+def together(images: Sequence[Image]) -> Images:
+    """Return pictures as one array, or if their sizes differ, as they do on a canvas, as a list."""
+    same = len({image.shape for image in images}) == 1
+    return np.stack(images) if same else list(images)
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """The best images at a look, on the host: they stay, and may be shown on any thread."""
 
-    raw: NDArray[np.float32]
-    """As they are optimised, of the level's size: ``(problems, height, width, 3)``."""
+    raw: Images
+    """As they are optimised, of the level's size."""
     problems: tuple[Problem, ...]
     """At this level."""
     whole: tuple[Problem, ...]
     """The same at their own size."""
 
-    def pictures(self) -> NDArray[np.float32]:
+    def pictures(self) -> Images:
         """Return them as they are shown: in the colours that they shall have."""
         pairs = zip(self.raw, self.problems, strict=True)
-        return np.stack([problem.shown(image) for image, problem in pairs])
+        return together([problem.shown(image) for image, problem in pairs])
 
     def finished(self) -> list[Image]:
         """Return them at their own size, as the run would give them if it ended here."""
@@ -68,11 +77,11 @@ class Look:
         """Evaluations at all levels so far."""
         return self.before + self.evaluations
 
-    def raw(self) -> NDArray[np.float32]:
+    def raw(self) -> Images:
         """Fetch the best images so far, see `Snapshot.raw`."""
         return self.snapshot().raw
 
-    def pictures(self) -> NDArray[np.float32]:
+    def pictures(self) -> Images:
         """Fetch the best images so far, see `Snapshot.pictures`."""
         return self.snapshot().pictures()
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nst_jax.solvers.state import STATUSES, State, Status
 from nst_jax.transfer import alike, machine, memory, pyramid, stretch
@@ -75,7 +74,7 @@ def solve(
         watching = Watching(watch, stops, is_due, checkpoint, batch.problems)
         level = replace(batch, problems=here, shapes=fit.shapes)
         look, state, asked = stretch.run(level, course, before, watching, remember)
-        pictures: NDArray[np.float32] = look.raw()
+        pictures = look.raw()
         before = (state, here[0].program) if here[0].program.solver.carry else None
         del state  # the history, which would lie about while the next level needs its own
         machine.give_back()
@@ -124,7 +123,8 @@ def _levels(batch: Batch, is_fitted: bool, first: int) -> Levels:
 
 
 def _course(every: Levels) -> Course:
-    sizes, budgets = zip(*((each.content.size, each.evaluations) for each, *_ in every), strict=True)
+    numbers = ((3 * each.size[0] * each.size[1], each.evaluations) for each, *_ in every)
+    sizes, budgets = zip(*numbers, strict=True)
     return Course(sizes, budgets, 0)
 
 

@@ -65,7 +65,7 @@ def shapes_of(problem: Problem) -> Shapes:
     params = jax.eval_shape(problem.prepared)
     targets = jax.eval_shape(lambda params: targets_of(problem, params), params)
     args = (params, targets, as_float32(problem.weights))
-    x = jax.ShapeDtypeStruct(problem.content.shape, jnp.float32)  # type: ignore[no-untyped-call]
+    x = jax.ShapeDtypeStruct((*problem.size, 3), jnp.float32)  # type: ignore[no-untyped-call]
     state = jax.eval_shape(start, x, args, program=problem.program)
     return shapes_like(state, args)
 
@@ -137,7 +137,7 @@ def _of_scipy(problem: Problem) -> int:
     solver = problem.program.solver
     if solver.kind != "lbfgsb" or solver.history is None or jax.default_backend() != "cpu":
         return 0
-    return scipy_lbfgsb.nbytes(problem.content.size, solver.history)
+    return scipy_lbfgsb.nbytes(3 * problem.size[0] * problem.size[1], solver.history)
 
 
 def _of_history(problem: Problem) -> int:
@@ -223,7 +223,7 @@ def _again(problem: Problem, before: Estimate) -> Estimate:
 
 def may_not_fit(problem: Problem) -> bool:
     """Tell without compiling anything whether a problem is so large that it may not fit as it is."""
-    height, width = problem.content.shape[:2]
+    height, width = problem.size
     history = problem.program.solver.history or 0
     likely = 2 * LADDER[0].nbytes * height * width + (2 * history + 10) * problem.moving
     return bool(likely > machine.usable(jax.local_devices()[:1], problem.settings.memory_limit))
@@ -232,7 +232,7 @@ def may_not_fit(problem: Problem) -> bool:
 def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem, Estimate]:
     """Return a problem with as much computed twice, and as short a history, as it needs to fit, if it can."""
     own, rungs = _rung(problem.program), _rungs(problem)
-    pixels = problem.content.shape[0] * problem.content.shape[1]
+    pixels = problem.size[0] * problem.size[1]
     for rung in (own, *rungs):
         is_last = rung == (own, *rungs)[-1]
         least = fewest if is_last else problems.FEW
@@ -333,7 +333,7 @@ def _refusal(problem: Problem, found: Estimate) -> str:
 def features_nbytes(problem: Problem) -> int:
     """Return the bytes of all features of a problem's image."""
     params = problem.network.params
-    image = jnp.zeros(problem.content.shape)
+    image = jnp.zeros((*problem.size, 3))
     return nbytes(jax.eval_shape(lambda: vgg.features(params, image, layers=params)))
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nst_jax.architecture import block_and_index, canonical_layers
+from nst_jax.architecture import block_and_index, canonical_layers, stride
 from nst_jax.errors import SettingError
 from nst_jax.losses.content import content_distance, content_target
 from nst_jax.losses.conventions import CONVENTIONS, Convention
@@ -24,7 +24,7 @@ from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTer
 from nst_jax.networks import vgg
 from nst_jax.networks.vgg import Params
 from nst_jax.settings import ContentKind, ConventionName, Layers
-from nst_jax.transfer.seeing import SEEING, Seeing, seeing_style, seen, wraps
+from nst_jax.transfer.seeing import SEEING, Seeing, numbers_in, seeing_style, seen, wraps
 from nst_jax.typing import Tree
 
 _GRAM = Gram()
@@ -122,6 +122,8 @@ class Targets:
     past: Past | None = None
     content_size: tuple[int, int] | None = field(default=None, metadata={"static": True})
     """Height and width at which the image is compared with the content, if it is larger; see `shrunk`."""
+    extent: Array | None = None
+    """Height and width of the image, ``(2,)``, if it is at the top left of a canvas; see `seeing`."""
 
     @property
     def style_layers(self) -> tuple[str, ...]:
@@ -253,7 +255,7 @@ def loss(
     L = alpha L_content + beta L_style (equation 7), with the factors of the weights' convention.
 
     Args:
-        x: image in the network's input space, of the content image's size.
+        x: image in the network's input space, of the content image's size, or of its canvas's.
         params: parameters of the network.
         targets: from `make_targets`.
         weights: from `loss_weights`, of the same layers.
@@ -273,7 +275,7 @@ def loss(
     rules, term = CONVENTIONS[weights.convention], targets.term
     additive = isinstance(term, AdditiveTerm)
     looking = {"term": term, "guides": term.guides(targets.style)} if isinstance(term, AdditiveTerm) else {}
-    by_position, size = targets.content_kind == "features", targets.content_size
+    by_position, size, extent = targets.content_kind == "features", targets.content_size, targets.extent
     content, layers = (targets.content, ()) if by_position else ({}, tuple(targets.content))
     smaller = seen(params, shrunk(x, size), layers=layers, content=content, **seeing) if size else None
     found = seen(
@@ -283,12 +285,13 @@ def loss(
         content={} if size else content,
         term_layers=style_layers if additive else (),
         variation=True,
+        extent=extent,
         **looking,
         **seeing,
     )
     F, terms, compared = found.features, Terms(), smaller or found
     for name, P in targets.content.items():
-        factor = rules.content_factor * (P.size if rules.content_sum else 1.0)
+        factor = rules.content_factor * (numbers_in(P, extent, stride(name)) if rules.content_sum else 1.0)
         if by_position:
             apart = compared.distances[name]
         else:
@@ -303,7 +306,7 @@ def loss(
     distances = term.distances(looked_at, targets.style, weights.style_layers, per_channel=per_channel)
     for name, distance in distances.items():
         terms[f"style/{name}"] = weights.style * rules.style_factor * distance
-    variation = 0.5 if rules.variation_sum else 1.0 / x.size
+    variation = 0.5 if rules.variation_sum else 1.0 / numbers_in(x, extent)
     terms["total_variation"] = weights.total_variation * variation * found.distances[INPUT]
     if targets.past is not None:
         terms["temporal"] = targets.past.weight * temporal_distance(x, targets.past)

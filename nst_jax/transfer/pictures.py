@@ -98,6 +98,8 @@ class Painting:
     """Its semantic map, of the same size."""
     share: float = 1.0
     """Of all styles together, which add up to one."""
+    canvas: Size | None = None
+    """Height and width of the array at whose top left it is looked at; None: its own. See `canvases`."""
 
 
 def each_style(pictures: Pictures) -> tuple[ArrayLike, ...]:

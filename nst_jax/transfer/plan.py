@@ -207,7 +207,7 @@ def workers(problems: Mapping[int, Problem], how: How) -> int:
     wanted = min(len(problems), how.max_parallel or cores)
     if wanted <= 1:
         return 1
-    largest = max(problems.values(), key=lambda problem: problem.content.size)
+    largest = max(problems.values(), key=lambda problem: problem.size[0] * problem.size[1])
     shapes = memory.shapes_of(largest)
     network = nbytes(shapes.args[0])
     room = machine.usable([device], largest.settings.memory_limit) - network

@@ -25,10 +25,9 @@ from nst_jax.losses.terms import StyleTerm
 from nst_jax.networks import vgg
 from nst_jax.pretrained.network import Network
 from nst_jax.settings import LONGEST, Memory, Settings
-from nst_jax.settings.checks import MOST_WEIGHT
-from nst_jax.solvers import streamed
 from nst_jax.solvers.scipy_lbfgsb import CORRECTIONS
 from nst_jax.transfer import objective, rows, variables
+from nst_jax.transfer.checks import check_moving, check_weights
 from nst_jax.transfer.first_image import first_image
 from nst_jax.transfer.pictures import (
     Frames,
@@ -36,6 +35,7 @@ from nst_jax.transfer.pictures import (
     Init,
     Painting,
     Pictures,
+    Size,
     coloured,
     each_style,
     placed,
@@ -52,9 +52,6 @@ FEW = 20
 
 _LEAST_STRENGTH = 0.01
 """With less of it nothing would be seen."""
-
-_LEAST = 1e-25
-"""A smaller weight of a layer counts for nothing in float32."""
 
 HUGE = 2**23
 """From so many pixels on, they are optimised, not bands: these take twice the memory of an evaluation, and
@@ -92,6 +89,8 @@ class Problem:
     """Earlier frames of a film, of the content's size."""
     content_size: tuple[int, int] | None = None
     """Height and width at which the picture is compared with the content; None: at those of both."""
+    canvas: Size | None = None
+    """Height and width of what is computed, the picture at its top left; None: its own. See `sharing`."""
     levels: int = 1
     """So many sizes, see `pyramid`."""
     share: float = 1.0
@@ -99,6 +98,11 @@ class Problem:
     open: tuple[str, ...] = ()
     """What may be changed for it to fit in memory: ``history``, ``recompute``, ``history_on``,
     ``engine``."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width of what is computed."""
+        return self.canvas or (self.content.shape[0], self.content.shape[1])
 
     @property
     def shortest(self) -> int:
@@ -114,7 +118,7 @@ class Problem:
     @property
     def moving(self) -> int:
         """Bytes of what is optimised: of pixels, or of bands, which are a third more."""
-        return variables.nbytes(self.program.bands, self.content.shape)
+        return variables.nbytes(self.program.bands, self.size)
 
     @property
     def evaluations(self) -> int:
@@ -134,7 +138,8 @@ class Problem:
 
     def first_image(self) -> Array:
         """Return the image to start from, in the network's input space."""
-        return first_image(self.init, self.content, self.paintings[0].image, seed=self.seed)
+        style = self.paintings[0].image
+        return first_image(self.init, self.content, style, seed=self.seed, canvas=self.canvas)
 
     @property
     def query(self) -> Array | None:
@@ -199,7 +204,7 @@ def posed(
             seed=settings.seed if seed is None else seed,
             term=term if where is None else by_regions(term, where.shape[2]),
             weights=weights_of(settings),
-            program=program_for(settings, content),
+            program=program_for(settings, (content.shape[0], content.shape[1])),
             colours=pictures.colours,
             where=where,
             keep=keep,
@@ -230,19 +235,19 @@ def weights_of(settings: Settings) -> objective.LossWeights:
     )
 
 
-def program_for(settings: Settings, content: Image) -> Program:
-    """Return what shapes the compiled program of a picture as settings want it."""
-    solver, bands = settings.solver, bands_for(settings, content)
-    moving = variables.nbytes(bands, content.shape)
+def program_for(settings: Settings, size: Size) -> Program:
+    """Return what shapes the compiled program of a picture of some height and width as settings want it."""
+    solver, bands = settings.solver, bands_for(settings, size)
+    moving = variables.nbytes(bands, size)
     history = history_for(moving, solver.kind) if solver.history is None else solver.history
     found = Program(
         network=replace(settings.network, normalised=None),
         solver=replace(solver, history=history, evaluations=1),  # how many there are does not shape it
         precision=settings.precision,
-        recompute=recompute_for(settings.memory, content.shape[0] * content.shape[1]),
+        recompute=recompute_for(settings.memory, size[0] * size[1]),
         bands=bands,
     )
-    if settings.devices == "one" or not rows.are_possible(content.shape[0], jax.local_devices()):
+    if settings.devices == "one" or not rows.are_possible(size[0], jax.local_devices()):
         return found
     # Loops over tiles, and over strips in Winograd's convolutions, would gather what is divided.
     network = replace(found.network, engine="direct")
@@ -289,14 +294,14 @@ def history_for(nbytes: int, kind: str = "lbfgs") -> int:
     return int(max(FEW, min(HISTORY, HISTORY_BYTES // (2 * nbytes))))
 
 
-def bands_for(settings: Settings, content: Image) -> variables.Bands:
+def bands_for(settings: Settings, size: Size) -> variables.Bands:
     """Return the bands that are optimised; none: pixels are."""
-    is_large = content.shape[0] * content.shape[1] >= HUGE
+    is_large = size[0] * size[1] >= HUGE
     by_pixels = settings.solver.kind == "lbfgsb" or is_large or settings.devices == "rows"
     usual = "pixels" if by_pixels else "laplacian"
     if (settings.pyramid.variables or usual) == "pixels":
         return ()
-    return variables.bands_of((content.shape[0], content.shape[1]), wrap=settings.network.padding == "wrap")
+    return variables.bands_of(size, wrap=settings.network.padding == "wrap")
 
 
 def recompute_for(memory: Memory, pixels: int) -> tuple[int, ...]:
@@ -310,48 +315,19 @@ def recompute_for(memory: Memory, pixels: int) -> tuple[int, ...]:
 
 
 def _checked(problem: Problem) -> Problem:
-    _check_weights(problem.weights)
+    check_weights(problem.weights)
     if problem.settings.solver.kind == "lbfgsb" and not problem.term.is_smooth:  # often it stalls at once
         raise SettingError.at(
             "solver.kind",
             "lbfgsb: its line search fails where a style.kind changes what it matches: use lbfgs",
         )
-    _check_moving(problem.settings)
+    check_moving(problem.settings)
     if problem.settings.devices == "rows":
         rows.check(problem.settings, problem.term, problem.content.shape, jax.local_devices())
     _check_maps(problem)
     check_layers(problem)
     levels = problem.settings.pyramid.levels
     return replace(problem, levels=_fitting_levels(problem) if levels is None else levels)
-
-
-def _check_moving(settings: Settings) -> None:
-    solver = settings.solver
-    if solver.kind == "lbfgsb" and settings.pyramid.variables == "laplacian":
-        raise SettingError.at("pyramid.variables", "solver.kind lbfgsb bounds pixels: use lbfgs or adam")
-    if solver.history_on in streamed.PLACES and (solver.kind, solver.linesearch) != ("lbfgs", "none"):
-        what = f"{solver.history_on} is for solver.kind lbfgs with solver.linesearch none: leave it out"
-        raise SettingError.at("solver.history_on", what)
-    for name, given in (("averaging", solver.averaging), ("carry", solver.carry)):
-        if given and solver.kind != "adam":
-            raise SettingError.at(f"solver.{name}", f"is of adam, solver.kind is {solver.kind}: leave it out")
-
-
-def _check_weights(weights: objective.LossWeights) -> None:
-    content = weights.content * sum(weights.content_layers.values())
-    style = weights.style * sum(weights.style_layers.values())
-    if not (content or style or weights.total_variation):
-        what = "all are zero: give content.weight or style.weight, and layers, above zero"
-        raise SettingError.at("weights", what)
-    for name, weight, layers in (
-        ("content", weights.content, weights.content_layers),
-        ("style", weights.style, weights.style_layers),
-    ):
-        for layer, share in layers.items():
-            if weight and share and not _LEAST <= weight * share <= MOST_WEIGHT:
-                limits = f"from {_LEAST:g} to {MOST_WEIGHT:g}"
-                what = f"times that of {layer} should be {limits}, is {weight * share:g}"
-                raise SettingError.at(f"{name}.weight", what)
 
 
 def _check_maps(problem: Problem) -> None:

@@ -19,10 +19,10 @@ from nst_jax import settings
 from nst_jax.files import cache_folder
 from nst_jax.networks import vgg
 from nst_jax.solvers import lbfgs, streamed
-from nst_jax.solvers.state import Method, State
+from nst_jax.solvers.state import Masked, Method, State
 from nst_jax.transfer import machine, objective, rows, variables
 from nst_jax.transfer.objective import LossWeights, Targets, Terms
-from nst_jax.transfer.seeing import BREADTH, Seeing, wraps
+from nst_jax.transfer.seeing import BREADTH, Seeing, positions, wraps
 from nst_jax.transfer.variables import Bands
 from nst_jax.typing import Json, Tree
 
@@ -58,8 +58,13 @@ class Program:
     def build(self) -> Method:
         """Return the functions to be compiled."""
         module, _, name = settings.SOLVERS[self.solver.kind].partition(":")
-        method: Method = getattr(import_module(module), name)(self.loss, self.solver)
+        method: Method = getattr(import_module(module), name)(Masked(self.loss, self.share), self.solver)
         return method
+
+    def share(self, x: Array, params: vgg.Params, targets: Targets, weights: LossWeights) -> Array | None:
+        """Return the share that a picture has of its canvas; None without one."""
+        height, width = self.bands[0] if self.bands else x.shape[:2]
+        return None if targets.extent is None else positions(targets.extent) / (height * width)
 
     def loss(self, x: Array, *args: Tree) -> tuple[Array, Terms]:
         """Return `objective.loss` of what is optimised."""

@@ -2,6 +2,9 @@
 
 Patches of a few positions see more of a small picture, so a run on patches begins with one (Li & Wand 2016,
 Champandard 2016). Each level has its own optimiser and starts from the picture of the one before.
+
+On a canvas (see `sharing`) a level's canvas is that of all pictures that share one; the content is resized by
+itself and then put on it, and of the picture before what is its own is enlarged.
 """
 
 from dataclasses import replace
@@ -13,7 +16,7 @@ from nst_jax.architecture import stride
 from nst_jax.errors import ImageError
 from nst_jax.settings import LONGEST
 from nst_jax.transfer import variables
-from nst_jax.transfer.pictures import Frames, Image, Painting, own_size
+from nst_jax.transfer.pictures import Frames, Image, Painting, Size, own_size
 from nst_jax.transfer.problem import Problem, bands_for, check_layers, history_for, program_for
 
 AMPLE = 1024
@@ -81,10 +84,12 @@ def _at(problem: Problem, share: float) -> Problem:
         height, width = (max(1, round(side * share / multiple)) * multiple for side in image.shape[:2])
         return images.resize(image, (height, width))
 
-    of_style = share
+    of_style = of_canvas = share
     if problem.settings.style.scale_with == "preview":  # the painting has the size that goes with one
-        longest = max(LONGEST, *problem.content.shape[:2])
-        of_style = min(1.0, share * longest / LONGEST)
+        of_style, of_canvas = (
+            min(1.0, share * max(LONGEST, *size) / LONGEST)
+            for size in (problem.content.shape[:2], problem.size)
+        )
 
     def guide(map_: Image | None, image: Image) -> Image | None:
         return None if map_ is None else images.resize_map(map_, (image.shape[0], image.shape[1]))
@@ -92,15 +97,21 @@ def _at(problem: Problem, share: float) -> Problem:
     def painted(painting: Painting) -> Painting:
         image = scaled(painting.image, of_style)
         return replace(
-            painting, image=image, alpha=guide(painting.alpha, image), map=guide(painting.map, image)
+            painting,
+            image=image,
+            alpha=guide(painting.alpha, image),
+            map=guide(painting.map, image),
+            canvas=_canvas_at(painting.canvas, of_canvas),
         )
 
     content = scaled(problem.content, share, stride(problem.deepest) if problem.wraps else 1)
-    program = replace(problem.program, bands=bands_for(problem.settings, content))
+    canvas = _canvas_at(problem.canvas, share)
+    size = canvas or (content.shape[0], content.shape[1])
+    program = replace(problem.program, bands=bands_for(problem.settings, size))
     if problem.settings.devices == "rows":  # small sizes may be for one of them
-        program = program_for(problem.settings, content)
+        program = program_for(problem.settings, size)
     elif "history" in problem.open:
-        history = history_for(variables.nbytes(program.bands, content.shape))
+        history = history_for(variables.nbytes(program.bands, size))
         program = replace(program, solver=replace(program.solver, history=history))
     return replace(
         problem,
@@ -112,8 +123,17 @@ def _at(problem: Problem, share: float) -> Problem:
         past=None if problem.past is None else _past_at(problem.past, content),
         program=program,
         content_size=own_size(problem.content_size, content) if problem.content_size else None,
+        canvas=canvas,
         levels=1,
     )
+
+
+def _canvas_at(canvas: Size | None, share: float) -> Size | None:
+    """Return a level's canvas: it holds all pictures of that level whose own canvas is the same."""
+    if canvas is None:
+        return None
+    height, width = (max(1, round(side * share)) for side in canvas)
+    return height, width
 
 
 def _past_at(past: Frames, content: Image) -> Frames:

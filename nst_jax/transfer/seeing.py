@@ -6,6 +6,9 @@ by tile: then only what a unit of blocks hands on exists as a whole, 64, 32, 16 
 first to the fourth. Statistics and distances from the content add up over tiles, so that nothing else is
 needed of them, and the result is the same but for the order of sums. Zero padding belongs to the border of
 the image at every layer, so that in a tile what lies beyond it is made zero after each.
+
+An image may also lie at the top left of a larger array, its canvas: with its extent what lies beyond is made
+zero likewise, and counts for nothing. The extent is an argument: images of all sizes share a program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,6 +102,7 @@ def seen(
     term_layers: tuple[str, ...] = (),
     guides: Mapping[str, Array] | None = None,
     variation: bool = False,
+    extent: Array | None = None,
     **seeing: Unpack[Seeing],
 ) -> Seen:
     """Return what of an image is compared.
@@ -112,6 +116,8 @@ def seen(
         term_layers: those whose statistics are wanted.
         guides: what counts of each position for the term, by layer; none of a term that is not guided.
         variation: whether the image's `total_variation` is wanted, as a distance called `INPUT`.
+        extent: height and width of the image, ``(2,)``, if ``x`` is a canvas that has it at its top left. For
+            zero padding, a term that `AdditiveTerm.ignores_zeros` and is not guided, and ``content`` seen so.
         seeing: see `Seeing`.
 
     Raises:
@@ -138,7 +144,7 @@ def seen(
             network, numbers, names, wanted, summed, term, size, goes_on, smooth and 1 in numbers, breadth
         )
         here, guiding = ({name: some[name] for name in names if name in some} for some in (P, G))
-        given = params, here, guiding
+        given = params, here, guiding, None if extent is None else extent // 2 ** (numbers[0] - 1)
         tiling = unit.tiling
         whole = padding != "zero" or tiling.count == 1 or not {*wanted}.isdisjoint(names)
         if not is_twice:
@@ -147,10 +153,10 @@ def seen(
             x, more = jax.checkpoint(unit)(given, x)
         else:
             x, more = tiles.recomputed(unit, given, x, tiling)
-            more = unit.averaged(more)
+            more = unit.averaged(more, given[3])
         found = Seen(*(a | b for a, b in zip(found, more, strict=True)))
     if variation and INPUT not in found.distances:
-        found.distances[INPUT] = total_variation(image, wrap=padding == "wrap")
+        found.distances[INPUT] = _variation(image, extent, wrap=padding == "wrap")
     F = {name: found.features[name].astype(kind) for name in wanted}
     S = jax.tree.map(lambda leaf: leaf.astype(kind), found.statistics)
     return Seen(F, S, found.distances)
@@ -166,7 +172,25 @@ def _units(recompute: Sequence[int], deepest: int) -> list[tuple[range, bool]]:
     return [*found, *((range(number, number + 1), False) for number in range(first, deepest + 1))]
 
 
-Given = tuple[Params, dict[str, Array], dict[str, Array]]
+def _variation(image: Array, extent: Array | None, *, wrap: bool) -> Array:
+    if extent is None:
+        return total_variation(image, wrap=wrap)
+    every = slice(0, image.shape[0]), slice(0, image.shape[1])
+    return variation_of_part(image, every, tiles.exists((0, 0), image.shape[:2], extent))
+
+
+def positions(extent: Array, stride: int = 1) -> Array:
+    """Return how many positions at a stride an image of some extent has."""
+    sides = (extent // stride).astype(float)
+    return sides[0] * sides[1]
+
+
+def numbers_in(x: Array, extent: Array | None, stride: int = 1) -> Array | int:
+    """Return how many numbers of features, or of an image, are its own and not its canvas's."""
+    return x.size if extent is None else x.shape[2] * positions(extent, stride)
+
+
+Given = tuple[Params, dict[str, Array], dict[str, Array], Array | None]
 
 
 @dataclass(frozen=True)
@@ -222,20 +246,21 @@ class _Unit:
         """Return what comes out, and what is compared.
 
         Args:
-            given: parameters of the network, features P of the content, and guides G.
+            given: parameters of the network, features P of the content, guides G, and the image's extent
+                there.
             x: what goes in.
             place: of a tile. Then what comes out is the tile's own part, and what is compared is not averaged
                 but added up over that.
         """
-        params, P, G = given
+        params, P, G, extent = given
         found, here = Seen({}, {}, {}), _Tile(self.tiling, place) if place else None
         if here and self.is_smoothed:
-            found.distances[INPUT] = variation_of_part(x, here.slices(x, 1), here.exists(1, x))
+            found.distances[INPUT] = variation_of_part(x, here.slices(x, 1), here.exists(1, x, extent))
         for number in self.numbers:
             stride = 2 ** (number - self.numbers[0])
             names = [name for name in self.layers if block_and_index(name)[0] == number]
             goes_on = number < self.numbers[-1] or self.is_handed_on
-            inside = here.exists(stride, x) if here else None
+            inside = here.exists(stride, x, extent) if here else _inside(stride, x, extent)
             if inside is not None:
                 x = jnp.where(inside, x, 0)  # an odd last row, pooled with zeros, is no row
             layers = (*names, *([f"pool{number}"] if goes_on else []))
@@ -246,7 +271,7 @@ class _Unit:
             x = F.get(f"pool{number}", x)
             for name in names:
                 own = here.own(F[name], stride) if here else F[name]
-                count = own.shape[0] * own.shape[1] if here else 1
+                count = own.shape[0] * own.shape[1] if here else _of_its_own(own, extent, stride)
                 if name in self.wanted:
                     found.features[name] = own
                 if name in self.summed:
@@ -263,13 +288,15 @@ class _Unit:
             x = x if self.is_handed_on else x[:, :, :0]
         return x, found
 
-    def averaged(self, sums: Seen) -> Seen:
+    def averaged(self, sums: Seen, extent: Array | None) -> Seen:
         """Return the averages over all positions, of sums over them."""
 
         def average(name: str, total: Tree) -> Tree:
             if name == INPUT:  # a sum it is
                 return total
             stride = 2 ** (block_and_index(name)[0] - self.numbers[0])
+            if extent is not None:
+                return _times(total, 1 / positions(extent, stride))
             return _times(total, 1 / ((self.size[0] // stride) * (self.size[1] // stride)))
 
         return Seen(*({name: average(name, total) for name, total in each.items()} for each in sums))
@@ -281,10 +308,12 @@ class _Tile(NamedTuple):
     tiling: Tiling
     place: Place
 
-    def exists(self, stride: int, x: Array) -> Array:
-        """Tell which of its positions the image has."""
-        height, width = (side // stride for side in self.tiling.size)
+    def exists(self, stride: int, x: Array, extent: Array | None) -> Array:
+        """Tell which of its positions the image has, which may have an extent of its own."""
         row, column = (first // stride for first in self.place)
+        if extent is not None:
+            return tiles.exists((row, column), x.shape[:2], extent // stride)
+        height, width = (side // stride for side in self.tiling.size)
         return tiles.exists((row, column), x.shape[:2], (height, width))
 
     def own(self, x: Array, stride: int) -> Array:
@@ -302,5 +331,16 @@ class _Tile(NamedTuple):
         return tiles.window(x, (row // stride, column // stride), (size[0], size[1]))
 
 
-def _times(tree: Tree, factor: float) -> Tree:
-    return tree if factor == 1 else jax.tree.map(lambda leaf: leaf * factor, tree)
+def _inside(stride: int, x: Array, extent: Array | None) -> Array | None:
+    """Tell which positions of a canvas belong to its image; None: all."""
+    return None if extent is None else tiles.exists((0, 0), x.shape[:2], extent // stride)
+
+
+def _of_its_own(F: Array, extent: Array | None, stride: int) -> Array | int:
+    """Return what makes an average over a canvas, zero beyond its image, one over the image."""
+    return 1 if extent is None else F.shape[0] * F.shape[1] / positions(extent, stride)
+
+
+def _times(tree: Tree, factor: Array | float) -> Tree:
+    is_one = isinstance(factor, int | float) and factor == 1
+    return tree if is_one else jax.tree.map(lambda leaf: leaf * factor, tree)

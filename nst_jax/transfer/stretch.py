@@ -17,8 +17,9 @@ from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING, STATUSES, State
 from nst_jax.transfer import machine, memory, targets
+from nst_jax.transfer.canvases import put_on
 from nst_jax.transfer.checkpoints import Checkpoint
-from nst_jax.transfer.looks import Look, Snapshot, Turn
+from nst_jax.transfer.looks import Look, Snapshot, Turn, together
 from nst_jax.transfer.objective import Targets
 from nst_jax.transfer.pictures import Image, Painting
 from nst_jax.transfer.problem import Problem
@@ -217,8 +218,12 @@ def _look(
 
     def snapshot() -> Snapshot:
         images = np.asarray(_to_images(best, program=program, size=batch.size))
-        raw = images.reshape(-1, *problems[0].content.shape)[: len(problems)]  # the last may be repeated
-        return Snapshot(raw, problems, whole)
+        raw = images.reshape(-1, *problems[0].size, 3)[: len(problems)]  # the last may be repeated
+        if problems[0].canvas is None:
+            return Snapshot(raw, problems, whole)
+        shapes = [problem.content.shape for problem in problems]
+        own = [image[: shape[0], : shape[1]] for image, shape in zip(raw, shapes, strict=True)]
+        return Snapshot(together(own), problems, whole)
 
     return Look(
         evaluations=course.within + evaluations,
@@ -248,7 +253,7 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember) -> Target
     def content() -> object:
         kind = problem.settings.content.kind
         layers, size = tuple(weights.content_layers), problem.content_size
-        return "content", common, kind, layers, digest(problem.content), size
+        return "content", common, kind, layers, digest(problem.content), size, problem.canvas
 
     def style() -> object:
         guides = digest(problem.content_map), problem.settings.semantic.weight, problem.content.shape
@@ -256,7 +261,7 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember) -> Target
         asked = None if query is None else digest(np.asarray(query))
         more = () if is_even(problem.term) else (*guides, asked)
         styles = tuple(
-            (digest(each.image), digest(each.alpha), digest(each.map), each.share)
+            (digest(each.image), digest(each.alpha), digest(each.map), each.share, each.canvas)
             for each in problem.paintings
         )
         where = digest(problem.where)
@@ -274,6 +279,7 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember) -> Target
         targets.kept(problem),
         targets.past(problem),
         problem.content_size,
+        targets.extent(problem),
     )
 
 
@@ -292,7 +298,8 @@ def _stepping(problem: Problem, step: Step) -> AbstractContextManager[Step]:
     solver = problem.program.solver
     if solver.kind != "lbfgsb":
         return nullcontext(step)
-    every = (problem.content, *(painting.image for painting in problem.paintings))
+    styles = (put_on(painting.image, painting.canvas) for painting in problem.paintings)
+    every = (put_on(problem.content, problem.canvas), *styles)
     low, high = scipy_lbfgsb.bounds(*map(vgg.to_input, every))
     assert solver.history is not None
     return scipy_lbfgsb.steps(step, low=low, high=high, corrections=solver.history)

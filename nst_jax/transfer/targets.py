@@ -15,7 +15,8 @@ from nst_jax.losses.content import content_target
 from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm, is_even, mean_of
 from nst_jax.networks import vgg
 from nst_jax.transfer import objective
-from nst_jax.transfer.pictures import Image, Painting
+from nst_jax.transfer.canvases import extent_on, put_on
+from nst_jax.transfer.pictures import Image, Painting, Size
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.seeing import SEEING, Seen, seeing_style, seen
 from nst_jax.typing import Tree
@@ -26,7 +27,14 @@ def targets_of(problem: Problem, params: vgg.Params) -> objective.Targets:
     content, style = content_targets(problem, params), style_targets(problem, params)
     kind = problem.settings.content.kind
     size = problem.content_size
-    return objective.Targets(content, style, problem.term, kind, kept(problem), past(problem), size)
+    return objective.Targets(
+        content, style, problem.term, kind, kept(problem), past(problem), size, extent(problem)
+    )
+
+
+def extent(problem: Problem) -> Array | None:
+    """Return the size of a problem's picture on its canvas."""
+    return None if problem.canvas is None else jnp.asarray(extent_on(problem.content, problem.canvas))
 
 
 def kept(problem: Problem) -> objective.Kept | None:
@@ -49,7 +57,8 @@ def content_targets(problem: Problem, params: vgg.Params) -> dict[str, Array]:
     content: Image | Array = problem.content
     if problem.content_size:
         content = objective.shrunk(jnp.asarray(content), problem.content_size)
-    P = _seen(problem, params, content, layers=tuple(problem.weights.content_layers)).features
+    layers = tuple(problem.weights.content_layers)
+    P = _seen(problem, params, content, canvas=problem.canvas, layers=layers).features
     return {name: content_target(problem.settings.content.kind, each) for name, each in P.items()}
 
 
@@ -107,7 +116,7 @@ def _statistics(
     """Return an additive term's statistics of one style, by layer."""
     layers, look = tuple(problem.weights.style_layers), partial(_seen, problem, params, of_style=True)
     if painting.alpha is None:
-        return look(painting.image, term=term, term_layers=layers).statistics
+        return look(painting.image, canvas=painting.canvas, term=term, term_layers=layers).statistics
     F = look(painting.image, layers=layers).features
     found: dict[str, Tree] = objective.weighted_statistics(term, F, painting.alpha)
     return found
@@ -131,8 +140,17 @@ _averaged = jax.jit(mean_of)
 
 
 def _seen(
-    problem: Problem, params: vgg.Params, image: Image | Array, *, of_style: bool = False, **wanted: Any
+    problem: Problem,
+    params: vgg.Params,
+    image: Image | Array,
+    *,
+    of_style: bool = False,
+    canvas: Size | None = None,
+    **wanted: Any,
 ) -> Seen:
+    if canvas is not None:
+        whole = np.asarray(image)
+        image, wanted = put_on(whole, canvas), wanted | {"extent": extent_on(whole, canvas)}
     seeing = seeing_style(problem.program.seeing) if of_style else problem.program.seeing
     if not seeing["recompute"]:  # once only: not worth the time that Winograd's convolutions take to compile
         seeing["engine"] = "direct"

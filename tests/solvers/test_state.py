@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nst_jax.solvers import state as states
+from nst_jax.solvers import streamed
 from nst_jax.solvers.adam import adam
 from nst_jax.solvers.lbfgs import lbfgs
 from nst_jax.solvers.scipy_lbfgsb import evaluating
@@ -73,3 +74,13 @@ def test_a_state_that_has_ended_stays():
     later = replace(state, x=state.x + 1, evaluations=state.evaluations + 1)
     np.testing.assert_array_equal(states.unless_ended(ended, later).x, ended.x)
     np.testing.assert_array_equal(states.unless_ended(state, later).x, later.x)
+
+
+@pytest.mark.parametrize("method", [lambda f: lbfgs(f, history=3), adam, evaluating, streamed.evaluating])
+def test_a_masked_function_is_scaled_as_without_what_is_masked(method):
+    masked = states.Masked(lambda x: bowl(x[:3]), lambda x: jnp.asarray(3 / 8))
+    alone, larger = method(bowl), method(masked)
+    x = jnp.array([1.0, -2.0, 3.0])
+    wanted = alone.step(alone.init(x))
+    found = larger.step(larger.init(jnp.pad(x, (0, 5), constant_values=7)))
+    np.testing.assert_allclose(found.scale, wanted.scale, rtol=1e-6)
