@@ -268,7 +268,8 @@ def _targets(problem: Problem, params: vgg.Params, remember: Remember) -> Target
         return "style", common, tuple(weights.style_layers), styles, problem.term, where, more
 
     def one(make: Callable[[], object], painting: Painting) -> object:
-        layers, look = tuple(weights.style_layers), (digest(painting.image), digest(painting.alpha))
+        layers = tuple(weights.style_layers)
+        look = digest(painting.image), digest(painting.alpha), painting.canvas
         return remember(make, lambda: ("one style", common, layers, look, problem.term))
 
     return Targets(
