@@ -27,8 +27,17 @@ def run(arguments: Sequence[str]) -> int:
         description="Paint a film: each frame goes on from the one before, moved along with what is seen.",
         epilog=_EXAMPLES,
     )
-    parser.add_argument("film", nargs="?", metavar="FILM", help="the film")
-    parser.add_argument("--output", metavar="FILE", help="the new film: .mp4, .mov or .mkv")
+    parser.add_argument(
+        "film",
+        nargs="?",
+        metavar="FILM",
+        help="the film: any that ffmpeg reads, a GIF, animated WebP or APNG, or a folder of frames",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the new film: .mp4, .mov, .mkv, .webm, .gif, .webp or .png, or a folder for frames",
+    )
     options = vars(parser.parse_args(arguments))
 
     from nst_jax import config as configs

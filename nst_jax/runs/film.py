@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,9 @@ import numpy as np
 
 from nst_jax import images
 from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import check_folder, locked, same_file, write_atomically
-from nst_jax.films import ffmpeg
+from nst_jax.files import locked, same_file, write_atomically
+from nst_jax.films import opened as films
+from nst_jax.films.film import Film
 from nst_jax.images import FloatArray
 from nst_jax.motion.cuts import is_cut
 from nst_jax.motion.flow import flow
@@ -101,19 +103,21 @@ def run(
     """
     begun = time.perf_counter()
     check(settings)
-    ffmpeg.check_output(output, settings.film.codec)
-    check_folder(output)
+    films.check_output(output, settings.film.codec)
     if same_file(output, [source, *map(Path, _files(settings))]):
         raise OutputError(
             f"{output}: is an input of this film and would be overwritten; give another --output"
         )
-    film = ffmpeg.probe(source)
+    rate = settings.film.rate
+    film = films.opened(source, rate=None if rate is None else Fraction(str(rate)))
     folder = output.with_name(f"{output.stem}.film")
     with _claimed(folder, output):
         painter = _Painter(settings, inputs.network(settings, download, say=say))
-        stamp = painter.stamp(source, film)
+        stamp = painter.stamp(film)
         done = _done(folder, stamp, say)
         before = _read(folder, done) if done else None
+        to_paint = None if film.frames is None else film.frames - done
+        films.check_room(folder, to_paint, bounded_size((film.height, film.width), painter.settings))
         with contextlib.closing(_moved(film, settings, say, begin=done)) as frames:
             for frame in frames:
                 since = time.perf_counter()
@@ -176,13 +180,12 @@ class _Painter:
         self.later = self.settings.with_values({"solver.evaluations": later, "pyramid.levels": 1})
         self._fitted: tuple[Problem, Shapes] | None = None
 
-    def stamp(self, source: Path, film: ffmpeg.Film) -> str:
+    def stamp(self, film: Film) -> str:
         """Return what finished frames must have been made by to be gone on with."""
         record = records.record(self.settings, self.network.record(), {})
-        status = source.stat()
-        of_film = [film.width, film.height, str(film.rate), status.st_size, status.st_mtime_ns]
+        of_film = [film.width, film.height, str(film.rate), *films.marks(film)]
         inputs_ = {"styles": self.digests, "film": of_film}
-        return records.stamp(record | {"inputs": inputs_}, without=("output.", "film.codec"))
+        return records.stamp(record | {"inputs": inputs_}, without=("output.", "film.codec", "film.quality"))
 
     def painted(self, frame: Moved, before: FloatArray | None) -> "Result":
         """Return a frame painted, given the one before as it was painted."""
@@ -215,9 +218,7 @@ class _Painter:
         return Frames(image[None], trust[None, :, :, None], self.settings.film.consistency)
 
 
-def _moved(
-    film: ffmpeg.Film, settings: Settings, say: inputs.Say, *, begin: int
-) -> Generator[Moved, None, None]:
+def _moved(film: Film, settings: Settings, say: inputs.Say, *, begin: int) -> Generator[Moved, None, None]:
     """Give the frames from one on, numbered from 1, each with its motion, which is estimated ahead."""
 
     def following(earlier: FloatArray | None, content: FloatArray, number: int) -> Moved:
@@ -232,7 +233,7 @@ def _moved(
 
     with (
         ThreadPoolExecutor(1) as ahead,
-        contextlib.closing(ffmpeg.frames(film, say, begin=max(0, begin - 1))) as read,
+        contextlib.closing(films.frames(film, say, begin=max(0, begin - 1))) as read,
     ):
         earlier, waiting = None, None
         for number, frame in enumerate(read, max(1, begin)):
@@ -248,18 +249,17 @@ def _moved(
             yield waiting.result()
 
 
-def _joined(
-    folder: Path, frames: int, film: ffmpeg.Film, output: Path, settings: Settings, say: inputs.Say
-) -> None:
+def _joined(folder: Path, frames: int, film: Film, output: Path, settings: Settings, say: inputs.Say) -> None:
     """Make the film of the frames that are painted."""
     height, width = _read(folder, 1).shape[:2]
-    sound = film.path if film.has_sound else None
     options: dict[str, Json] = {
         "codec": settings.film.codec,
-        "sound": sound,
+        "quality": settings.film.quality,
+        "sound": film.path if film.kind == "film" else None,
         "aspect": film.aspect,
+        "source": film,
     }
-    with ffmpeg.writing(output, (height, width), film.rate, say=say, **options) as write:
+    with films.writing(output, (height, width), film.rate, say=say, **options) as write:
         for number in range(1, frames + 1):
             write(np.rint(_read(folder, number) * 255).astype(np.uint8))
 
