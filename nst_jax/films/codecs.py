@@ -38,9 +38,9 @@ class Codec:
 CODECS = {
     "h264": Codec(("libx264",), _PLAIN, 46),
     "h265": Codec(("libx265",), _PLAIN, 48),
-    "vp9": Codec(("libvpx-vp9",), (".webm", ".mkv"), 54),
-    "av1": Codec(("libsvtav1", "libaom-av1"), (".mp4", ".mkv", ".webm"), 54),
-    "prores": Codec(("prores_ks",), (".mov",), 24, 0.2),
+    "vp9": Codec(("libvpx-vp9",), (".webm", ".mkv"), 50),
+    "av1": Codec(("libsvtav1", "libaom-av1"), (".mp4", ".mkv", ".webm"), 50),
+    "prores": Codec(("prores_ks",), (".mov",), 16, 0.16),
     "ffv1": Codec(("ffv1",), (".mkv",)),
 }
 """The first plays everywhere, the last loses nothing."""

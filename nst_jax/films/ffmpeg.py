@@ -30,6 +30,9 @@ PICTURE = "is a picture, not a film: paint it with nst-jax, without video"
 _LOOKED_AT = 3000
 """Frames whose times tell whether the rate is constant."""
 
+_APART = 32
+"""Frames at most between two that are shown one after the other."""
+
 _FASTEST = 240
 """Frames per second; more is not a rate, but how finely a film with a changing one counts time."""
 
@@ -58,6 +61,8 @@ def probe(path: Path) -> Film:
     hours, minutes, seconds = map(float, duration.groups()) if duration else (0.0, 0.0, 0.0)
     rates = re.search(r"([\d.]+k?) fps, ([\d.]+k?) tbr", line[1])
     bits = re.search(r"\b(?:yuva?|gbra?|gray|y)\w*?p?(9|10|12|14|16)[lb]e", line[1])
+    is_hdr = any(name in line[1] for name in _HDR)
+    says_colours = bool(re.search(r"bt709|bt470|smpte170m|smpte240m|bt2020|gbr", line[1]))
     film = Film(
         path=path,
         width=int(fields["W"]),
@@ -66,10 +71,10 @@ def probe(path: Path) -> Film:
         seconds=3600 * hours + 60 * minutes + seconds if duration else None,
         has_sound=bool(re.search(r"^  Stream #0.*?: Audio:", said, re.MULTILINE)),
         bits=int(bits[1]) if bits else 8,
-        is_hdr=any(name in line[1] for name in _HDR),
+        is_hdr=is_hdr,
         is_variable=bool(rates and rates[1] != rates[2]),
         aspect=_fraction(fields.get("A", "1:1")) or Fraction(1),
-        says_colours=bool(re.search(r"bt709|bt470|smpte170m|smpte240m|bt2020|gbr", line[1])),
+        says_colours=says_colours and not (is_hdr and "unknown/" in line[1]),
     )
     return _with_times(film, _times(path))
 
@@ -215,6 +220,8 @@ def _with_times(film: Film, times: list[Fraction]) -> Film:
 
     They are rounded: to milliseconds in many a file.
     """
+    if len(times) >= _LOOKED_AT:
+        times = times[:-_APART]  # of these some are missing: frames are stored in another order
     if len(times) < 3 or times[0] == times[-1]:
         return film
     steps = sorted(later - earlier for earlier, later in itertools.pairwise(times))
@@ -240,7 +247,8 @@ def _to_rgb(film: Film) -> str:
     """Return the filters that make RGB of a film's colours."""
     if film.is_hdr and _can_map():
         # To linear light, 100 candelas a square metre being white; what is brighter is pressed together.
-        light = "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0"
+        told = "" if film.says_colours else "min=bt2020nc:pin=bt2020:"
+        light = f"zscale={told}t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0"
         return f"{light},zscale=t=bt709:m=bt709:r=tv,format=yuv444p,scale={_EXACT}:in_color_matrix=bt709"
     is_high = film.height >= _HIGH or film.width >= _WIDE
     matrix = ":in_color_matrix=bt709" if not film.says_colours and is_high else ""
