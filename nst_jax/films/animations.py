@@ -104,7 +104,7 @@ def frames(film: Film, say: Say = silently, *, begin: int = 0) -> Generator[Fram
         say(f"{film.path}: its rate changes; {float(film.rate):g} frames per second are taken")
     given, was_transparent = 0, False
     with contextlib.closing(animations.pictures(film.path)) as pictures:
-        for (picture, is_transparent), repeat in zip(pictures, film.repeats, strict=False):
+        for repeat, (picture, is_transparent) in zip(film.repeats, pictures, strict=False):
             if is_transparent and not was_transparent:
                 say(f"{film.path}: is transparent in parts; white is put behind")
                 was_transparent = True

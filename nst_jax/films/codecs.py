@@ -51,7 +51,7 @@ _OPTIONS = {
     "libvpx-vp9": ["-b:v", "0", "-deadline", "good", "-cpu-used", "2", "-row-mt", "1", "-crf"],
     "libsvtav1": ["-preset", "6", "-crf"],
     "libaom-av1": ["-b:v", "0", "-cpu-used", "5", "-row-mt", "1", "-crf"],
-    "prores_ks": ["-profile:v", "3", "-vendor", "apl0", "-q:v"],
+    "prores_ks": ["-vendor", "apl0", "-q:v"],
 }
 
 
@@ -103,6 +103,10 @@ def options(codec: str, quality: int | None, size: tuple[int, int]) -> list[str]
     encoder = there[0]
     if codec == "ffv1":
         return ["-c:v", "ffv1", "-level", "3", "-pix_fmt", "bgr0"]
-    halved = "yuv444p" if encoder in _EVEN and not is_even else "yuv420p"
-    pixels = "yuv422p10le" if codec == "prores" else halved
-    return ["-c:v", encoder, *_OPTIONS[encoder], str(scale_of(codec, quality)), "-pix_fmt", pixels]
+    pixels = "yuv444p" if encoder in _EVEN and not is_even else "yuv420p"
+    words = _OPTIONS[encoder]
+    if codec == "prores":  # of colours at half the width, ffmpeg spoils the last columns of odd ones
+        is_full = bool(size[1] % 2)
+        pixels = "yuv444p10le" if is_full else "yuv422p10le"
+        words = ["-profile:v", "4" if is_full else "3", *words]
+    return ["-c:v", encoder, *words, str(scale_of(codec, quality)), "-pix_fmt", pixels]

@@ -83,7 +83,7 @@ def frames(film: Film, say: Say = silently, *, begin: int = 0) -> Generator[Fram
     """Give the frames of a film one after another; whoever stops early stops ffmpeg as well.
 
     Args:
-        film: from `probe`; with another rate, frames are repeated or left out to keep it.
+        film: from `probe`; with another rate, if ``is_resampled``.
         say: told what the user should know.
         begin: the number of the first one to give; those before are read and left out.
 
@@ -157,10 +157,11 @@ def writing(
     check_output(path, codec)
     height, width = size
     codec = codecs.codec_for(path, codec)
+    told = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
     shape = f"setsar={aspect.numerator}/{aspect.denominator}"
     colours = ["-vf", shape]
     if codec != "ffv1":
-        colours = ["-vf", f"scale=out_color_matrix=bt709:out_range=tv:{_EXACT},{shape}"]
+        colours = ["-vf", f"scale=out_color_matrix=bt709:out_range=tv:{_EXACT},{shape},{told}"]
         colours += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
     target = Path(os.path.realpath(path))
     silent, whole = (target.with_name(f".{secrets.token_hex(4)}.partial{path.suffix}") for _ in range(2))
@@ -244,15 +245,17 @@ def _other_kind(name: str, said: str) -> str | None:
 
 
 def _to_rgb(film: Film) -> str:
-    """Return the filters that make RGB of a film's colours."""
+    """Return the filters that make RGB of a film's colours, at its rate."""
+    rate = f"fps={film.rate}," if film.is_resampled else ""
     if film.is_hdr and _can_map():
+        told = "" if film.says_colours else "setparams=colorspace=bt2020nc:color_primaries=bt2020,"
         # To linear light, 100 candelas a square metre being white; what is brighter is pressed together.
-        told = "" if film.says_colours else "min=bt2020nc:pin=bt2020:"
-        light = f"zscale={told}t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0"
-        return f"{light},zscale=t=bt709:m=bt709:r=tv,format=yuv444p,scale={_EXACT}:in_color_matrix=bt709"
+        light = "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0"
+        plain = "zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
+        return f"{rate}{told}{light},{plain},scale={_EXACT}:in_color_matrix=bt709"
     is_high = film.height >= _HIGH or film.width >= _WIDE
     matrix = ":in_color_matrix=bt709" if not film.says_colours and is_high else ""
-    return f"scale={_EXACT}{matrix}"
+    return f"{rate}scale={_EXACT}{matrix}"
 
 
 def _can_map() -> bool:

@@ -35,6 +35,7 @@ class Film:
         bits: per channel.
         is_hdr: whether its colours are those of PQ or HLG.
         is_variable: whether the rate changes; frames are then repeated or left out to keep it.
+        is_resampled: whether its rate is another than its own.
         aspect: of a pixel, width by height.
         says_colours: whether it says how its colours are meant.
         kind: film, through ffmpeg; animation, through Pillow; or folder, of pictures.
@@ -52,6 +53,7 @@ class Film:
     bits: int = 8
     is_hdr: bool = False
     is_variable: bool = False
+    is_resampled: bool = False
     aspect: Fraction = Fraction(1)
     says_colours: bool = True
     kind: Kind = "film"

@@ -38,7 +38,7 @@ def opened(path: Path, *, rate: Fraction | None = None) -> Film:
     if format_of(path):
         return animations.probe(path, rate)
     film = ffmpeg.probe(path)
-    return film if rate is None else replace(film, rate=rate)
+    return film if rate is None else replace(film, rate=rate, is_resampled=rate != film.rate)
 
 
 def frames(film: Film, say: Say = silently, *, begin: int = 0) -> Generator[Frame, None, None]:

@@ -133,12 +133,19 @@ def test_what_metadata_turns_is_upright(turn):
         "-i", "a.mp4", "-c", "copy", "-metadata:s:v:0", f"rotate={turn}", "b.mp4"
     )
     film = ffmpeg.probe(Path("b.mp4"))
-    turned = np.rot90(plain, -turn // 90)  # clockwise
+    matrix = json.loads(side_data("b.mp4"))["streams"][0]["side_data_list"][0]
+    assert abs(matrix["rotation"]) == (turn if turn <= 180 else 90)
+    turned = np.rot90(plain, matrix["rotation"] // 90)  # against the clock
     assert (film.height, film.width) == turned.shape[:2]
     assert np.abs(next(ffmpeg.frames(film)).astype(int) - turned).max() <= 8
     repainted("b.mp4", "c.mp4", sound=Path("b.mp4"))
     assert probed("c.mp4", "width,height") == f"{film.width},{film.height}"
     assert ffmpeg.probe(Path("c.mp4")).width == film.width  # it is not turned again
+
+
+def side_data(name):
+    command = ["ffprobe", "-v", "error", "-show_entries", "stream_side_data=rotation", "-of", "json", name]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _can_turn():
@@ -219,7 +226,9 @@ def test_a_constant_rate_is_known_for_one(name, rate):
 
 
 def test_another_rate_keeps_the_length():
-    film = replace(ffmpeg.probe(made("a.mkv", "-c:v", "ffv1", rate="30")), rate=Fraction(10))
+    film = replace(
+        ffmpeg.probe(made("a.mkv", "-c:v", "ffv1", rate="30")), rate=Fraction(10), is_resampled=True
+    )
     assert film.frames == len(list(ffmpeg.frames(film))) == 10
 
 
