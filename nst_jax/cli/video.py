@@ -15,7 +15,9 @@ _EXAMPLES = """\
 examples:
   nst-jax video film.mp4 --style painting.jpg --output painted.mp4
   nst-jax video film.mp4 --style painting.jpg --output painted.mkv --codec ffv1 --size 320 --evaluations 100
-Interrupted work goes on with the same command. Needs ffmpeg, and pip install 'nst_jax[video]'.
+  nst-jax video cat.gif --style painting.jpg --output painted.gif
+  nst-jax video frames/ --style painting.jpg --rate 25 --output painted/
+Interrupted work goes on with the same command. Most films need ffmpeg, and all pip install 'nst_jax[video]'.
 """
 
 

@@ -27,8 +27,8 @@ _HIGH, _WIDE = 720, 1280
 
 PICTURE = "is a picture, not a film: paint it with nst-jax, without video"
 
-_LOOKED_AT = 3000
-"""Frames whose times tell whether the rate is constant."""
+_LOOKED_AT, _READ = 3000, 2**28
+"""Frames whose times tell whether the rate is constant, and bytes that are read for that."""
 
 _APART = 32
 """Frames at most between two that are shown one after the other."""
@@ -208,12 +208,23 @@ def check_output(path: Path, codec: str | None) -> None:
 
 def _times(path: Path) -> list[Fraction]:
     """Return when the first frames of a film are shown, in order, as its file says, without decoding them."""
-    command = ["-v", "error", "-i", named(path), "-map", "0:V:0", "-c", "copy"]
-    done = run(*command, "-frames:v", str(_LOOKED_AT), "-f", "framecrc", "pipe:1")[1]
-    text = done.stdout.decode("ascii", "replace")
-    base = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
-    tick = Fraction(int(base[1]), int(base[2])) if base else Fraction(0)
-    return sorted(int(time) * tick for time in re.findall(r"^0, *-?\d+, *(-?\d+),", text, re.MULTILINE))
+    command = [ffmpeg(), "-hide_banner", "-nostdin", "-v", "error", "-i", named(path), "-map", "0:V:0"]
+    command += ["-c", "copy", "-f", "framecrc", "-flush_packets", "1", "pipe:1"]
+    tick, times, nbytes = Fraction(0), list[Fraction](), 0
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if base := re.match(rb"#tb 0: (\d+)/(\d+)", line):
+                tick = Fraction(int(base[1]), int(base[2]))
+            if packet := re.match(rb"0, *-?\d+, *(-?\d+), *-?\d+, *(\d+),", line):
+                times.append(int(packet[1]) * tick)
+                nbytes += int(packet[2])
+            if len(times) > _LOOKED_AT or nbytes > _READ:
+                process.kill()
+                return sorted(times)[:-_APART]  # of the last some are missing: they are not stored in order
+    return sorted(times)
 
 
 def _with_times(film: Film, times: list[Fraction]) -> Film:
@@ -221,8 +232,6 @@ def _with_times(film: Film, times: list[Fraction]) -> Film:
 
     They are rounded: to milliseconds in many a file.
     """
-    if len(times) >= _LOOKED_AT:
-        times = times[:-_APART]  # of these some are missing: frames are stored in another order
     if len(times) < 3 or times[0] == times[-1]:
         return film
     steps = sorted(later - earlier for earlier, later in itertools.pairwise(times))

@@ -218,6 +218,14 @@ def test_a_changing_rate_is_said_and_made_constant(name):
     assert said == [f"{name}: its rate changes; 30 frames per second are taken"]
 
 
+def test_times_are_looked_at_in_part_of_a_large_film(monkeypatch):
+    path = made("a.mkv", "-c:v", "ffv1", rate="30", seconds=4)
+    assert len(ffmpeg._times(path)) == 120
+    monkeypatch.setattr(ffmpeg, "_READ", path.stat().st_size // 2)
+    assert 0 < len(ffmpeg._times(path)) < 60
+    assert not ffmpeg.probe(path).is_variable
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.avi", "a.webm"])
 @pytest.mark.parametrize("rate", ["24000/1001", "50"])
 def test_a_constant_rate_is_known_for_one(name, rate):

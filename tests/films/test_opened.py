@@ -158,6 +158,16 @@ def test_an_animation_becomes_a_film_and_back():
     assert said.stdout.strip() == "25/1,4"
 
 
+@pytest.mark.usefixtures("_with_ffmpeg")
+@pytest.mark.parametrize(("name", "kind"), [("a.gif", "gif"), ("a.png", "apng")])
+def test_ffmpeg_finds_in_an_animation_what_was_written(name, kind):
+    frames = pictures()
+    written(name, frames)
+    command = ["ffmpeg", "-v", "error", "-f", kind, "-i", name, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    data = subprocess.run(command, capture_output=True, check=True).stdout
+    np.testing.assert_array_equal(np.frombuffer(data, np.uint8).reshape(-1, 16, 24, 3), np.stack(frames))
+
+
 def test_marks_change_with_the_files():
     film = films.opened(written("out", pictures()))
     before = films.marks(film)
