@@ -61,7 +61,7 @@ def size_of(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     try:
         with decoding(path, max_pixels), Image.open(path) as image:
             check_size(path, image.width, image.height, max_pixels)
-            lies = (exif_orientation(image) or 1) > 4
+            lies = image.format != "TIFF" and (exif_orientation(image) or 1) > 4  # Pillow turns TIFF itself
             return (image.width, image.height) if lies else (image.height, image.width)
     except ImageError:  # of a kind that Pillow alone does not open, or the complaint will be a better one
         height, width = read(path, max_pixels=max_pixels).rgb.shape[:2]
