@@ -111,6 +111,27 @@ def check_folder(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
+def check_room(folder: Path, nbytes: float, what: str, otherwise: str) -> None:
+    """Refuse work for which the disk of a folder has no room.
+
+    Args:
+        folder: one that exists.
+        nbytes: that it takes.
+        what: needs them, in words.
+        otherwise: what to do if they are not there, in words.
+
+    Raises:
+        OutputError: there is less, or the disk cannot be looked at.
+    """
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    if free < nbytes:
+        needed = f"{what} needs {nbytes / 2**30:.2f} GiB of the disk of {folder}"
+        raise OutputError(f"{needed}, which has {free / 2**30:.2f}: {otherwise}")
+
+
 def same_file(path: Path, others: Iterable[Path]) -> Path | None:
     """Return which of others is the same file as a path, through links of any kind too; None if none is."""
     with contextlib.suppress(OSError, ValueError):

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -158,3 +159,14 @@ def test_a_lock_says_whose_it_is_and_ends_with_its_block(tmp_path):
             pass
         assert path.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_room_is_told_in_a_line(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    files.check_room(tmp_path, free // 2, "a film", "free some")
+    with pytest.raises(
+        OutputError, match=r"^a film needs .* GiB of the disk of .*, which has .*: free some$"
+    ):
+        files.check_room(tmp_path, 2**60, "a film", "free some")
+    with pytest.raises(OutputError, match="nowhere: cannot be written"):
+        files.check_room(tmp_path / "nowhere", 1, "a film", "free some")

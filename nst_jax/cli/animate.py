@@ -1,7 +1,6 @@
 """nst-jax animate: a film of one photograph, from style to style, or while a weight changes."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from nst_jax.cli.arguments import FILM, pairs, parser_for, settings_of
@@ -10,7 +9,8 @@ from nst_jax.cli.terminal import Download, film_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
-_FLAGS = {name: each for name, each in FILM.items() if each[0] not in ("content.image", "film.consistency")}
+_NOT_HERE = ("content.image", "film.consistency", "film.flow", "film.passes", "film.every")
+_FLAGS = {name: each for name, each in FILM.items() if each[0] not in _NOT_HERE}
 
 _EXAMPLES = """\
 examples:
@@ -31,9 +31,8 @@ def run(arguments: Sequence[str]) -> int:
         epilog=_EXAMPLES,
     )
     parser.add_argument("photo", nargs="?", metavar="PHOTO", help="the photograph: a file, or sample:NAME")
-    parser.add_argument("--output", metavar="FILE", help="the film: .mp4, .mov or .mkv")
+    parser.add_argument("--output", metavar="FILE", help="the film: of any kind that nst-jax video writes")
     parser.add_argument("--frames", metavar="N", default="48", help="how many (default: 48)")
-    parser.add_argument("--rate", metavar="X", default="24", help="frames per second (default: 24)")
     parser.add_argument("--loop", action="store_true", help="go back to the beginning, without a seam")
     parser.add_argument(
         "--between",
@@ -67,7 +66,6 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
     way = animate.Way(
         frames=_frames(options["frames"]),
         is_loop=options["loop"],
-        rate=_rate(options["rate"]),
         between=dict(pairs("--between", map(_listed, options["between"]))),
     )
     output = Path(options["output"] or "animated.mp4")
@@ -97,15 +95,3 @@ def _frames(text: str) -> int:
     if not text.isdecimal() or int(text) < 2:
         raise ConfigError(f"--frames: should be a whole number of at least 2, got {text!r}")
     return int(text)
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise ConfigError(
-            f"--rate: should be frames per second, such as 24 or 30000/1001, at most 1000, got {text!r}"
-        )
-    return rate

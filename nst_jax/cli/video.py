@@ -15,7 +15,9 @@ _EXAMPLES = """\
 examples:
   nst-jax video film.mp4 --style painting.jpg --output painted.mp4
   nst-jax video film.mp4 --style painting.jpg --output painted.mkv --codec ffv1 --size 320 --evaluations 100
-Interrupted work goes on with the same command. Needs ffmpeg, and pip install 'nst_jax[video]'.
+  nst-jax video cat.gif --style painting.jpg --output painted.gif
+  nst-jax video frames/ --style painting.jpg --rate 25 --output painted/
+Interrupted work goes on with the same command. Most films need ffmpeg, and all pip install 'nst_jax[video]'.
 """
 
 
@@ -27,8 +29,17 @@ def run(arguments: Sequence[str]) -> int:
         description="Paint a film: each frame goes on from the one before, moved along with what is seen.",
         epilog=_EXAMPLES,
     )
-    parser.add_argument("film", nargs="?", metavar="FILM", help="the film")
-    parser.add_argument("--output", metavar="FILE", help="the new film: .mp4, .mov or .mkv")
+    parser.add_argument(
+        "film",
+        nargs="?",
+        metavar="FILM",
+        help="the film: any that ffmpeg reads, a GIF, animated WebP or APNG, or a folder of frames",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the new film: .mp4, .mov, .mkv, .webm, .gif, .webp or .png, or a folder for frames",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print what the film would take of time and memory, and stop"
     )

@@ -8,7 +8,7 @@ from nst_jax.images.decoding import MAX_PIXELS
 from nst_jax.images.filling import filled
 from nst_jax.images.labels import read_map
 from nst_jax.images.pictures import FloatArray, Picture
-from nst_jax.images.reading import read, read_text
+from nst_jax.images.reading import read, read_text, size_of
 from nst_jax.images.sheet import contact_sheet
 from nst_jax.images.sizes import (
     bounded,
@@ -44,6 +44,7 @@ __all__ = [
     "resize",
     "resize_map",
     "resize_smoothly",
+    "size_of",
     "turned",
     "write",
 ]

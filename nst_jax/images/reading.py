@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from nst_jax.errors import ImageError
 from nst_jax.images import deep, kinds, metadata
 from nst_jax.images.decoding import (
     MAX_PIXELS,
@@ -49,6 +50,22 @@ def read(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         )
     notes = dict.fromkeys((*picture.notes, _UNREADABLE) if skipped else picture.notes)
     return dataclasses.replace(picture, notes=tuple(f"{path}: {note}" for note in notes))
+
+
+def size_of(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return the height and width of a picture as `read` gives it, mostly without decoding it.
+
+    Raises:
+        ImageError: as `read`, of what its header tells.
+    """
+    try:
+        with decoding(path, max_pixels), Image.open(path) as image:
+            check_size(path, image.width, image.height, max_pixels)
+            lies = image.format != "TIFF" and (exif_orientation(image) or 1) > 4  # Pillow turns TIFF itself
+            return (image.width, image.height) if lies else (image.height, image.width)
+    except ImageError:  # of a kind that Pillow alone does not open, or the complaint will be a better one
+        height, width = read(path, max_pixels=max_pixels).rgb.shape[:2]
+        return height, width
 
 
 def _decode(data: bytes, path: str | Path, max_pixels: int) -> Picture:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import check_folder, same_file
-from nst_jax.films import ffmpeg
+from nst_jax.files import same_file
+from nst_jax.films import opened as films
 from nst_jax.images import FloatArray, colour
 from nst_jax.runs import frames, inputs, records
 from nst_jax.runs.frames import Outcome, Progress
@@ -36,8 +36,18 @@ SHARES = "style.shares"
 KEYS = (SHARES, "style.strength", "content.weight", "style.weight", "loss.total_variation")
 """Settings that may change: what is a weight needs no other program."""
 
+_OF_FILMS = ("consistency", "flow", "back", "passes", "every")
+"""Settings of films whose frames are given."""
+
 _BY_FACTORS = KEYS[2:]
 """Those that span decades: equal steps are equal factors."""
+
+
+_NO_MATTER = ("output.", *(f"film.{name}" for name in ("codec", "quality", "rate", *_OF_FILMS)))
+"""Settings that decide nothing about frames."""
+
+_RATE = Fraction(24)
+"""Frames per second, if settings do not tell."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,6 @@ class Way:
     frames: int = 48
     is_loop: bool = False
     """Whether it goes back to where it began, so that it may be played over and over."""
-    rate: Fraction = Fraction(24)
-    """Frames per second."""
     between: Mapping[str, Sequence[Json]] = field(default_factory=dict)
     """For each setting, by dotted key, the values that it goes through; none: each style in turn."""
 
@@ -78,9 +86,7 @@ def run(
     """
     begun = time.perf_counter()
     every = settings_along(settings, way)
-    ffmpeg.check_output(output, settings.film.codec)
-    ffmpeg.ffmpeg()
-    check_folder(output)
+    films.check_output(output, settings.film.codec)
     if same_file(output, inputs.files_of(every[0])):
         raise OutputError(
             f"{output}: is an input of this film and would be overwritten; give another --output"
@@ -116,9 +122,10 @@ def run(
             if callback(Progress(done, total, result.loss, spent, left)) is True:
                 return Outcome(output, done, time.perf_counter() - begun, True)
         order = [*range(way.frames + 1, total + 1), *range(again + 1, way.frames + 1)]
-        codec = settings.film.codec
-        frames.joined(folder, order, output, way.rate, cut=codec != "ffv1", codec=codec, say=say)
-        frames.finish(folder, order, way.rate)
+        rate, codec = frames.rate_of(settings) or _RATE, settings.film.codec
+        cut, quality = films.is_for_even(output, codec), settings.film.quality
+        frames.joined(folder, order, output, rate, cut=cut, codec=codec, quality=quality, say=say)
+        frames.finish(folder, order, rate)
     return Outcome(output, way.frames, time.perf_counter() - begun, False)
 
 
@@ -244,7 +251,7 @@ class _Painter:
         record = self.record(settings)
         course = [way.frames, way.is_loop, dict(way.between)]
         record |= {"inputs": [self.found.digests, course]}
-        return records.stamp(record, without=("output.", "film.codec", "film.consistency", "film.flow"))
+        return records.stamp(record, without=_NO_MATTER)
 
     def record(self, settings: Settings) -> records.Record:
         """Return what a frame was made by."""

@@ -19,10 +19,11 @@ import numpy as np
 from nst_jax import images
 from nst_jax.errors import OutputError
 from nst_jax.files import locked, write_atomically
-from nst_jax.films import ffmpeg
+from nst_jax.films import opened as films
 from nst_jax.images import FloatArray
 from nst_jax.images.sheet import contact_sheet
 from nst_jax.runs import records
+from nst_jax.settings import Settings
 from nst_jax.typing import Json
 
 Say = Callable[[str], object]
@@ -56,6 +57,12 @@ class Outcome:
     """That are painted by now, or if it is done, that are in the film."""
     seconds: float
     is_interrupted: bool
+
+
+def rate_of(settings: Settings) -> Fraction | None:
+    """Return the frames per second that settings ask for; None: those of what there is."""
+    rate = settings.film.rate
+    return None if rate is None else Fraction(str(rate))
 
 
 def folder_of(output: Path) -> Path:
@@ -156,7 +163,7 @@ def joined(
         output: the film.
         rate: frames per second.
         cut: whether to leave out the last row or column of an odd number: some players show no such films.
-        options: of `ffmpeg.writing`.
+        options: of `films.opened.writing`.
 
     Raises:
         NstError: it cannot be written.
@@ -165,7 +172,7 @@ def joined(
     height, width = read(folder, order[0]).shape[:2]
     if cut:
         height, width = (max(1, side - side % 2) for side in (height, width))
-    with ffmpeg.writing(output, (height, width), rate, **options) as write:
+    with films.writing(output, (height, width), rate, **options) as write:
         for number in order:
             write(np.rint(read(folder, number)[:height, :width] * 255).astype(np.uint8))
 

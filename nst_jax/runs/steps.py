@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nst_jax import images
-from nst_jax.films import ffmpeg
+from nst_jax.films import opened as films
+from nst_jax.films.film import Frame
 from nst_jax.images import FloatArray
 from nst_jax.runs.run_folder import Workshop
 from nst_jax.solvers.state import RUNNING
@@ -42,8 +43,7 @@ def check(film: Path) -> None:
     Raises:
         FilmError: with what is missing.
     """
-    ffmpeg.check_output(film, "h264")
-    ffmpeg.ffmpeg()
+    films.check_output(film, "h264")
 
 
 def spaced(budget: int, frames: int) -> tuple[int, ...]:
@@ -101,13 +101,13 @@ class Steps:
         """
         last = np.rint(_even(images.bounded(picture, LONGEST)) * 255).astype(np.uint8)
         size, count = (last.shape[0], last.shape[1]), 0
-        with ffmpeg.writing(film, size, Fraction(RATE)) as write:
+        with films.writing(film, size, Fraction(RATE)) as write:
             for frame in itertools.chain(self._read(size), [last] * RATE):
                 write(frame)
                 count += 1
         return count
 
-    def _read(self, size: tuple[int, int]) -> Iterator[ffmpeg.Frame]:
+    def _read(self, size: tuple[int, int]) -> Iterator[Frame]:
         """Give the frames at the film's size."""
         for path in self.workshop.frames().values():
             frame = images.resize(images.read(path).rgb, size)

@@ -200,6 +200,18 @@ def pixels(value: object) -> int | tuple[int, int]:
     return (found[0], found[1]) if len(found) == 2 else found[0]
 
 
+def frames_per_second(value: object) -> float | str:
+    """Check for a rate: a number, or a fraction such as 30000/1001."""
+    written = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", value.strip()) if isinstance(value, str) else None
+    given = int(written[1]) / int(written[2]) if written and int(written[2]) else value
+    number = float(given) if isinstance(given, int | float) and is_number(given) else 0.0
+    if not 0.01 <= number <= 1000:
+        raise ValueError(
+            f"should be a number from 0.01 to 1000, or a fraction such as 30000/1001, got {value!r}"
+        )
+    return f"{int(written[1])}/{int(written[2])}" if written else number
+
+
 def box(value: object) -> tuple[float, ...]:
     """Check for a part of a picture: left, top, right and bottom as shares."""
     shares = tuple(value) if isinstance(value, list | tuple) else ()

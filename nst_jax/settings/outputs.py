@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from nst_jax.settings.checks import WEIGHT, Choice, Number, axes, choice, steps_back, text, whole
+from nst_jax.settings.checks import (
+    WEIGHT,
+    Choice,
+    Number,
+    axes,
+    choice,
+    frames_per_second,
+    steps_back,
+    text,
+    whole,
+)
 from nst_jax.settings.section import Section, setting
 from nst_jax.typing import Json
 
@@ -72,11 +82,25 @@ class Film(Section):
         "paint every so many frames only, and move those to where things are in between",
         flag="every",
     )
-    codec: str = setting(
-        "h264",
-        Choice(("h264", "h265", "ffv1")),
-        "h264 plays everywhere; ffv1 loses nothing",
+    codec: str | None = setting(
+        None,
+        Choice(("h264", "h265", "vp9", "av1", "prores", "ffv1")),
+        "h264 plays everywhere; vp9 is for .webm, prores for .mov; ffv1 loses nothing; null: vp9 of .webm, "
+        "otherwise h264",
         flag="codec",
+    )
+    quality: int | None = setting(
+        None,
+        whole(1, 100),
+        "of all codecs but ffv1, and of .webp, which loses nothing at 100; null: good, which is 75 of codecs",
+        flag="quality",
+    )
+    rate: float | str | None = setting(
+        None,
+        frames_per_second,
+        "frames per second, such as 12 or 30000/1001: fewer are painted of a film, which lasts as long; "
+        "null: the film's own, 24 of a folder of frames",
+        flag="rate",
     )
 
 

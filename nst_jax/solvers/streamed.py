@@ -6,7 +6,6 @@ another for the direction (Chen, Wang & Zhou, "Large-scale L-BFGS using MapReduc
 So memory is read twice a step, however many pairs there are, and never is there more of it than a chunk.
 """
 
-import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from nst_jax import files
 from nst_jax.errors import NstError
 from nst_jax.solvers.state import (
     FIRST_STEP,
@@ -217,13 +217,9 @@ def check_room(folder: Path, nbytes: int) -> None:
     """Raise NstError if there is no room for a file of so many bytes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
     except OSError as error:
         raise NstError(f"the history cannot be kept in {folder}: {error.strerror}") from None
-    if free < nbytes:
-        what = f"the history needs {nbytes / 2**30:.2f} GiB of the disk of {folder}"
-        more = "free some, or set NST_JAX_CACHE to a folder on another"
-        raise NstError(f"{what}, which has {free / 2**30:.2f}: {more}")
+    files.check_room(folder, nbytes, "the history", "free some, or set NST_JAX_CACHE to a folder on another")
 
 
 class Rows:

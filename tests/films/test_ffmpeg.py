@@ -1,7 +1,9 @@
+import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from nst_jax.errors import FilmError
-from nst_jax.films import ffmpeg
+from nst_jax.films import codecs, ffmpeg, program
 
 
 @pytest.fixture(autouse=True)
@@ -123,16 +125,27 @@ def test_a_film_without_sound_has_none():
     assert not repainted(source, "b.mp4", sound=source).has_sound
 
 
-def test_what_metadata_turns_is_upright():
-    made("a.mp4", size="64x48")
-    run("-display_rotation", "90", "-i", "a.mp4", "-c", "copy", "b.mp4") if _can_turn() else run(
-        "-i", "a.mp4", "-c", "copy", "-metadata:s:v:0", "rotate=90", "b.mp4"
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_what_metadata_turns_is_upright(turn):
+    made("a.mp4", size="65x48")
+    plain = next(ffmpeg.frames(ffmpeg.probe(Path("a.mp4"))))
+    run("-display_rotation", -turn, "-i", "a.mp4", "-c", "copy", "b.mp4") if _can_turn() else run(
+        "-i", "a.mp4", "-c", "copy", "-metadata:s:v:0", f"rotate={turn}", "b.mp4"
     )
     film = ffmpeg.probe(Path("b.mp4"))
-    assert (film.width, film.height) == (48, 64)
-    assert next(ffmpeg.frames(film)).shape == (64, 48, 3)
-    repainted("b.mp4", "c.mp4")
-    assert probed("c.mp4", "width,height") == "48,64"
+    matrix = json.loads(side_data("b.mp4"))["streams"][0]["side_data_list"][0]
+    assert abs(matrix["rotation"]) == (turn if turn <= 180 else 90)
+    turned = np.rot90(plain, matrix["rotation"] // 90)  # against the clock
+    assert (film.height, film.width) == turned.shape[:2]
+    assert np.abs(next(ffmpeg.frames(film)).astype(int) - turned).max() <= 8
+    repainted("b.mp4", "c.mp4", sound=Path("b.mp4"))
+    assert probed("c.mp4", "width,height") == f"{film.width},{film.height}"
+    assert ffmpeg.probe(Path("c.mp4")).width == film.width  # it is not turned again
+
+
+def side_data(name):
+    command = ["ffprobe", "-v", "error", "-show_entries", "stream_side_data=rotation", "-of", "json", name]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _can_turn():
@@ -149,6 +162,208 @@ def test_ten_bits_and_hdr_are_said():
     assert said == ["a.mkv: has 10 bits per channel; 8 are used"]
     hdr = ["-color_trc", "smpte2084", "-color_primaries", "bt2020", "-colorspace", "bt2020nc"]
     assert ffmpeg.probe(made("b.mkv", *TEN, *hdr)).is_hdr
+
+
+def hdr_grey(name, level, *more):
+    """Make a film in PQ that is one grey, of a share of the signal."""
+    value = round(255 * level)
+    run(
+        "-f",
+        "lavfi",
+        "-i",
+        f"color=c=0x{value:02x}{value:02x}{value:02x}:s=64x64:d=0.1:r=10",
+        *TEN[:2],
+        *more,
+        name,
+    )
+    return ffmpeg.probe(Path(name))
+
+
+PQ = ["-pix_fmt", "yuv420p10le", "-color_trc", "smpte2084"]
+
+
+@pytest.mark.parametrize("tags", [["-color_primaries", "bt2020", "-colorspace", "bt2020nc"], []])
+def test_hdr_is_mapped_to_a_plain_screen(tags):
+    if not {"zscale", "tonemap"} <= program.filters():
+        pytest.skip("needs an ffmpeg with zscale and tonemap")
+    said, seen = [], []
+    for number, level in enumerate((0.0, 0.3, 0.508, 0.75)):  # 0.508 of the signal is 100 cd/m²
+        film = hdr_grey(f"{number}.mkv", level, *PQ, *tags)
+        seen.append(next(ffmpeg.frames(film, said.append))[30, 30].astype(int))
+    assert np.ptp(seen, axis=1).max() <= 2  # what is grey stays grey
+    grey = np.array(seen)[:, 0]
+    assert (np.diff(grey) > 20).all()
+    assert grey[0] <= 2
+    assert grey[2] > 140  # taken for a plain screen's it would be 130
+    assert said[0] == "0.mkv: is in HDR; its colours are mapped to those of a plain screen"
+
+
+def test_hdr_that_this_ffmpeg_cannot_map_is_said(monkeypatch):
+    monkeypatch.setattr(ffmpeg, "filters", lambda: frozenset({"scale"}))
+    said = []
+    list(ffmpeg.frames(hdr_grey("a.mkv", 0.5, *PQ), said.append))
+    assert said == [
+        "a.mkv: is in HDR; its colours are taken for those of a plain screen, and look flat: this ffmpeg has "
+        "no zscale and tonemap"
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_a_changing_rate_is_said_and_made_constant(name):
+    some = ["-vf", r"select=lt(t\,1)+not(mod(n\,3))", "-vsync", "vfr"]
+    film = ffmpeg.probe(made(name, *some, "-c:v", "libx264", rate="30", seconds=3))
+    assert (film.is_variable, film.rate) == (True, 30)
+    said = []
+    assert abs(len(list(ffmpeg.frames(film, said.append))) - 90) <= 3  # the last is not held
+    assert said == [f"{name}: its rate changes; 30 frames per second are taken"]
+
+
+def test_times_are_looked_at_in_part_of_a_large_film(monkeypatch):
+    path = made("a.mkv", "-c:v", "ffv1", rate="30", seconds=4)
+    assert len(ffmpeg._times(path)) == 120
+    monkeypatch.setattr(ffmpeg, "_READ", path.stat().st_size // 2)
+    assert 0 < len(ffmpeg._times(path)) < 60
+    assert not ffmpeg.probe(path).is_variable
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.avi", "a.webm"])
+@pytest.mark.parametrize("rate", ["24000/1001", "50"])
+def test_a_constant_rate_is_known_for_one(name, rate):
+    film = ffmpeg.probe(made(name, rate=rate, seconds=2))
+    assert (film.is_variable, film.rate) == (False, Fraction(rate))
+
+
+def test_another_rate_keeps_the_length():
+    film = replace(
+        ffmpeg.probe(made("a.mkv", "-c:v", "ffv1", rate="30")), rate=Fraction(10), is_resampled=True
+    )
+    assert film.frames == len(list(ffmpeg.frames(film))) == 10
+
+
+@pytest.mark.parametrize("pixels", ["yuvj420p", "yuv420p"])
+def test_full_range_is_read_as_such(pixels):
+    colour = ("-f", "lavfi", "-i", "color=c=0xC83232:s=64x64:d=0.1:r=10")
+    made_of = (
+        "-vf",
+        f"scale=out_range=pc,format={pixels}",
+        "-color_range",
+        "pc",
+        "-c:v",
+        "mjpeg",
+        "-q:v",
+        "1",
+    )
+    run(*colour, *made_of, "-strict", "-1", "a.mkv")
+    frame = next(ffmpeg.frames(ffmpeg.probe(Path("a.mkv"))))
+    assert np.abs(frame[30, 30].astype(int) - [200, 50, 50]).max() <= 3
+
+
+EVERY = [("a.mp4", "h265"), ("a.webm", None), ("a.mkv", "vp9"), ("a.mp4", "av1"), ("a.mov", "prores")]
+
+
+@pytest.mark.parametrize(("name", "codec"), EVERY)
+@pytest.mark.parametrize("size", [(49, 65), (64, 96)])
+def test_every_codec_keeps_size_rate_count_and_colours(name, codec, size):
+    if not program.encoders() & set(codecs.CODECS[codec or "vp9"].encoders):
+        pytest.skip(f"needs an ffmpeg with {codec}")
+    colour = (60, 120, 180)
+    with ffmpeg.writing(Path(name), size, Fraction(30000, 1001), codec=codec) as write:
+        for _ in range(3):
+            write(np.full((*size, 3), colour, np.uint8))
+    asked = "codec_name,width,height,r_frame_rate,nb_read_frames"
+    names = {"h265": "hevc", None: "vp9"}
+    assert probed(name, asked) == f"{names.get(codec, codec)},{size[1]},{size[0]},30000/1001,3"
+    back = np.stack(list(ffmpeg.frames(ffmpeg.probe(Path(name)))))
+    assert np.abs(back.astype(int) - colour).max() <= 4
+
+
+def test_quality_goes_one_way():
+    for codec in codecs.CODECS:
+        scales = [codecs.scale_of(codec, quality) for quality in range(1, 101)]
+        assert scales == sorted(scales, reverse=True)
+        assert codecs.scale_of(codec, None) == scales[codecs.GOOD - 1]
+    assert codecs.scale_of("h264", None) == 16
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    sizes = []
+    for quality in (10, 50, 90):
+        with ffmpeg.writing(Path("a.mp4"), (64, 64), Fraction(10), quality=quality) as write:
+            write(noise)
+        sizes.append(Path("a.mp4").stat().st_size)
+    assert sizes == sorted(sizes)
+    assert sizes[2] > 2 * sizes[0]
+
+
+def test_what_this_ffmpeg_cannot_encode_is_said_before_any_work(monkeypatch):
+    monkeypatch.setattr(codecs, "encoders", lambda: frozenset({"libx264", "ffv1"}))
+    words = "a.mp4: this ffmpeg has no libsvtav1 or libaom-av1 for av1; it has h264, ffv1"
+    with pytest.raises(FilmError, match=words):
+        ffmpeg.check_output(Path("a.mp4"), "av1")
+
+
+def streams(path):
+    """Return the digests of all sound, packet by packet, and all that else is there, as ffprobe says it."""
+    command = ["ffmpeg", "-v", "error", "-i", path, "-map", "0:a", "-c", "copy", "-f", "streamhash", "-"]
+    sound = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    entries = "stream=codec_name,codec_type:stream_tags=language:format_tags=title:chapter_tags=title"
+    command = ["ffprobe", "-v", "error", "-show_entries", entries, "-show_chapters", "-of", "json", path]
+    return sound, json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def with_everything(*sounds):
+    """Make a film with two sounds, subtitles, chapters and a title."""
+    Path("a.srt").write_text("1\n00:00:00,000 --> 00:00:00,800\nhello\n")
+    chapters = "".join(f"[CHAPTER]\nTIMEBASE=1/10\nSTART={a}\nEND={a + 5}\ntitle=part {a}\n" for a in (0, 5))
+    Path("a.txt").write_text(f";FFMETADATA1\ntitle=My film\n{chapters}")
+    tones = [
+        word for tone in (440, 880) for word in ("-f", "lavfi", "-i", f"sine=frequency={tone}:duration=1")
+    ]
+    maps = [
+        "-i",
+        "a.srt",
+        "-i",
+        "a.txt",
+        *(word for n in range(4) for word in ("-map", n)),
+        "-map_metadata",
+        "4",
+    ]
+    kinds = [word for n, kind in enumerate(sounds) for word in (f"-c:a:{n}", kind)]
+    words = ["-metadata:s:a:0", "language=deu", "-metadata:s:a:1", "language=fra", "-c:s", "srt"]
+    return made("all.mkv", *tones, *maps, *kinds, *words, "-c:v", "libx264")
+
+
+@pytest.mark.parametrize(
+    ("name", "sounds", "kinds", "words"),
+    [
+        ("b.mkv", ("flac", "pcm_s16le"), ["flac", "pcm_s16le", "subrip"], []),
+        ("b.mp4", ("aac", "ac3"), ["aac", "ac3", "mov_text"], []),
+        ("b.mp4", ("aac", "pcm_s16le"), ["aac", "aac", "mov_text"], ["AAC"]),
+        ("b.webm", ("flac", "pcm_s16le"), ["opus", "opus", "webvtt"], ["Opus"]),
+    ],
+)
+def test_all_sound_subtitles_chapters_and_titles_are_kept(name, sounds, kinds, words):
+    source, said = with_everything(*sounds), []
+    repainted(source, name, sound=source, say=said.append)
+    before, after = streams(source), streams(name)
+    assert said == [
+        f"{name}: cannot hold the sound of all.mkv as it is, so that is encoded as {word}" for word in words
+    ]
+    same = len(set(before[0].splitlines()) & set(after[0].splitlines()))
+    assert same == sum(a == b for a, b in zip(sounds, kinds, strict=False))
+    found = [each for each in after[1]["streams"] if each["codec_type"] in ("audio", "subtitle")]
+    assert [each["codec_name"] for each in found] == kinds
+    assert [each["tags"]["language"] for each in found[:2]] == ["deu", "fra"]
+    assert [each["tags"]["title"] for each in after[1]["chapters"]] == ["part 0", "part 5"]
+    assert after[1]["format"]["tags"]["title"] == "My film"
+
+
+def test_a_symbolic_link_stays_and_its_film_is_replaced():
+    Path("elsewhere").mkdir()
+    Path("elsewhere/real.mp4").write_bytes(b"old")
+    Path("link.mp4").symlink_to("elsewhere/real.mp4")
+    zeros("link.mp4", 2)
+    assert Path("link.mp4").is_symlink()
+    assert ffmpeg.probe(Path("elsewhere/real.mp4")).width == 16
+    assert os.listdir("elsewhere") == ["real.mp4"]
 
 
 def test_one_frame():
@@ -277,7 +492,7 @@ def test_odd_names(name):
 
 
 def test_without_ffmpeg_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(ffmpeg.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(FilmError, match=r"there is no ffmpeg: .* pip install 'nst_jax\[video\]'"):
-        ffmpeg.ffmpeg()
+        program.ffmpeg()

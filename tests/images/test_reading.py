@@ -604,3 +604,15 @@ def test_first_frame_is_used_and_the_others_are_told_of(tmp_path, form):
 def test_whole_files_have_no_notes(tmp_path):
     for suffix in (".png", ".jpg", ".webp", ".tif", ".gif", ".avif", ".ico"):
         assert images.read(save(tmp_path / f"a{suffix}", RGB8)).notes == ()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_sizes_are_those_of_what_is_read(tmp_path, name):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (5, 9)).save(tmp_path / name, exif=exif)
+    assert images.size_of(tmp_path / name) == images.read(tmp_path / name).rgb.shape[:2] == (5, 9)
+    with pytest.raises(ImageError, match="more than the limit of 10"):
+        images.size_of(tmp_path / name, max_pixels=10)
+    with pytest.raises(ImageError, match="no such file"):
+        images.size_of(tmp_path / "nowhere.png")

@@ -142,7 +142,7 @@ def test_frames_go_on_from_one_another_by_one_program(world, monkeypatch):
         compiled.append(program._compiled.cache_info().misses)
         lines[:] = Path("out.film/metrics.jsonl").read_text().splitlines()
 
-    outcome, _ = painted(Way(frames=6, rate=Fraction(12)), callback=watch)
+    outcome, _ = painted(Way(frames=6), values={"film.rate": 12}, callback=watch)
     assert (outcome.frames, outcome.is_interrupted) == (6, False)
     assert compiled == [1] * 6
     film, found = ffmpeg.probe(Path("out.mkv")), read()
@@ -271,7 +271,7 @@ def test_the_command(world, capsys):
         ([*COMMAND, "--style", "art.png"], "there is nothing to go between"),
         ([*COMMAND, "--style", "art.png", "--between", "seed"], "--between seed: should be KEY=VALUE"),
         ([*COMMAND, "--frames", "1"], "--frames: should be a whole number of at least 2, got '1'"),
-        ([*COMMAND, "--rate", "0"], "--rate: should be frames per second"),
+        ([*COMMAND, "--rate", "0"], "--rate: should be a number from 0.01"),
         (
             [*COMMAND, "--style", "art.png", "--style", "other.png", "--output", "no/out.mkv"],
             "does not exist",
@@ -293,7 +293,7 @@ def test_without_ffmpeg_nothing_is_begun(world, monkeypatch):
     def missing():
         raise FilmError("there is no ffmpeg: install it")
 
-    monkeypatch.setattr(ffmpeg, "ffmpeg", missing)
+    monkeypatch.setattr("nst_jax.films.program.ffmpeg", missing)
     with pytest.raises(FilmError, match="there is no ffmpeg"):
         painted(Way(frames=2))
     assert not Path("out.film").exists()

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from makers import LAYERS
 
 from nst_jax import cli, config, images, samples
 from nst_jax.errors import ConfigError, NstError, OutputError
-from nst_jax.films import ffmpeg
+from nst_jax.films import ffmpeg, opened
 from nst_jax.motion import flo
 from nst_jax.motion.warp import warped
 from nst_jax.runs import film
@@ -52,7 +53,7 @@ def settings(values=None):
         "style": {"image": "art.png", "layers": LAYERS["style"]},
         "content": {"layers": LAYERS["content"]},
     }
-    base |= {"network": {"normalised": False}, "solver": {"evaluations": 16}, "film": {"codec": "ffv1"}}
+    base |= {"network": {"normalised": False}, "solver": {"evaluations": 16}}
     return config.load(base=base).with_values(values or {})
 
 
@@ -75,7 +76,8 @@ def clip(name="clip.mkv", *, pictures=("coffee",), frames=5, size=(48, 80), soun
 
 def painted(name="out.mkv", source="clip.mkv", values=None, **options):
     said = []
-    outcome = film.run(settings(values), Path(source), Path(name), say=said.append, **options)
+    codec = {"film.codec": "ffv1"} if name.endswith(".mkv") else {}
+    outcome = film.run(settings(codec | (values or {})), Path(source), Path(name), say=said.append, **options)
     return outcome, said
 
 
@@ -312,3 +314,25 @@ def test_what_is_refused_leaves_what_another_may_go_on_with(world):
     seen = []
     painted(callback=lambda progress: seen.append(progress.frame))
     assert seen == [3]
+
+
+def test_a_folder_of_frames_becomes_an_animation_and_a_folder(world):
+    Path("in").mkdir()
+    for number, picture in enumerate(read(clip(frames=2))):
+        images.write(f"in/shot {number:02d}.png", picture)
+    assert painted("out.gif", "in", {"film.rate": 10})[0].frames == 2
+    found = opened.opened(Path("out.gif"))
+    assert (found.frames, found.rate, found.width, found.height) == (2, 10, 80, 48)
+    painted("out", "in")
+    assert sorted(os.listdir("out")) == ["frames.json", "shot 00.png", "shot 01.png"]
+    with pytest.raises(OutputError, match="in: is a folder of other files"):
+        painted("in", "in")
+    assert sorted(os.listdir("in")) == ["shot 00.png", "shot 01.png"]
+
+
+def test_a_film_for_which_there_is_no_room_is_refused(world, monkeypatch):
+    clip(frames=2)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=100))
+    with pytest.raises(OutputError, match="a film of 2 frames of 80 x 48 needs"):
+        painted()
+    assert not Path("out.film").exists()

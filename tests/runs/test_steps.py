@@ -33,7 +33,7 @@ def needs_no_ffmpeg(monkeypatch):
     def missing():
         raise FilmError("there is no ffmpeg: install it")
 
-    monkeypatch.setattr(ffmpeg, "ffmpeg", missing)
+    monkeypatch.setattr("nst_jax.films.program.ffmpeg", missing)
 
 
 def filmed(name="out.png", callback=lambda progress: None, film="steps", **changes):

@@ -12,6 +12,7 @@ from nst_jax.errors import ConfigError, SettingError
 from nst_jax.settings import (
     SHORT,
     Content,
+    Film,
     Loss,
     Output,
     Patch,
@@ -127,12 +128,23 @@ def test_all_mistakes_of_a_section_at_once():
             "should be a finite number of at least 0 and of at most 0.999999, got 1",
         ),
         (Solver, {"carry": 1}, "should be False or True, got 1"),
+        (Film, {"codec": "mpeg2"}, "should be 'h264', 'h265', 'vp9', 'av1', 'prores' or 'ffv1', got 'mpeg2'"),
+        (Film, {"quality": 101}, "should be a whole number of at least 1 and of at most 100, got 101"),
+        (Film, {"rate": "30000/0"}, "should be a number from 0.01 to 1000, or a fraction such as 30000/1001"),
+        (Film, {"rate": 0}, "should be a number from 0.01 to 1000, or a fraction such as 30000/1001, got 0"),
+        (Film, {"rate": True}, "should be a number from 0.01 to 1000, or a fraction such as 30000/1001"),
     ],
 )
 def test_mistakes_say_what_is_allowed(section, values, sentence):
     with pytest.raises(SettingError) as caught:
         section(**values)
     assert caught.value.problems[0][1].startswith(sentence)
+
+
+def test_rates_of_films_are_numbers_or_fractions():
+    assert Film(rate="30000/1001").rate == "30000/1001"
+    assert Film(rate=12).rate == 12.0
+    assert Film().rate is None
 
 
 def test_nothing_is_changed_in_place_and_replace_checks_again():

@@ -18,8 +18,9 @@ import numpy as np
 
 from nst_jax import images
 from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import check_folder, same_file
-from nst_jax.films import ffmpeg
+from nst_jax.files import same_file
+from nst_jax.films import opened as films
+from nst_jax.films.film import Film
 from nst_jax.images import FloatArray
 from nst_jax.motion.between import blended
 from nst_jax.motion.warp import warped
@@ -74,6 +75,7 @@ def run(
     with frames.claimed(folder, output):
         painter = Painter(settings, inputs.network(settings, download, say=say))
         work = _Work(settings, film, folder, painter, motion, say)
+        films.check_room(folder, film.frames, bounded_size((film.height, film.width), painter.settings))
         clock = _Clock(passes * film.frames if film.frames else None)
         for number in range(1, passes + 1):
             for painted in _pass(work, number):
@@ -82,24 +84,25 @@ def run(
                     return Outcome(output, progress.frame, time.perf_counter() - begun, True)
         last = work.folder_of(passes)
         every = range(1, work.count + 1)
-        options: dict[str, Json] = {"codec": settings.film.codec, "aspect": film.aspect}
-        options["sound"] = film.path if film.has_sound else None
+        options: dict[str, Json] = {"codec": settings.film.codec, "quality": settings.film.quality}
+        options |= {"sound": film.path if film.kind == "film" else None, "aspect": film.aspect}
+        options |= {"source": film}
         frames.joined(last, every, output, film.rate, say=say, **options)
         frames.finish(folder, every, film.rate, within=last)
     return Outcome(output, work.count, time.perf_counter() - begun, False)
 
 
-def _ready(settings: Settings, source: Path, output: Path) -> tuple[ffmpeg.Film, Motion]:
+def _ready(settings: Settings, source: Path, output: Path) -> tuple[Film, Motion]:
     """Refuse what cannot be done before any work."""
     check(settings)
-    ffmpeg.check_output(output, settings.film.codec)
-    check_folder(output)
+    films.check_output(output, settings.film.codec)
     files = [name for name in inputs.styles_of(settings) if inputs.sample_of(name) is None]
     if same_file(output, [source, *map(Path, files)]):
         raise OutputError(
             f"{output}: is an input of this film and would be overwritten; give another --output"
         )
-    return ffmpeg.probe(source), motion_by(settings.film.flow)
+    film = films.opened(source, rate=frames.rate_of(settings))
+    return film, motion_by(settings.film.flow)
 
 
 def check(settings: Settings) -> None:
@@ -136,7 +139,7 @@ class _Work:
     def __init__(
         self,
         settings: Settings,
-        film: ffmpeg.Film,
+        film: Film,
         folder: Path,
         painter: Painter,
         motion: Motion,
@@ -144,7 +147,7 @@ class _Work:
     ) -> None:
         self.settings, self.film, self.folder = settings, film, folder
         self.painter, self.motion, self.say = painter, motion, say
-        self.stamp = painter.stamp(film, film.path)
+        self.stamp = painter.stamp(film)
         self.is_begun = frames.is_of(folder, self.stamp)
         self.count = 0
         """Of frames, known after the first pass."""
@@ -243,7 +246,7 @@ def _between(folder: Path, before: Tie, after: Tie, share: float) -> FloatArray:
 
 def _contents(work: _Work, first: int) -> Generator[Numbered, None, None]:
     """Give the frames of a film from one on, at the size that they are painted at."""
-    with contextlib.closing(ffmpeg.frames(work.film, work.say, begin=first)) as read:
+    with contextlib.closing(films.frames(work.film, work.say, begin=first)) as read:
         for number, frame in enumerate(read, first + 1):
             unit = frame.astype(np.float32) / np.float32(255)
             yield number, images.resize(unit, bounded_size(unit.shape, work.painter.settings))

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from nst_jax import images
-from nst_jax.films import ffmpeg
+from nst_jax.films import opened as films
+from nst_jax.films.film import Film
 from nst_jax.images import FloatArray
-from nst_jax.runs import inputs
+from nst_jax.runs import frames, inputs
 from nst_jax.runs.film import check
 from nst_jax.runs.film.following import motion_by
 from nst_jax.runs.film.painter import Painter
@@ -64,7 +65,7 @@ def forecast(
     from nst_jax.transfer import memory
 
     check(settings)
-    film, motion = ffmpeg.probe(source), motion_by(settings.film.flow)
+    film, motion = films.opened(source, rate=frames.rate_of(settings)), motion_by(settings.film.flow)
     painter = Painter(settings, inputs.network(settings, download, say=say))
     earlier, content = _two(film, painter.settings)
     begun = time.perf_counter()
@@ -98,10 +99,10 @@ def forecast(
     )
 
 
-def _two(film: ffmpeg.Film, settings: Settings) -> list[FloatArray]:
+def _two(film: Film, settings: Settings) -> list[FloatArray]:
     """Return the first two frames at the size that they are painted at; a film of one shows it twice."""
     found: list[FloatArray] = []
-    with contextlib.closing(ffmpeg.frames(film)) as read:
+    with contextlib.closing(films.frames(film)) as read:
         for frame in read:
             unit = frame.astype(np.float32) / np.float32(255)
             found.append(images.resize(unit, bounded_size(unit.shape, settings)))

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nst_jax.films.ffmpeg import Film
+from nst_jax.films import opened as films
+from nst_jax.films.film import Film
 from nst_jax.images import FloatArray
 from nst_jax.runs import inputs, records
 from nst_jax.settings import LONGEST, Settings
@@ -36,13 +36,12 @@ class Painter:
         evaluations = max(1, round(settings.film.later * settings.solver.evaluations))
         self.later = self.settings.with_values({"solver.evaluations": evaluations, "pyramid.levels": 1})
 
-    def stamp(self, film: Film, source: Path) -> str:
+    def stamp(self, film: Film) -> str:
         """Return what finished frames must have been made by to be gone on with."""
         record = records.record(self.settings, self.network.record(), {})
-        status = source.stat()
-        of_film = [film.width, film.height, str(film.rate), status.st_size, status.st_mtime_ns]
+        of_film = [film.width, film.height, str(film.rate), *films.marks(film)]
         inputs_ = {"styles": self.digests, "film": of_film}
-        return records.stamp(record | {"inputs": inputs_}, without=("output.", "film.codec"))
+        return records.stamp(record | {"inputs": inputs_}, without=("output.", "film.codec", "film.quality"))
 
     def painted(
         self, content: FloatArray, past: Sequence[Past] = (), init: FloatArray | None = None
