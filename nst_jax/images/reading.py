@@ -9,6 +9,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from nst_jax.images import deep, kinds, metadata
 from nst_jax.images.decoding import (
+    LYING,
     MAX_PIXELS,
     band,
     check_size,
@@ -66,6 +67,27 @@ def _decode(data: bytes, path: str | Path, max_pixels: int) -> Picture:
         orientation = exif_orientation(image)
         notes = (*picture.notes, *_notes(data, image, orientation))
         return dataclasses.replace(upright_picture(picture, orientation or 1), notes=notes)
+
+
+def size_of(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return the height and width that `read` would find, of the header as far as that tells.
+
+    Raises:
+        ImageError: as `read`, but for damage behind the header.
+    """
+    data = file_bytes(path)
+    with decoding(path, max_pixels):
+        return metadata.decoded(data, lambda some: _size(some, path, max_pixels), metadata.LOOKS)[0]
+
+
+def _size(data: bytes, path: str | Path, max_pixels: int) -> tuple[int, int]:
+    found = deep.size_of(data) if data.startswith(deep.TIFF_SIGNATURES) else None
+    if found is None:
+        with kinds.opened(data) as image:
+            found = (image.height, image.width, exif_orientation(image) or 1)
+    height, width, orientation = found
+    check_size(path, width, height, max_pixels)
+    return (width, height) if orientation in LYING else (height, width)
 
 
 def read_text(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> dict[str, str]:

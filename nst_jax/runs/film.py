@@ -143,15 +143,8 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: the first of them.
     """
-    content, style = settings.content, settings.style
-    given = {"content.image": content.image, "content.map": content.map, "content.keep": content.keep}
-    given |= {
-        "style.map": style.map,
-        "style.strength_map": style.strength_map,
-        "style.regions": style.regions,
-    }
-    for key, value in given.items():
-        if value is not None:
+    for key in ("content.image", *inputs.OF_ONE_PICTURE):
+        if settings.value(key) is not None:
             raise ConfigError(f"{key}: is of one picture, and this is a film: leave it out")
     if settings.sweep.axes:
         raise ConfigError("sweep.axes: a film is not swept: give one value of each setting")
