@@ -89,6 +89,8 @@ TESTED_ELSEWHERE = {
     "images/lettering.py": "images/test_sheet.py",
     "images/pictures.py": "images/test_reading.py",
     "images/profiles.py": "images/test_reading.py",
+    "runs/batch_files.py": "runs/test_batch.py",
+    "runs/batch_work.py": "runs/test_batch.py",
     "runs/frames.py": "runs/test_animate.py",
     "runs/sweep_folder.py": "runs/test_sweep.py",
     "settings/checks.py": "settings/test_settings.py",

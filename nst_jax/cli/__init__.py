@@ -1,14 +1,14 @@
 """The command line: arguments, progress, exit codes.
 
-Exit codes: 0 all is done, 1 a picture stopped on a loss that is not finite, 2 a mistake in what was given, or
-a place that cannot be written; 128 and the number of the signal that ended the work. Everything slow is
-imported late, so that help and mistakes come at once.
+Exit codes: 0 all is done, 1 a picture stopped on a loss that is not finite, or one of a batch could not be
+painted, 2 a mistake in what was given, or a place that cannot be written; 128 and the number of the signal
+that ended the work. Everything slow is imported late, so that help and mistakes come at once.
 """
 
 import signal
 from collections.abc import Sequence
 
-from nst_jax.cli import animate, figures, studio, sweep, transfer, video, weights
+from nst_jax.cli import animate, batch, figures, studio, sweep, transfer, video, weights
 from nst_jax.cli.terminal import hand_over, say
 from nst_jax.errors import ConfigError, NstError
 
@@ -16,6 +16,7 @@ __all__ = ["run"]
 
 _COMMANDS = {
     "animate": animate.run,
+    "batch": batch.run,
     "figures": figures.run,
     "studio": studio.run,
     "sweep": sweep.run,

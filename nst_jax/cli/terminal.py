@@ -141,6 +141,20 @@ def film_progress() -> Iterator[Callable[[Any], None]]:
 
 
 @contextlib.contextmanager
+def batch_progress() -> Iterator[Callable[[Any], None]]:
+    """Give a function that shows a `batch.Progress` on the terminal; silent where there is none."""
+    with _bar(None, waiting="reading, compiling", remaining=False) as update:
+
+        def show(progress: Any) -> None:
+            parts = [f"of {progress.total} pictures"]
+            parts += [] if progress.left is None else [f"about {_clock(progress.left)} left"]
+            parts += [f"{progress.faults} could not be painted"] * bool(progress.faults)
+            update(progress.done, _fitting(parts), progress.total)
+
+        yield show
+
+
+@contextlib.contextmanager
 def photos_progress(text: str) -> Iterator[Callable[[int, int], None]]:
     """Give a function that shows how many of how many photographs are done; silent where there is none."""
     with _bar(None, waiting=text) as update:

@@ -22,6 +22,7 @@ examples:
   nst-jax --config starry --size 2048 --dry-run          what that would take of memory
   nst-jax --print-config                                 every setting with its default and meaning
   nst-jax sweep --config sweep_tradeoff                  a grid of settings: see nst-jax sweep --help
+  nst-jax batch photos/ --style painting.jpg             many photographs: see nst-jax batch --help
   nst-jax studio                                         a page to watch and steer: see nst-jax studio --help
   nst-jax video film.mp4 --style painting.jpg            a film: see nst-jax video --help
   nst-jax animate photo.jpg --style a.jpg --style b.jpg  from style to style: see nst-jax animate --help

@@ -6,6 +6,7 @@ in [0, 1]. Transparency, where there is any, is a second array of shape (height,
 
 from nst_jax.images.decoding import MAX_PIXELS
 from nst_jax.images.filling import filled
+from nst_jax.images.kinds import SUFFIXES as READABLE
 from nst_jax.images.labels import read_map
 from nst_jax.images.pictures import FloatArray, Picture
 from nst_jax.images.reading import read, read_text, size_of
@@ -25,6 +26,7 @@ from nst_jax.images.writing import SUFFIXES, check_sides, check_suffix, encode, 
 
 __all__ = [
     "MAX_PIXELS",
+    "READABLE",
     "SUFFIXES",
     "FloatArray",
     "Picture",

@@ -23,6 +23,9 @@ _MAX_METADATA = 1 << 24
 ORIENTATION_TAG = 0x0112
 """Of EXIF and TIFF."""
 
+LYING = (5, 6, 7, 8)
+"""Orientations of pictures that lie on a side."""
+
 _TIFFFILE_LOG = logging.getLogger("tifffile")
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -108,7 +111,7 @@ def exif_orientation(image: Image.Image) -> int | None:
 
 def upright(array: FloatArray, orientation: int) -> FloatArray:
     """Apply an EXIF orientation: 2 to 4 are mirrored or upside down, 5 to 8 lie on a side."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in LYING:
         array = np.swapaxes(array, 0, 1)
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]

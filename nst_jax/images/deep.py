@@ -116,6 +116,17 @@ def read_tiff(data: bytes, path: str | Path, max_pixels: int) -> Picture | None:
         return None
 
 
+def size_of(data: bytes) -> tuple[int, int, int] | None:
+    """Return height, width and orientation of a TIFF as it is stored; None if tifffile does not read it."""
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            page = tiff.pages[0]
+            orientation = int(page.tags.valueof(ORIENTATION_TAG, default=1))
+            return int(page.imagelength), int(page.imagewidth), orientation
+    except Exception:  # Pillow has another try at it
+        return None
+
+
 def pages_of(data: bytes) -> int:
     """Return how many pictures a TIFF has, 1 if that cannot be told."""
     try:

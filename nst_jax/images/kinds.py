@@ -8,6 +8,12 @@ from PIL import Image, UnidentifiedImageError
 
 from nst_jax.images.pictures import one_line
 
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".tga", ".psd"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".jp2", ".j2k"),
+)
+"""What the names of pictures end in, in lower case; others may be read all the same."""
+
 _NAMES = (
     (0, b"%PDF", "a PDF"),
     (0, b"%!PS", "a PostScript file"),

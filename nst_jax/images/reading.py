@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from nst_jax.errors import ImageError
 from nst_jax.images import deep, kinds, metadata
 from nst_jax.images.decoding import (
+    LYING,
     MAX_PIXELS,
     band,
     check_size,
@@ -52,22 +53,6 @@ def read(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     return dataclasses.replace(picture, notes=tuple(f"{path}: {note}" for note in notes))
 
 
-def size_of(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return the height and width of a picture as `read` gives it, mostly without decoding it.
-
-    Raises:
-        ImageError: as `read`, of what its header tells.
-    """
-    try:
-        with decoding(path, max_pixels), Image.open(path) as image:
-            check_size(path, image.width, image.height, max_pixels)
-            lies = image.format != "TIFF" and (exif_orientation(image) or 1) > 4  # Pillow turns TIFF itself
-            return (image.width, image.height) if lies else (image.height, image.width)
-    except ImageError:  # of a kind that Pillow alone does not open, or the complaint will be a better one
-        height, width = read(path, max_pixels=max_pixels).rgb.shape[:2]
-        return height, width
-
-
 def _decode(data: bytes, path: str | Path, max_pixels: int) -> Picture:
     if data.startswith(deep.TIFF_SIGNATURES) and (picture := deep.read_tiff(data, path, max_pixels)):
         return picture
@@ -83,6 +68,27 @@ def _decode(data: bytes, path: str | Path, max_pixels: int) -> Picture:
         orientation = exif_orientation(image)
         notes = (*picture.notes, *_notes(data, image, orientation))
         return dataclasses.replace(upright_picture(picture, orientation or 1), notes=notes)
+
+
+def size_of(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return the height and width that `read` would find, of the header as far as that tells.
+
+    Raises:
+        ImageError: as `read`, but for damage behind the header.
+    """
+    data = file_bytes(path)
+    with decoding(path, max_pixels):
+        return metadata.decoded(data, lambda some: _size(some, path, max_pixels), metadata.LOOKS)[0]
+
+
+def _size(data: bytes, path: str | Path, max_pixels: int) -> tuple[int, int]:
+    found = deep.size_of(data) if data.startswith(deep.TIFF_SIGNATURES) else None
+    if found is None:
+        with kinds.opened(data) as image:
+            found = (image.height, image.width, exif_orientation(image) or 1)
+    height, width, orientation = found
+    check_size(path, width, height, max_pixels)
+    return (width, height) if orientation in LYING else (height, width)
 
 
 def read_text(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> dict[str, str]:

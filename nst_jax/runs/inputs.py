@@ -38,6 +38,10 @@ Download = Callable[[int, int], None]
 Say = Callable[[str], None]
 
 
+OF_ONE_PICTURE = ("content.map", "content.keep", "style.map", "style.strength_map", "style.regions")
+"""Settings that name what belongs to one photograph, and is of no use where there are many."""
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """The pictures of a run, and what is known of them."""

@@ -66,7 +66,7 @@ def check(output: Path, *, reads: Iterable[Path], nbytes: int, film: Path | None
             )
     if folder.exists() and not (folder / "result.json").is_file() and not _is_empty(folder):
         raise OutputError(f"{folder}: is not the folder of an earlier run; move it or give another --output")
-    if not records.carries(output) and output.with_suffix(".json").exists() and not _is_record(output):
+    if not records.carries(output) and output.with_suffix(".json").exists() and not is_record(output):
         raise OutputError(f"{output.with_suffix('.json')}: is not of an earlier run; give another --output")
     free = shutil.disk_usage(output.parent).free
     if free < nbytes:
@@ -99,7 +99,8 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _is_record(output: Path) -> bool:
+def is_record(output: Path) -> bool:
+    """Tell whether a picture has a record of a run."""
     try:
         return "encoder" in records.read_record(output)
     except (OSError, ValueError, TypeError):

@@ -98,20 +98,11 @@ def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Downlo
     cells, found = check(settings)
     network = inputs.network(settings, download, say=say, notes=_notes(found))
 
-    from nst_jax.transfer.memory import gib
     from nst_jax.transfer.plan import How, shares
 
     how = How(settings.sweep.lanes, settings.sweep.max_parallel)
-    lines = []
-    for share in shares(_problems(cells, found, network), how):
-        height, width = share.problems[0].content.shape[:2]
-        evaluations = sum(problem.evaluations for problem in share.problems)
-        what = f"{len(share.problems)} cell{'s' * (len(share.problems) > 1)} of {width} x {height}"
-        lines.append(
-            f"{what}, {evaluations} evaluations, {share.at_once} at once: {gib(share.nbytes)} "
-            "besides Python and JAX"
-        )
-    return "\n".join(lines)
+    every = shares(_problems(cells, found, network), how)
+    return "\n".join(share.sentence("cell") for share in every)
 
 
 def check(settings: Settings) -> tuple[list[Cell], list[inputs.Inputs]]:

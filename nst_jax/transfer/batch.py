@@ -63,6 +63,7 @@ def run(
     finished: Collection[int] = (),
     how: How = _HOW,
     watch: Callable[[GridProgress], object] = lambda progress: None,
+    remember: Remember | None = None,
 ) -> bool:
     """Solve problems, as many at once as is good.
 
@@ -72,6 +73,7 @@ def run(
         finished: numbers of problems that need not be solved; the others are grouped as if these were.
         how: how the work is done.
         watch: called every now and then; if it returns True all ends, with its states saved.
+        remember: for what other problems will have in common with these; None: nothing is kept after them.
 
     Returns:
         Whether all is done; False if ``watch`` ended it.
@@ -81,6 +83,7 @@ def run(
     """
     fitting = fitted(problems, finished, how.mode)
     grid = _Grid(fitting, jobs(fitting, finished, how), done, frozenset(finished), watch, how)
+    grid.remember = remember or grid.remember
     left = {index: problem for index, problem in fitting.items() if index not in grid.finished}
     threads = workers(left, how)
     if threads == 1:

@@ -119,6 +119,14 @@ class Share:
     at_once: int
     nbytes: int
 
+    def sentence(self, name: str) -> str:
+        """Say it, given what one of them is called."""
+        height, width = self.problems[0].content.shape[:2]
+        evaluations = sum(problem.evaluations for problem in self.problems)
+        what = f"{len(self.problems)} {name}{'s' * (len(self.problems) > 1)} of {width} x {height}"
+        taken = f"{memory.gib(self.nbytes)} besides Python and JAX"
+        return f"{what}, {evaluations} evaluations, {self.at_once} at once: {taken}"
+
 
 def shares(problems: Mapping[int, Problem], how: How = _HOW) -> list[Share]:
     """Return how problems would be run, and what that would take; their programs are compiled.

@@ -35,6 +35,39 @@ def _in_strips(request, monkeypatch):
         monkeypatch.setattr(pictures, "AT_ONCE", 1)
 
 
+def test_the_size_is_known_of_the_header(tmp_path, random):
+    """Of every kind of file, whichever way up, what a size is told to be is what is read."""
+    tall = random.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    files = [save(tmp_path / f"plain.{kind}", tall) for kind in ("png", "jpg", "webp", "tif", "bmp", "gif")]
+    for orientation in (1, 3, 6, 8):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for kind in ("png", "jpg", "webp", "tif"):
+            files.append(save(tmp_path / f"{orientation}.{kind}", tall, exif=exif))
+    tifffile.imwrite(tmp_path / "float.tif", tall / np.float32(255), photometric="rgb")
+    tags = [(274, "H", 1, 6, True)]
+    tifffile.imwrite(tmp_path / "lying.tif", tall * np.uint16(257), photometric="rgb", extratags=tags)
+    tifffile.imwrite(
+        tmp_path / "planes.tif", np.moveaxis(tall, -1, 0), photometric="rgb", planarconfig="separate"
+    )
+    files += [tmp_path / f"{name}.tif" for name in ("float", "lying", "planes")]
+    for file in files:
+        assert images.size_of(file) == images.read(file).rgb.shape[:2], file
+    assert images.size_of(tmp_path / "6.jpg") == (7, 5)
+    with pytest.raises(ImageError, match="more than the limit of 34"):
+        images.size_of(tmp_path / "plain.png", max_pixels=34)
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(ImageError, match=r"text\.jpg: is not an image"):
+        images.size_of(tmp_path / "text.jpg")
+
+
+def test_the_usual_endings_are_those_of_kinds_that_are_read():
+    Image.init()
+    known = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    assert set(images.READABLE) - known <= {".heic", ".heif"}
+    assert set(images.SUFFIXES) <= set(images.READABLE)
+
+
 def png16(path, array, *, interlace=False, **options):
     channels = array.shape[2]
     writer = png.Writer(

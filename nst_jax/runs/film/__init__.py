@@ -111,20 +111,14 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: the first of them.
     """
-    content, style, film = settings.content, settings.style, settings.film
-    given = {"content.image": content.image, "content.map": content.map, "content.keep": content.keep}
-    given |= {
-        "style.map": style.map,
-        "style.strength_map": style.strength_map,
-        "style.regions": style.regions,
-    }
-    for key, value in given.items():
-        if value is not None:
+    for key in ("content.image", *inputs.OF_ONE_PICTURE):
+        if settings.value(key) is not None:
             raise ConfigError(f"{key}: is of one picture, and this is a film: leave it out")
     if settings.sweep.axes:
         raise ConfigError("sweep.axes: a film is not swept: give one value of each setting")
     if settings.solver.kind == "lbfgsb":
         raise ConfigError("solver.kind: lbfgsb is for single pictures: use lbfgs")
+    film = settings.film
     if film.every > 1 and film.passes > 1:
         raise ConfigError("film.passes: are of films whose frames are all painted: leave film.every at 1")
     if film.every > 1 and len(film.back) > 1:

@@ -1,0 +1,223 @@
+"""The pictures of a batch that are still to be painted: posed one by one, and painted some at a time."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nst_jax import images
+from nst_jax.errors import ImageError, NstError, OutputError
+from nst_jax.runs import batch_files, inputs, records
+from nst_jax.runs.batch_files import Job
+from nst_jax.settings import Settings
+from nst_jax.transfer.pictures import Size
+
+if TYPE_CHECKING:
+    from nst_jax.pretrained.network import Network
+    from nst_jax.transfer.batch import GridProgress
+    from nst_jax.transfer.looks import Result
+    from nst_jax.transfer.plan import How
+    from nst_jax.transfer.problem import Problem
+    from nst_jax.transfer.remembering import Remember
+
+AT_ONCE, PIXELS = 8, 2**22
+"""So many pictures are read and painted together, and no more than two if they have more pixels than that."""
+
+_REMEMBERED = 16
+"""Of one size: prepared networks, and what styles are compared by at each level."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is."""
+
+    done: int
+    """Pictures that are painted, or cannot be."""
+    total: int
+    faults: int
+    seconds: float
+    left: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """A picture that can be painted."""
+
+    job: Job
+    settings: Settings
+    read: inputs.Inputs
+    problem: "Problem"
+
+
+@dataclass(eq=False)
+class Work:
+    """What is to be painted, and what all of it has in common."""
+
+    settings: Settings
+    network: "Network"
+    sizes: dict[str, Size]
+    """Of photographs as they are painted."""
+    groups: list[list[Job]]
+    """Each of one program."""
+    skipped: list[Path]
+    faults: list[str]
+    reader: inputs.Reader = field(default_factory=inputs.Reader)
+    failed: int = 0
+    """Pictures that could not be painted, once they were looked at."""
+
+    def posed(self, job: Job) -> Posed:
+        """Read what a job is of.
+
+        Raises:
+            NstError: it cannot be painted.
+        """
+        from nst_jax.transfer.problem import posed
+
+        settings = job.settings(self.settings)
+        self.reader.forget()
+        found = self.reader.read(settings)
+        images.check_sides(job.output, found.size)
+        problem = posed(found.pictures, inputs.as_posed(settings), self.network)
+        return Posed(job, settings, found, problem)
+
+    def tried(self, job: Job) -> Posed | None:
+        """Read what a job is of; None if it cannot be painted, which is noted."""
+        try:
+            return self.posed(job)
+        except NstError as error:
+            self.fault(job, error)
+        return None
+
+    def fault(self, job: Job, error: object) -> None:
+        """Note what is wrong with a picture."""
+        self.failed += 1
+        what = "; ".join(str(error).splitlines())
+        line = what if what.startswith(f"{job.photograph}: ") else f"{job.photograph}: {what}"
+        if line not in self.faults:
+            self.faults.append(line)
+
+    def check(self) -> None:
+        """Refuse settings that no picture could be painted by.
+
+        Raises:
+            ConfigError: the first reason found.
+        """
+        for group in self.groups:
+            try:
+                self.posed(group[0])
+                return
+            except ImageError:  # it is the photograph's own
+                continue
+
+
+def how_for(settings: Settings) -> "How":
+    """Return how the work is done."""
+    from nst_jax.transfer.plan import How
+
+    return How(settings.sweep.lanes, settings.sweep.max_parallel or AT_ONCE)
+
+
+# Painting.
+
+
+@dataclass(eq=False)
+class Painter:
+    """Paints chunk after chunk, and tells how far it is."""
+
+    work: Work
+    callback: Callable[[Progress], object]
+    say: inputs.Say
+    painted: list[Path] = field(default_factory=list)
+    begun: float = field(default_factory=time.perf_counter)
+    behind: float = 0.0
+    """Pixels of the chunks that are done."""
+    notes: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Count what there is to paint."""
+        every = [job for group in self.work.groups for job in group]
+        self.total = len(every)
+        self.pixels = sum(map(self._area, every))
+
+    def _area(self, job: Job) -> int:
+        height, width = self.work.sizes[job.photograph]
+        return height * width
+
+    def paint(self, group: Sequence[Job]) -> bool:
+        """Paint pictures of one program; return whether all was done that could be, without interruption."""
+        from nst_jax.transfer.remembering import remembering
+
+        remember = _of_all(remembering(_REMEMBERED))
+        return all(self._paint(chunk, remember) for chunk in _chunks(group, max(map(self._area, group))))
+
+    def _paint(self, chunk: Sequence[Job], remember: "Remember") -> bool:
+        ready = [posed for job in chunk if (posed := self.work.tried(job))]
+        for note in (note for posed in ready for note in posed.read.notes):
+            if note not in self.notes:
+                self.notes.add(note)
+                self.say(note)
+        whole = not ready or self._solve(ready, remember)
+        self.behind += sum(map(self._area, chunk))
+        return whole
+
+    def _solve(self, ready: Sequence[Posed], remember: "Remember") -> bool:
+        """Paint what is ready, together or if that does not fit in memory one by one."""
+        from nst_jax.transfer import batch
+
+        waiting = dict(enumerate(ready))
+        area = sum(self._area(posed.job) for posed in ready)
+
+        def watch(progress: "GridProgress") -> bool:
+            return self._tell(area * progress.evaluations / progress.budget)
+
+        try:
+            return batch.run(
+                {number: posed.problem for number, posed in waiting.items()},
+                done=lambda number, result, curve: self._write(waiting.pop(number), result),
+                how=how_for(self.work.settings),
+                watch=watch,
+                remember=remember,
+            )
+        except OutputError:
+            raise
+        except NstError as error:
+            if len(ready) > 1:
+                return all(self._solve([posed], remember) for posed in list(waiting.values()))
+            self.work.fault(ready[0].job, error)
+            return True
+
+    def _tell(self, area: float) -> bool:
+        """Tell how far the work is, after an area of the chunk; return whether it should end."""
+        seconds, share = time.perf_counter() - self.begun, (self.behind + area) / self.pixels
+        left = seconds * (1 - share) / share if share else None
+        done = len(self.painted) + self.work.failed
+        return self.callback(Progress(done, self.total, len(self.work.faults), seconds, left)) is True
+
+    def _write(self, posed: Posed, result: "Result") -> None:
+        if result.status == "not finite":
+            self.work.fault(posed.job, "the loss or its gradient is no finite number; nothing is written")
+            return
+        record = records.record(posed.settings, self.work.network.record(), posed.read.digests)
+        record |= {"result": records.ended(result)}
+        batch_files.write(
+            posed.job, result.image, alpha=posed.read.alpha, settings=posed.settings, record=record
+        )
+        self.painted.append(posed.job.output)
+
+
+def _chunks(group: Sequence[Job], area: int) -> Iterator[Sequence[Job]]:
+    """Give the jobs of a group, as many at a time as may be in memory together, each of so many pixels."""
+    count = max(2, min(AT_ONCE, PIXELS // area))
+    yield from (group[first : first + count] for first in range(0, len(group), count))
+
+
+def _of_all(known: "Remember") -> "Remember":
+    """Return what remembers all but what contents are compared by: each is of one picture."""
+
+    def remember(make: Callable[[], object], key: Callable[[], object]) -> object:
+        name = key()
+        is_content = isinstance(name, tuple) and name[0] == "content"
+        return make() if is_content else known(make, lambda: name)
+
+    return remember
