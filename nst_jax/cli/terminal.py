@@ -147,7 +147,7 @@ def batch_progress() -> Iterator[Callable[[Any], None]]:
 
         def show(progress: Any) -> None:
             parts = [f"of {progress.total} pictures"]
-            parts += [] if progress.left is None else [f"about {_clock(progress.left)} left"]
+            parts += [] if progress.left is None else [f"about {clock(progress.left)} left"]
             parts += [f"{progress.faults} could not be painted"] * bool(progress.faults)
             update(progress.done, _fitting(parts), progress.total)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from nst_jax.errors import ImageError
 from nst_jax.images import deep, kinds, metadata
 from nst_jax.images.decoding import (
     LYING,

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nst_jax import images, samples
-from nst_jax.errors import NstError
+from nst_jax.errors import ImageError, NstError
 from nst_jax.runs import batch_files, inputs, records
 from nst_jax.runs.batch_files import Job, photographs
 from nst_jax.runs.batch_work import Painter, Progress, Work, how_for
-from nst_jax.settings import Settings
+from nst_jax.settings import Settings, Solver
+from nst_jax.transfer.canvases import PROGRAM, canvases
 from nst_jax.transfer.pictures import Size, bounded_size, cropped
 
 if TYPE_CHECKING:
@@ -131,11 +132,14 @@ def _look(
     """Return what is to be painted: what is not done yet, and can be read as far as headers tell."""
     sizes, broken = _sizes(settings, found)
     network = inputs.network(settings, download, say=say)
-    work = Work(settings, network, sizes, [], [], list(broken.values()))
+    work = Work(settings, network, sizes, {}, [], [], list(broken.values()))
     stamp = batch_files.stamp_of(records.record(settings, network.record(), {}))
     there = [job for job in found if job.photograph in sizes]
     work.skipped += [job.output for job in there if _is_done(work, job, stamp)]
-    work.groups = _groups([job for job in there if job.output not in set(work.skipped)], sizes)
+    left = [job for job in there if job.output not in set(work.skipped)]
+    if left and _can_share(work, left):
+        work.canvases = _canvases(sizes, settings.solver.evaluations)
+    work.groups = _groups(left, sizes | work.canvases)
     return work
 
 
@@ -167,15 +171,35 @@ def _sizes(settings: Settings, found: Sequence[Job]) -> tuple[dict[str, Size], d
     return sizes, broken
 
 
-def _groups(found: Sequence[Job], sizes: dict[str, Size]) -> list[list[Job]]:
-    """Return jobs by their programs, in each style after style."""
-    canvases = dict(zip(sizes, _canvases(list(sizes.values())), strict=True))
+def _can_share(work: Work, left: Sequence[Job]) -> bool:
+    """Tell whether pictures of several sizes can share a program, as far as settings tell."""
+    from nst_jax.transfer.sharing import can_share
+
+    for job in left:
+        try:
+            return can_share(work.posed(job).problem)
+        except ImageError:  # the photograph's own fault
+            continue
+    return False
+
+
+def _canvases(sizes: dict[str, Size], evaluations: int) -> dict[str, Size]:
+    """Return the canvases of photographs that share one with others of other sizes.
+
+    They are those of all photographs, whether they are done already or not: so a picture is the same however
+    often the work is interrupted.
+    """
+    found: dict[Size, list[str]] = {}
+    price = PROGRAM * Solver().evaluations / evaluations
+    for name, canvas in zip(sizes, canvases(list(sizes.values()), price=price), strict=True):
+        found.setdefault(canvas, []).append(name)
+    shared = {c: names for c, names in found.items() if len({sizes[name] for name in names}) > 1}
+    return {name: canvas for canvas, names in shared.items() for name in names}
+
+
+def _groups(found: Sequence[Job], places: dict[str, Size]) -> list[list[Job]]:
+    """Return jobs by the size of their programs, in each style after style."""
     groups: dict[Size, list[Job]] = {}
     for job in found:
-        groups.setdefault(canvases[job.photograph], []).append(job)
+        groups.setdefault(places[job.photograph], []).append(job)
     return list(groups.values())
-
-
-def _canvases(sizes: Sequence[Size]) -> Sequence[Size]:
-    """Return, for each size, that by which its pictures share a program: itself."""
-    return sizes

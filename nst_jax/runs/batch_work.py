@@ -58,6 +58,8 @@ class Work:
     network: "Network"
     sizes: dict[str, Size]
     """Of photographs as they are painted."""
+    canvases: dict[str, Size]
+    """Of those that share a program with others of other sizes, see `transfer.sharing`."""
     groups: list[list[Job]]
     """Each of one program."""
     skipped: list[Path]
@@ -73,12 +75,16 @@ class Work:
             NstError: it cannot be painted.
         """
         from nst_jax.transfer.problem import posed
+        from nst_jax.transfer.sharing import can_share, on_canvas
 
         settings = job.settings(self.settings)
         self.reader.forget()
         found = self.reader.read(settings)
         images.check_sides(job.output, found.size)
         problem = posed(found.pictures, inputs.as_posed(settings), self.network)
+        canvas = self.canvases.get(job.photograph)
+        if canvas and can_share(problem):
+            problem = on_canvas(problem, canvas)
         return Posed(job, settings, found, problem)
 
     def tried(self, job: Job) -> Posed | None:
@@ -141,7 +147,7 @@ class Painter:
         self.pixels = sum(map(self._area, every))
 
     def _area(self, job: Job) -> int:
-        height, width = self.work.sizes[job.photograph]
+        height, width = (self.work.sizes | self.work.canvases)[job.photograph]
         return height * width
 
     def paint(self, group: Sequence[Job]) -> bool:
@@ -200,6 +206,8 @@ class Painter:
             return
         record = records.record(posed.settings, self.work.network.record(), posed.read.digests)
         record |= {"result": records.ended(result)}
+        if posed.problem.canvas:
+            record |= {"canvas": list(posed.problem.canvas)}
         batch_files.write(
             posed.job, result.image, alpha=posed.read.alpha, settings=posed.settings, record=record
         )

@@ -168,6 +168,8 @@ def differences(record: Record, earlier: Mapping[str, Json]) -> list[str]:
         for name, then in earlier.get("inputs", {}).items()
         if name in record["inputs"] and record["inputs"][name] != then
     ]
+    if canvas := earlier.get("canvas"):
+        found.append(f"it was painted on a canvas of {canvas[1]} x {canvas[0]}, with pictures of other sizes")
     then: Record = earlier.get("encoder") or record["encoder"]
     if then["digest"] != record["encoder"]["digest"]:
         found.append(f"the network's weights are {record['encoder']['source']}, were {then['source']}")

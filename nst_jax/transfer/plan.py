@@ -121,9 +121,10 @@ class Share:
 
     def sentence(self, name: str) -> str:
         """Say it, given what one of them is called."""
-        height, width = self.problems[0].content.shape[:2]
+        height, width = self.problems[0].size
         evaluations = sum(problem.evaluations for problem in self.problems)
-        what = f"{len(self.problems)} {name}{'s' * (len(self.problems) > 1)} of {width} x {height}"
+        of = "of" if self.problems[0].canvas is None else "of at most"
+        what = f"{len(self.problems)} {name}{'s' * (len(self.problems) > 1)} {of} {width} x {height}"
         taken = f"{memory.gib(self.nbytes)} besides Python and JAX"
         return f"{what}, {evaluations} evaluations, {self.at_once} at once: {taken}"
 
