@@ -47,7 +47,7 @@ class Film(Section):
     """A film, for nst-jax video."""
 
     consistency: float = setting(
-        0.5,
+        0.03,
         WEIGHT,
         "weight of what keeps each frame like the one before, moved along (Ruder et al.)",
         flag="consistency",
