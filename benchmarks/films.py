@@ -120,7 +120,8 @@ def main():
         painted = [f.astype(np.float32) / 255 for f in films.frames(films.opened(output))]
         lines = frames.notes(frames.folder_of(output))
     print(f"{outcome.frames} frames, {np.diff(clock).mean():.2f} s for each after the first, {whole:.0f} s")
-    compare(options, settings, camera, painted, {line["frame"]: line for line in lines})
+    if options.compared:
+        compare(options, settings, camera, painted, {line["frame"]: line for line in lines})
     if options.overhead:
         alone = again(settings, camera, options.frames)
         print(f"overhead of motion and coding: {np.diff(clock).sum() / alone - 1:.1%} of {alone:.1f} s")

@@ -70,7 +70,7 @@ def minus_nearer(masks: Sequence[ArrayLike]) -> list[FloatArray]:
     """Return the masks of the long-term loss: each without what nearer frames account for.
 
     ``c_long(i-j, i) = max(c(i-j, i) - sum of c(i-k, i) over the nearer k < j, 0)`` (Ruder et al. 2016,
-    section 3 on long-term consistency, for its eq. 9).
+    on long-term consistency).
 
     Args:
         masks: c(i-j, i) for one or more j, the nearest frame first; (height, width) each.

@@ -19,8 +19,9 @@ from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.films import ffmpeg, opened
 from nst_jax.motion import flo
 from nst_jax.motion.warp import warped
-from nst_jax.runs import film
+from nst_jax.runs import film, inputs
 from nst_jax.runs.film.following import Moved, Tie, from_first, from_last, segments
+from nst_jax.runs.film.painter import Painter
 from nst_jax.transfer import program
 
 STEP = (1, 2)
@@ -336,3 +337,88 @@ def test_a_film_for_which_there_is_no_room_is_refused(world, monkeypatch):
     with pytest.raises(OutputError, match="a film of 2 frames of 80 x 48 needs"):
         painted()
     assert not Path("out.film").exists()
+
+
+WIDE, STILL = (180, 320), 40
+"""A film's height and width, and how many rows of it do not move."""
+
+
+def long_clip(name="long.mkv", *, frames=48, cut=24):
+    """Write a film: textures that move by a known step above what stands still, a cut, and sound."""
+    Path("flow").mkdir()
+    known = np.zeros((*WIDE, 2), np.float32)
+    known[:-STILL] = STEP
+    with ffmpeg.writing(Path("silent.mkv"), WIDE, Fraction(25), codec="ffv1") as write:
+        for i in range(frames):
+            whole = images.resize(samples.load("coffee" if i < cut else "rocket"), (280, 460))
+            top, left = STEP[0] * i, STEP[1] * i
+            frame = np.concatenate(
+                [whole[top : top + WIDE[0] - STILL, left : left + WIDE[1]], whole[-STILL:, : WIDE[1]]]
+            )
+            write(np.rint(frame * 255).astype(np.uint8))
+            if i:
+                flo.write(Path(f"flow/backward_{i + 1}_{i}.flo"), known)
+    tone = ["-f", "lavfi", "-i", f"sine=duration={frames / 25}", "-c:a", "flac", "-c:v", "copy", name]
+    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", "silent.mkv", *tone], check=True)
+    return Path(name), known
+
+
+def said_by(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_film_of_two_scenes(world):
+    source, known = long_clip()
+    lines = []
+
+    def watch(progress):
+        lines[:] = Path("out.film/metrics.jsonl").read_text().splitlines()
+
+    painted(source=source.name, values={"film.flow": "flow", "size": WIDE[1]}, callback=watch)
+    sound = [
+        said_by("ffmpeg", "-v", "error", "-i", n, "-map", "0:a", "-c", "copy", "-f", "streamhash", "-")
+        for n in ("long.mkv", "out.mkv")
+    ]
+    assert sound[0] == sound[1]
+    probe = ["ffprobe", "-v", "error", "-select_streams", "v", "-count_frames", "-of", "csv=p=0"]
+    entries = "stream=width,height,r_frame_rate,nb_read_frames"
+    assert said_by(*probe, "-show_entries", entries, "out.mkv") == "320,180,25/1,48"
+
+    found = [json.loads(line) for line in lines]
+    assert [line["frame"] for line in found if not line["follows"]] == [1, 25]
+    first, *later = (line["evaluations"] for line in found[:24])
+    assert max(later) <= 0.25 * first
+    assert np.mean([line["loss"] for line in found[1:24]]) < 1.05 * found[0]["loss"]
+
+    there, frames = read("long.mkv"), read("out.mkv")
+    alone = Painter(settings({"size": WIDE[1]}), inputs.network(settings(), None, say=print))
+    free = [alone.painted(there[i]) for i in (11, 12)]
+    moving = np.s_[2 : -STILL - 3, 2:-4]
+    apart = [np.mean((warped(a, known) - b)[moving] ** 2) for a, b in itertools.pairwise(frames[:24])]
+    independent = np.mean((warped(free[0].image, known) - free[1].image)[moving] ** 2)
+    assert np.mean(apart) <= 0.35 * independent
+    styles = [sum(v for k, v in each.terms.items() if k.startswith("style")) for each in free]
+    assert np.mean([found[i]["terms"]["style"] for i in (11, 12)]) <= 1.1 * np.mean(styles)
+    still = [frame[-STILL + 6 :] for frame in frames[:24]]
+    assert max(np.abs(a - b).mean() for a, b in itertools.pairwise(still)) < 0.01
+    light = np.array([frame.mean() for frame in frames[:24]])
+    assert abs(light[11:13].mean() - np.mean([each.image.mean() for each in free])) < 0.02
+
+
+@pytest.mark.parametrize("colour", ["content", "matched"])
+def test_colours_of_the_style_are_those_of_the_whole_film(world, monkeypatch, colour):
+    clip(pictures=("coffee", "rocket"), frames=2)
+    seen, real = [], Painter.posed
+
+    def posed(self, *args, **options):
+        problem = real(self, *args, **options)
+        seen.append(problem.paintings[0].image)
+        return problem
+
+    monkeypatch.setattr(Painter, "posed", posed)
+    painted("whole.mkv", values={"colour": colour})
+    painted(values={"colour": colour}, callback=lambda progress: progress.frame == 3)
+    painted(values={"colour": colour})
+    assert len(seen) == 8
+    assert all(np.array_equal(image, seen[0]) for image in seen)
+    np.testing.assert_array_equal(np.stack(read("out.mkv")), np.stack(read("whole.mkv")))

@@ -1,9 +1,9 @@
 """A film: every frame is painted, going on from the one before, which is moved along with what is seen.
 
 Ruder, Dosovitskiy & Brox, "Artistic style transfer for videos" (2016): frames begin with the one before,
-warped (section 4.1), are held to it, or to several, by a temporal loss (4.2, 4.3), and may be gone through
-several times in alternating directions (4.4). Keyframes are not in the paper: frames between them are not
-painted, but made of both, moved to where things are.
+warped, are held to it by a temporal loss, or to several of them (long-term consistency), and may be gone
+through several times in alternating directions (their multi-pass algorithm). Keyframes are not in the paper:
+frames between them are not painted, but made of both, moved to where things are.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from nst_jax import images
 from nst_jax.errors import ConfigError, OutputError
 from nst_jax.files import same_file
 from nst_jax.films import opened as films
-from nst_jax.films.film import Film
+from nst_jax.films.film import Film, Say, silently
 from nst_jax.images import FloatArray
 from nst_jax.motion.between import blended
 from nst_jax.motion.warp import warped
@@ -76,6 +76,9 @@ def run(
         painter = Painter(settings, inputs.network(settings, download, say=say))
         work = _Work(settings, film, folder, painter, motion, say)
         films.check_room(folder, film.frames, bounded_size((film.height, film.width), painter.settings))
+        if settings.colour != "style":
+            with contextlib.closing(_contents(work, 0, silently)) as contents:
+                painter.fix_colours(next(contents)[1])
         clock = _Clock(passes * film.frames if film.frames else None)
         for number in range(1, passes + 1):
             for painted in _pass(work, number):
@@ -184,7 +187,7 @@ def _pass(work: _Work, number: int) -> Iterator[_Painted]:
         frames.say_done(work.folder, done, work.say)
     begin = done if film.every == 1 else _last_key(work.folder, done)
     first = max(0, begin - max(film.back))
-    contents = _contents(work, first) if number == 1 else _kept_contents(work, order[first:])
+    contents = _contents(work, first, work.say) if number == 1 else _kept_contents(work, order[first:])
     loss, since = float("nan"), time.perf_counter()
     moving = following(contents, work.motion, steps=film.back)
     with contextlib.closing(contents), contextlib.closing(moving):
@@ -238,9 +241,9 @@ def _between(folder: Path, before: Tie, after: Tie, share: float) -> FloatArray:
     return blended(one, other, before.trust, after.trust, share)
 
 
-def _contents(work: _Work, first: int) -> Generator[Numbered, None, None]:
+def _contents(work: _Work, first: int, say: Say) -> Generator[Numbered, None, None]:
     """Give the frames of a film from one on, at the size that they are painted at."""
-    with contextlib.closing(films.frames(work.film, work.say, begin=first)) as read:
+    with contextlib.closing(films.frames(work.film, say, begin=first)) as read:
         for number, frame in enumerate(read, first + 1):
             unit = frame.astype(np.float32) / np.float32(255)
             yield number, images.resize(unit, bounded_size(unit.shape, work.painter.settings))

@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nst_jax.films import opened as films
 from nst_jax.films.film import Film
 from nst_jax.images import FloatArray
 from nst_jax.runs import inputs, records
 from nst_jax.settings import LONGEST, Settings
-from nst_jax.transfer.pictures import Frames, Pictures
+from nst_jax.transfer.pictures import Frames, Pictures, coloured, each_style, sized
 
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network
@@ -32,6 +33,8 @@ class Painter:
         self.settings = replace(settings, size=settings.size or LONGEST)
         read = [inputs.read_picture(name, settings.max_pixels) for name in inputs.styles_of(settings)]
         self.styles = tuple(inputs.with_alpha(picture) for picture, _ in read)
+        self.colours: tuple[ArrayLike, ...] = ()
+        """Of the styles, where they are not their own."""
         self.digests = [digest for _, digest in read]
         evaluations = max(1, round(settings.film.later * settings.solver.evaluations))
         self.later = self.settings.with_values({"solver.evaluations": evaluations, "pyramid.levels": 1})
@@ -64,11 +67,24 @@ class Painter:
         self, content: FloatArray, past: Sequence[Past], settings: Settings, init: FloatArray | None = None
     ) -> "Problem":
         """Return the problem of a frame, see `painted`; settings are those of a whole picture, or `later`."""
-        from nst_jax.transfer.problem import make_problem
+        from nst_jax.transfer.problem import posed
 
         # As many as there may be, so that all frames have one program.
         nowhere = (content, np.zeros(content.shape[:2], np.float32))
         every = [*past, *[nowhere] * (len(settings.film.back) - len(past))]
         images, trust = (np.stack(each) for each in zip(*every, strict=True))
         frames = Frames(images, trust[:, :, :, None], settings.film.consistency)
-        return make_problem(Pictures(content, self.styles, init=init, past=frames), settings, self.network)
+        pictures = Pictures(content, self.styles, init=init, past=frames)
+        pictures = coloured(sized(pictures, settings), settings)
+        if self.colours:
+            pictures = replace(pictures, style=self.colours)
+        return posed(pictures, settings, self.network)
+
+    def fix_colours(self, content: FloatArray) -> None:
+        """Let the styles have colours that go with one frame, if they follow the content's, for all of them.
+
+        Otherwise brightness and palette would waver from frame to frame.
+        """
+        if self.settings.colour != "style":
+            found = coloured(sized(Pictures(content, self.styles), self.settings), self.settings)
+            self.colours = each_style(found)
