@@ -17,7 +17,6 @@ from nst_jax.films import opened as films
 from nst_jax.films.film import Frame
 from nst_jax.images import FloatArray
 from nst_jax.runs.run_folder import Workshop
-from nst_jax.solvers.state import RUNNING
 
 if TYPE_CHECKING:
     from nst_jax.transfer.looks import Look
@@ -82,6 +81,8 @@ class Steps:
 
     def take(self, look: "Look") -> None:
         """Keep a frame if one is due."""
+        from nst_jax.solvers.state import RUNNING  # late: it imports JAX
+
         if self._last is None:
             self._last = max(self.workshop.frames(), default=0)
         spent, last = int(look.spent[0]), self._last

@@ -154,7 +154,7 @@ def test_frames_go_on_from_one_another_by_one_program(world, monkeypatch):
     assert metrics[-1]["style.shares"] == [0.0, 1.0]
     neighbours = [apart(a, b) for a, b in itertools.pairwise(found)]
     assert 0 < max(neighbours) < apart(found[0], found[-1])
-    assert not Path("out.film").exists()
+    assert (Path("out.film") / "sheet.jpg").is_file()
     assert len(counted) == 2  # of each style once
 
 
@@ -227,16 +227,19 @@ def test_the_folder_of_frames(world, random):
     said, folder = [], Path("x.film")
     picture = np.float32(random.uniform(size=(4, 6, 3)))
     with frames.claimed(folder, Path("x.mkv")):
-        assert frames.done(folder, "a", said.append) == 0
-        frames.begin(folder, "a", said.append)
-        kept = frames.keep(folder, 1, picture, {"loss": float("nan")})
+        assert not frames.is_of(folder, "a")
+        frames.begin(folder, "a", {}, said.append)
+        kept = frames.keep(folder, 1, picture)
+        frames.note(folder, {"frame": 1, "loss": float("nan")})
         with pytest.raises(OutputError, match=r"x\.mkv: is being painted by another process"):
             frames.claimed(folder, Path("x.mkv")).__enter__()
-        assert frames.done(folder, "b", said.append) == 0
-        assert frames.done(folder, "a", said.append) == 1
+        assert not frames.is_of(folder, "b")
+        assert frames.is_of(folder, "a")
+        assert frames.leading(folder, (1, 2)) == 1
     np.testing.assert_array_equal(kept, np.floor(picture * 255 + 0.5) / np.float32(255))
     assert json.loads((folder / "metrics.jsonl").read_text()) == {"frame": 1, "loss": None}
-    assert said == ["going on after 1 frames that are painted; to begin anew, remove x.film"]
+    assert frames.notes(folder) == [{"frame": 1, "loss": None}]
+    assert said == []
 
 
 def test_what_is_refused_leaves_no_folder(world):
@@ -271,7 +274,7 @@ def test_the_command(world, capsys):
         ([*COMMAND, "--style", "art.png"], "there is nothing to go between"),
         ([*COMMAND, "--style", "art.png", "--between", "seed"], "--between seed: should be KEY=VALUE"),
         ([*COMMAND, "--frames", "1"], "--frames: should be a whole number of at least 2, got '1'"),
-        ([*COMMAND, "--rate", "0"], "--rate: should be a number from 0.01"),
+        ([*COMMAND, "--rate", "0"], "film.rate: should be a number from 0.01"),
         (
             [*COMMAND, "--style", "art.png", "--style", "other.png", "--output", "no/out.mkv"],
             "does not exist",
