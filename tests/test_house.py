@@ -73,6 +73,7 @@ TESTED_ELSEWHERE = {
     "cli/animate.py": "runs/test_animate.py",
     "cli/arguments.py": "cli/test_transfer.py",
     "cli/figures.py": "runs/test_figures.py",
+    "cli/films.py": "runs/test_film.py",
     "cli/video.py": "runs/test_film.py",
     "cli/weights.py": "pretrained/test_normalisation.py",
     "cli/live.py": "cli/test_studio.py",

@@ -1,11 +1,11 @@
 """nst-jax animate: a film of one photograph, from style to style, or while a weight changes."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from nst_jax.cli.arguments import FILM, pairs, parser_for, settings_of
-from nst_jax.cli.process import interruptible, prepare_process
-from nst_jax.cli.terminal import Download, film_progress, hand_over, say, tell
+from nst_jax.cli.arguments import FILM, configured, is_printed, pairs, parser_for, settings_of
+from nst_jax.cli.films import painted
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -44,14 +44,11 @@ def run(arguments: Sequence[str]) -> int:
     )
     options = vars(parser.parse_args(arguments))
 
-    from nst_jax import config as configs
-
     flags = settings_of(options, _FLAGS)
     if options["photo"]:
         flags["content.image"] = ("PHOTO", options["photo"])
-    config = configs.load(options["config"], flags=flags, assignments=options["set"])
-    if options["print_config"]:
-        hand_over(configs.to_yaml(config))
+    config = configured(options, flags)
+    if is_printed(options, config):
         return 0
     if not arguments:
         raise ConfigError(
@@ -69,20 +66,7 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
         between=dict(pairs("--between", map(_listed, options["between"]))),
     )
     output = Path(options["output"] or "animated.mp4")
-    with interruptible("what is done") as interrupted, film_progress() as show:
-
-        def watch(progress: Json) -> bool:
-            interrupted.has_begun = True
-            show(progress)
-            return bool(interrupted)
-
-        prepare_process()
-        outcome = animate.run(config, output, way, callback=watch, say=say, download=Download())
-    if outcome.is_interrupted:
-        say(f"{outcome.frames} frames are done; the same command goes on from here")
-        return interrupted.code
-    tell(f"{outcome.output}: {outcome.frames} frames, {outcome.seconds:.1f} s")
-    return 0
+    return painted(partial(animate.run, config, output, way))
 
 
 def _listed(text: str) -> str:

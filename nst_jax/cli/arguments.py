@@ -83,6 +83,27 @@ def settings_of(options: Mapping[str, Json], flags: Flags) -> dict[str, tuple[st
     }
 
 
+def configured(options: Mapping[str, Json], flags: Mapping[str, tuple[str, Json]]) -> Json:
+    """Return the settings that options stand for.
+
+    Args:
+        options: what was given, ``config`` and ``set`` among it.
+        flags: from `settings_of`.
+    """
+    from nst_jax import config as configs
+
+    return configs.load(options["config"], flags=flags, assignments=options["set"])
+
+
+def is_printed(options: Mapping[str, Json], config: Json) -> bool:
+    """Print settings and tell so, if that is all that was asked for."""
+    if options["print_config"]:
+        from nst_jax import config as configs
+
+        hand_over(configs.to_yaml(config))
+    return bool(options["print_config"])
+
+
 def _given(flag: str, text: str | list[str], each: Field[Json]) -> Json:
     if isinstance(text, list):  # given once or more
         return text if len(text) > 1 else text[0]

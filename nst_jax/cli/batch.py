@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nst_jax.cli.arguments import RUN, SWEEP, parser_for, settings_of
+from nst_jax.cli.arguments import RUN, SWEEP, configured, is_printed, parser_for, settings_of
 from nst_jax.cli.process import interruptible, prepare_process
 from nst_jax.cli.terminal import Download, batch_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
@@ -47,12 +47,9 @@ def run(arguments: Sequence[str]) -> int:
     )
     options = vars(parser.parse_intermixed_args(arguments))
 
-    from nst_jax import config as configs
-
     flags = settings_of(options, _FLAGS)
-    config = configs.load(options["config"], flags=flags, assignments=options["set"])
-    if options["print_config"]:
-        hand_over(configs.to_yaml(config))
+    config = configured(options, flags)
+    if is_printed(options, config):
         return 0
     if not options["photographs"]:
         what = "nst-jax batch photos/ --style painting.jpg --output out/"
@@ -73,19 +70,13 @@ def _paint(config: Json, photographs: Sequence[str], options: dict[str, Json]) -
     from nst_jax.runs import batch
 
     with interruptible("what is done") as interrupted, batch_progress() as show:
-
-        def watch(progress: Json) -> bool:
-            interrupted.has_begun = True
-            show(progress)
-            return bool(interrupted)
-
         prepare_process()
         outcome = batch.run(
             config,
             photographs,
             options["output"],
             mix=options["mix"],
-            callback=watch,
+            callback=interrupted.watching(show),
             say=say,
             download=Download(),
         )

@@ -56,12 +56,7 @@ def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Json]
     if any(key.split(".")[0] in ("sweep", "output") for key in flags):
         raise ConfigError("--set of figures is for settings of the pictures; for the place see --output")
     with interruptible("what is done") as interrupted, grid_progress() as show:
-
-        def watch(name: str, progress: Json) -> bool:
-            interrupted.has_begun = True
-            show(progress, f"{name}  ")
-            return bool(interrupted)
-
+        watch = interrupted.watching(lambda name, progress: show(progress, f"{name}  "))
         prepare_process()
         outcome = figures.run(names, folder, flags=flags, callback=watch, say=say, download=Download())
     tell(f"{outcome.page}: {outcome.done} of {outcome.figures} figures, {outcome.seconds:.1f} s")

@@ -44,6 +44,16 @@ class Interruption:
         """The exit code of a process that such a signal ends."""
         return 128 + self.number
 
+    def watching(self, show: Callable[..., None]) -> Callable[..., bool]:
+        """Return a callback of runs: it shows how far the work is, and tells whether it should end."""
+
+        def watch(*progress: Any) -> bool:
+            self.has_begun = True
+            show(*progress)
+            return bool(self)
+
+        return watch
+
     def note(self, number: int, frame: Any) -> None:
         """Take note of a signal; a second one, or one before anything was computed, ends the work at once."""
         at_once, self.number = bool(self) or not self.has_begun, number

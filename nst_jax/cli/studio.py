@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nst_jax.cli.arguments import RUN, parser_for, settings_of
+from nst_jax.cli.arguments import RUN, configured, is_printed, parser_for, settings_of
 from nst_jax.cli.process import interruptible, prepare_process
-from nst_jax.cli.terminal import hand_over, say, tell
+from nst_jax.cli.terminal import say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -50,14 +50,11 @@ def run(arguments: Sequence[str]) -> int:
     add_flags(parser)
     options = vars(parser.parse_args(arguments))
 
-    from nst_jax import config as configs
-
     flags = settings_of(options, _FLAGS)
-    config = configs.load(options["config"], flags=flags, assignments=options["set"])
+    config = configured(options, flags)
     if config.sweep.axes:
         raise ConfigError("sweep.axes: the studio begins with one picture; it has a grid of its own")
-    if options["print_config"]:
-        hand_over(configs.to_yaml(config))
+    if is_printed(options, config):
         return 0
     prepare_process()
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nst_jax.cli import live, studio
-from nst_jax.cli.arguments import SWEEP, pairs, parser_for, settings_of
+from nst_jax.cli.arguments import SWEEP, configured, is_printed, pairs, parser_for, settings_of
 from nst_jax.cli.process import interruptible, prepare_process
 from nst_jax.cli.terminal import Download, grid_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
@@ -53,14 +53,11 @@ def run(arguments: Sequence[str]) -> int:
     if options["collect"] is not None:
         return _collect(options)
 
-    from nst_jax import config as configs
-
     flags = settings_of(options, SWEEP)
     if options["axis"]:
         flags["sweep.axes"] = ("--axis", [{key: values} for key, values in pairs("--axis", options["axis"])])
-    config = configs.load(options["config"], flags=flags, assignments=options["set"])
-    if options["print_config"]:
-        hand_over(configs.to_yaml(config))
+    config = configured(options, flags)
+    if is_printed(options, config):
         return 0
     studio.refuse_without_live(options)
     if options["slurm_option"] and options["slurm"] is None:
@@ -86,11 +83,11 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
         page = around.enter_context(live.sweep(config, options, interrupted)) if options["live"] else None
         show = around.enter_context(grid_progress())
 
+        showing = interrupted.watching(show)
+
         def watch(progress: Json) -> bool:
-            interrupted.has_begun = True
-            show(progress)
-            is_stopped = page.watch(progress) if page else False
-            return bool(interrupted) or is_stopped
+            is_ended = showing(progress)
+            return bool(page and page.watch(progress)) or is_ended
 
         outcome = sweeps.run(config, shard=part, callback=watch, say=say, download=Download())
         if page:

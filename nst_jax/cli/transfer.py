@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nst_jax.cli import live, studio
-from nst_jax.cli.arguments import RUN, Parser, parser_for, settings_of
+from nst_jax.cli.arguments import RUN, Parser, is_printed, parser_for, settings_of
 from nst_jax.cli.process import Interruption, interruptible, prepare_process
 from nst_jax.cli.terminal import Download, hand_over, run_progress, say, tell
 from nst_jax.errors import ConfigError
@@ -36,10 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     """Make one picture and return the exit code."""
     options = vars(_parser().parse_args(arguments))
     config, record = _settings(options)
-    if options["print_config"]:
-        from nst_jax.config import to_yaml
-
-        hand_over(to_yaml(config))
+    if is_printed(options, config):
         return 0
     if not arguments:
         raise ConfigError("nothing to do: give --content and --style, or try 'nst-jax --config starry'")
@@ -60,14 +57,9 @@ def run(arguments: Sequence[str]) -> int:
         page = around.enter_context(live.picture(config, options, interrupted)) if options["live"] else None
         show = around.enter_context(run_progress(config.solver.evaluations))
 
-        def watch(progress: Json) -> bool:
-            interrupted.has_begun = True
-            show(progress)
-            return bool(interrupted)
-
         outcome = runs.run(
             config,
-            callback=watch,
+            callback=interrupted.watching(show),
             say=page.say if page else say,
             earlier=record,
             download=Download(),

@@ -1,11 +1,13 @@
 """nst-jax video: a film, frame by frame."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from nst_jax.cli.arguments import FILM, parser_for, settings_of
-from nst_jax.cli.process import interruptible, prepare_process
-from nst_jax.cli.terminal import Download, clock, film_progress, hand_over, say, tell
+from nst_jax.cli.arguments import FILM, configured, is_printed, parser_for, settings_of
+from nst_jax.cli.films import painted
+from nst_jax.cli.process import prepare_process
+from nst_jax.cli.terminal import Download, clock, hand_over, say
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -45,12 +47,9 @@ def run(arguments: Sequence[str]) -> int:
     )
     options = vars(parser.parse_args(arguments))
 
-    from nst_jax import config as configs
-
     flags = settings_of(options, _FLAGS)
-    config = configs.load(options["config"], flags=flags, assignments=options["set"])
-    if options["print_config"]:
-        hand_over(configs.to_yaml(config))
+    config = configured(options, flags)
+    if is_printed(options, config):
         return 0
     if not options["film"]:
         raise ConfigError("nothing to do: give a film, such as nst-jax video film.mp4 --style painting.jpg")
@@ -85,17 +84,4 @@ def _told(found: Json) -> list[str]:
 def _paint(config: Json, source: Path, output: Path) -> int:
     from nst_jax.runs import film
 
-    with interruptible("what is done") as interrupted, film_progress() as show:
-
-        def watch(progress: Json) -> bool:
-            interrupted.has_begun = True
-            show(progress)
-            return bool(interrupted)
-
-        prepare_process()
-        outcome = film.run(config, source, output, callback=watch, say=say, download=Download())
-    if outcome.is_interrupted:
-        say(f"{outcome.frames} frames are done; the same command goes on from here")
-        return interrupted.code
-    tell(f"{outcome.output}: {outcome.frames} frames, {outcome.seconds:.1f} s")
-    return 0
+    return painted(partial(film.run, config, source, output))
