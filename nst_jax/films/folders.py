@@ -10,8 +10,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
 from nst_jax import images
 from nst_jax.errors import FilmError, NstError, OutputError
 from nst_jax.files import write_atomically
@@ -20,10 +18,6 @@ from nst_jax.films.film import Film, Frame, Say, silently
 RATE = Fraction(24)
 """Frames per second, which a folder does not tell."""
 
-_PICTURES = (
-    *images.SUFFIXES,
-    *(".bmp", ".ppm", ".pgm", ".pnm", ".tga", ".dib", ".jp2", ".heic", ".heif", ".avif", ".gif"),
-)
 _NUMBER = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 _RECORD = "frames.json"
 """Names the frames that this program wrote; a folder of these alone may be replaced."""
@@ -60,7 +54,8 @@ def _numbered(folder: Path) -> list[Path]:
     try:
         for file in sorted(folder.iterdir()):
             name = _NUMBER.fullmatch(file.stem)
-            if name and file.suffix.lower() in _PICTURES and not file.name.startswith(".") and file.is_file():
+            is_picture = file.suffix.lower() in images.READABLE and file.is_file()
+            if name and is_picture and not file.name.startswith("."):
                 known = series.setdefault(name[1], {})
                 other = known.setdefault(int(name[2]), file)
                 if other != file:
@@ -113,7 +108,7 @@ def frames(film: Film, say: Say = silently, *, begin: int = 0) -> Generator[Fram
             if note not in said:
                 say(f"{file}: {note}")
         said.update(notes)
-        yield np.rint(rgb * 255).astype(np.uint8)
+        yield images.to_levels(rgb)
 
 
 @contextlib.contextmanager
@@ -135,7 +130,7 @@ def writing(path: Path, names: Sequence[str] = ()) -> Iterator[Callable[[Frame],
     def write(frame: Frame) -> None:
         number = len(written)
         name = Path(names[number]).stem if number < len(names) else f"frame_{number + 1:06d}"
-        images.write(new / f"{name}.png", frame.astype(np.float32) / np.float32(255))
+        images.write(new / f"{name}.png", images.to_unit(frame))
         written.append(f"{name}.png")
 
     try:

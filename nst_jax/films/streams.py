@@ -25,7 +25,9 @@ def joined(silent: Path, old: Path, whole: Path, path: Path, say: Say) -> None:
     Raises:
         FilmError: it cannot be written.
     """
-    words = _sound(old, whole, path, say) + _subtitles(old, whole, path, say)
+    there = run("-i", named(old))[0]
+    words = _sound(old, _count(there, "Audio"), whole, path, say)
+    words += _subtitles(old, _count(there, "Subtitle"), whole, path, say)
     both = ["-i", named(silent), "-i", named(old), "-map", "0:v", *words, "-c:v", "copy"]
     about = ["-map_metadata", "1", "-map_chapters", "1"]
     for more in (about, ["-map_metadata", "-1", "-map_chapters", "-1"]):
@@ -35,11 +37,11 @@ def joined(silent: Path, old: Path, whole: Path, path: Path, say: Say) -> None:
     raise FilmError(f"{path}: {why(said, 'its sound cannot be written')}")
 
 
-def _sound(old: Path, whole: Path, path: Path, say: Say) -> list[str]:
+def _sound(old: Path, count: int, whole: Path, path: Path, say: Say) -> list[str]:
     """Return the words by which all sound is taken over, and say if some of it is encoded anew."""
     other = ("libopus", "Opus") if path.suffix.lower() == ".webm" else ("aac", "AAC")
     words, encoded = [], 0
-    for number in range(_count(old, "Audio")):
+    for number in range(count):
         words += ["-map", f"1:a:{number}"]
         if _holds(old, f"a:{number}", "copy", whole):
             words += [f"-c:a:{number}", "copy"]
@@ -51,10 +53,9 @@ def _sound(old: Path, whole: Path, path: Path, say: Say) -> list[str]:
     return words
 
 
-def _subtitles(old: Path, whole: Path, path: Path, say: Say) -> list[str]:
+def _subtitles(old: Path, count: int, whole: Path, path: Path, say: Say) -> list[str]:
     words: list[str] = []
     kept = 0
-    count = _count(old, "Subtitle")
     for number in range(count):
         for codec in ("copy", _TEXTS.get(path.suffix.lower(), "mov_text")):
             if _holds(old, f"s:{number}", codec, whole):
@@ -66,9 +67,8 @@ def _subtitles(old: Path, whole: Path, path: Path, say: Say) -> list[str]:
     return words
 
 
-def _count(path: Path, kind: str) -> int:
+def _count(said: str, kind: str) -> int:
     """Count streams. Only what ffmpeg says itself stands so far left: a title may hold anything."""
-    said = run("-i", named(path))[0]
     return len(re.findall(rf"^  Stream #0.*?: {kind}:", said, re.MULTILINE))
 
 

@@ -8,7 +8,7 @@ from nst_jax.images.decoding import MAX_PIXELS
 from nst_jax.images.filling import filled
 from nst_jax.images.kinds import SUFFIXES as READABLE
 from nst_jax.images.labels import read_map
-from nst_jax.images.pictures import FloatArray, Picture
+from nst_jax.images.pictures import FloatArray, Picture, to_levels, to_unit
 from nst_jax.images.reading import read, read_text, size_of
 from nst_jax.images.sheet import contact_sheet
 from nst_jax.images.sizes import (
@@ -47,6 +47,8 @@ __all__ = [
     "resize_map",
     "resize_smoothly",
     "size_of",
+    "to_levels",
+    "to_unit",
     "turned",
     "write",
 ]

@@ -61,6 +61,11 @@ def to_unit(array: Samples) -> FloatArray:
     return np.asarray(np.clip(array, 0, 1), np.float32)
 
 
+def to_levels(unit: FloatArray) -> NDArray[np.uint8]:
+    """Return values in [0, 1] as the nearest of 8 bits."""
+    return np.rint(unit * 255).astype(np.uint8)
+
+
 def as_rgb(array: Samples) -> FloatArray:
     """Scale (height, width) grey or (height, width, 3) colours to float32 RGB."""
     unit = to_unit(array)

@@ -18,7 +18,7 @@ from nst_jax.images.decoding import (
     file_bytes,
     upright_picture,
 )
-from nst_jax.images.pictures import Picture, Samples, as_rgb, in_strips, notes_on, to_unit
+from nst_jax.images.pictures import Picture, Samples, as_rgb, in_strips, notes_on, to_levels, to_unit
 from nst_jax.images.profiles import is_readable, is_srgb, to_srgb
 
 _UNREADABLE = "metadata that cannot be read was skipped"
@@ -136,7 +136,7 @@ def _from_pillow(image: Image.Image) -> Picture:
         grey, notes = _whole_grey(image)
         if is_srgb(icc):
             return Picture(as_rgb(grey), notes=notes)
-        image = Image.fromarray(np.rint(to_unit(grey) * 255).astype(np.uint8))
+        image = Image.fromarray(to_levels(to_unit(grey)))
     is_plain = is_srgb(icc)
     return in_strips(image.height, image.width, lambda rows: _flat(band(image, rows), icc, is_plain=is_plain))
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import same_file
+from nst_jax.errors import ConfigError
 from nst_jax.films import opened as films
 from nst_jax.images import FloatArray, colour
 from nst_jax.runs import frames, inputs, records
@@ -86,11 +85,7 @@ def run(
     """
     begun = time.perf_counter()
     every = settings_along(settings, way)
-    films.check_output(output, settings.film.codec)
-    if same_file(output, inputs.files_of(every[0])):
-        raise OutputError(
-            f"{output}: is an input of this film and would be overwritten; give another --output"
-        )
+    frames.check_output(output, settings, inputs.files_of(every[0]))
     folder = frames.folder_of(output)
     with frames.claimed(folder, output):
         found = inputs.Reader().read(every[0])
@@ -98,7 +93,7 @@ def run(
         stamp = painter.stamp(settings, way)
         done = frames.leading(folder, itertools.count(1)) if frames.is_of(folder, stamp) else 0
         if done:
-            frames.say_done(folder, done, say)
+            frames.go_on(folder, done, say)
         before = frames.read(folder, done) if done else None
         again = way.frames // 2 if way.is_loop else 0
         total = way.frames + again
@@ -116,8 +111,9 @@ def run(
             line |= {key: now.value(key) for key in way.between or (SHARES,)}
             line |= {"loss": result.loss, "terms": records.by_kind(result.terms)}
             line |= {"evaluations": result.evaluations, "seconds": round(seconds, 3)}
-            before = frames.keep(folder, done, result.image)
+            frames.keep(folder, done, result.image)
             frames.note(folder, line)
+            before = frames.read(folder, done)
             left, spent = (total - done) * seconds, time.perf_counter() - begun
             if callback(Progress(done, total, result.loss, spent, left)) is True:
                 return Outcome(output, done, time.perf_counter() - begun, True)
@@ -138,10 +134,7 @@ def settings_along(settings: Settings, way: Way) -> list[Settings]:
     Raises:
         ConfigError: they are not for films, or cannot change so.
     """
-    if settings.sweep.axes:
-        raise ConfigError("sweep.axes: a film is not swept: give one value of each setting")
-    if settings.solver.kind == "lbfgsb":
-        raise ConfigError("solver.kind: lbfgsb is for single pictures: use lbfgs")
+    frames.check(settings)
     keys = _keys(settings, way)
     return [settings.with_values(_values(keys, way, number)) for number in range(1, way.frames + 1)]
 
@@ -263,8 +256,7 @@ class _Painter:
 
         if before is None:
             return self.series.begun(posed(self.found.pictures, inputs.as_posed(settings), self.network))
-        later = max(1, round(settings.film.later * settings.solver.evaluations))
-        settings = settings.with_values({"solver.evaluations": later, "pyramid.levels": 1})
+        settings = frames.later(settings)
         first = before if settings.colour != "content" else colour.grey(colour.lightness(before))
         pictures = replace(self.found.pictures, init=first)
         return self.series.gone_on(posed(pictures, inputs.as_posed(settings), self.network))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nst_jax import images, samples
-from nst_jax.errors import ImageError, NstError
+from nst_jax.errors import NstError
 from nst_jax.runs import batch_files, inputs, records
 from nst_jax.runs.batch_files import Job, photographs
 from nst_jax.runs.batch_work import Painter, Progress, Work, how_for
@@ -71,7 +71,6 @@ def run(
         work = _look(settings, found, say, download)
         if work.skipped:
             say(f"{len(work.skipped)} of {len(found)} are done already")
-        work.check()
         painter = Painter(work, callback, say)
         for group in work.groups:
             if not painter.paint(group):
@@ -98,7 +97,6 @@ def plan(
     _, found = _jobs(settings, photographs, output, mix)
     _check_styles(settings)
     work = _look(settings, found, say, download)
-    work.check()
 
     from nst_jax.transfer.plan import shares
 
@@ -129,7 +127,13 @@ def _check_styles(settings: Settings) -> None:
 def _look(
     settings: Settings, found: Sequence[Job], say: inputs.Say, download: inputs.Download | None
 ) -> Work:
-    """Return what is to be painted: what is not done yet, and can be read as far as headers tell."""
+    """Return what is to be painted: what is not done yet, and can be read as far as headers tell.
+
+    Raises:
+        NstError: settings that no picture could be painted by, as the first that can be read tells.
+    """
+    from nst_jax.transfer.sharing import can_share
+
     sizes, broken = _sizes(settings, found)
     network = inputs.network(settings, download, say=say)
     work = Work(settings, network, sizes, {}, [], [], list(broken.values()))
@@ -137,7 +141,8 @@ def _look(
     there = [job for job in found if job.photograph in sizes]
     work.skipped += [job.output for job in there if _is_done(work, job, stamp)]
     left = [job for job in there if job.output not in set(work.skipped)]
-    if left and _can_share(work, left):
+    first = work.first_posed(there) if left else None  # not of those left: that changes with interruptions
+    if first and can_share(first.problem):
         work.canvases = _canvases(sizes, settings.solver.evaluations)
     work.groups = _groups(left, sizes | work.canvases)
     return work
@@ -169,18 +174,6 @@ def _sizes(settings: Settings, found: Sequence[Job]) -> tuple[dict[str, Size], d
         except NstError as error:
             broken[name] = str(error)
     return sizes, broken
-
-
-def _can_share(work: Work, left: Sequence[Job]) -> bool:
-    """Tell whether pictures of several sizes can share a program, as far as settings tell."""
-    from nst_jax.transfer.sharing import can_share
-
-    for job in left:
-        try:
-            return can_share(work.posed(job).problem)
-        except ImageError:  # the photograph's own fault
-            continue
-    return False
 
 
 def _canvases(sizes: dict[str, Size], evaluations: int) -> dict[str, Size]:

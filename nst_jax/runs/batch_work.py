@@ -1,5 +1,6 @@
 """The pictures of a batch that are still to be painted: posed one by one, and painted some at a time."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -103,18 +104,16 @@ class Work:
         if line not in self.faults:
             self.faults.append(line)
 
-    def check(self) -> None:
-        """Refuse settings that no picture could be painted by.
+    def first_posed(self, found: Sequence[Job]) -> Posed | None:
+        """Read what the first of some jobs is of that can be painted; None if none can.
 
         Raises:
-            ConfigError: the first reason found.
+            ConfigError: settings that no picture could be painted by.
         """
-        for group in self.groups:
-            try:
-                self.posed(group[0])
-                return
-            except ImageError:  # it is the photograph's own
-                continue
+        for job in found:
+            with contextlib.suppress(ImageError):  # it is the photograph's own
+                return self.posed(job)
+        return None
 
 
 def how_for(settings: Settings) -> "How":

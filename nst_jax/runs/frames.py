@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from nst_jax import images
-from nst_jax.errors import OutputError
-from nst_jax.files import locked, write_atomically
+from nst_jax.errors import ConfigError, OutputError
+from nst_jax.files import locked, same_file, write_atomically
 from nst_jax.films import opened as films
 from nst_jax.images import FloatArray
 from nst_jax.images.sheet import contact_sheet
@@ -63,6 +63,37 @@ def rate_of(settings: Settings) -> Fraction | None:
     """Return the frames per second that settings ask for; None: those of what there is."""
     rate = settings.film.rate
     return None if rate is None else Fraction(str(rate))
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that no film is painted by.
+
+    Raises:
+        ConfigError: the first of them.
+    """
+    if settings.sweep.axes:
+        raise ConfigError("sweep.axes: a film is not swept: give one value of each setting")
+    if settings.solver.kind == "lbfgsb":
+        raise ConfigError("solver.kind: lbfgsb is for single pictures: use lbfgs")
+
+
+def check_output(output: Path, settings: Settings, reads: Iterable[Path]) -> None:
+    """Refuse a film that could not be written, or would be written over what it is made of.
+
+    Raises:
+        NstError: with what is allowed.
+    """
+    films.check_output(output, settings.film.codec)
+    if same_file(output, reads):
+        raise OutputError(
+            f"{output}: is an input of this film and would be overwritten; give another --output"
+        )
+
+
+def later(settings: Settings) -> Settings:
+    """Return the settings of frames that go on from another: few evaluations, at the last size."""
+    evaluations = max(1, round(settings.film.later * settings.solver.evaluations))
+    return settings.with_values({"solver.evaluations": evaluations, "pyramid.levels": 1})
 
 
 def folder_of(output: Path) -> Path:
@@ -121,35 +152,28 @@ def read(folder: Path, number: int) -> FloatArray:
     return images.read(_path(folder, number)).rgb
 
 
-def keep(folder: Path, number: int, image: FloatArray) -> FloatArray:
-    """Write a frame, and return it as it is there."""
+def keep(folder: Path, number: int, image: FloatArray) -> None:
+    """Write a frame."""
     folder.mkdir(exist_ok=True)
     images.write(_path(folder, number), image)
-    return read(folder, number)
 
 
 def note(folder: Path, line: dict[str, Json]) -> None:
     """Add a line to the metrics."""
     with (folder / _METRICS).open("a", encoding="utf-8") as metrics:
-        metrics.write(json.dumps(records.plain(line)) + "\n")
+        metrics.write(_line(line))
 
 
 def notes(folder: Path) -> list[dict[str, Json]]:
-    """Return the lines of the metrics; one that is not whole is left out."""
-    try:
-        lines = (folder / _METRICS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(line))
-    return found
+    """Return the lines of the metrics."""
+    return records.lines(folder / _METRICS)
 
 
-def say_done(folder: Path, count: int, say: Say) -> None:
-    """Tell that so many frames are gone on with."""
+def go_on(folder: Path, count: int, say: Say) -> None:
+    """Tell that so many frames are gone on with, and drop the half line of metrics that a kill may leave."""
     say(f"going on after {count} frames that are painted; to begin anew, remove {folder}")
+    whole = "".join(_line(line) for line in notes(folder))
+    write_atomically(folder / _METRICS, whole.encode())
 
 
 def joined(
@@ -174,7 +198,7 @@ def joined(
         height, width = (max(1, side - side % 2) for side in (height, width))
     with films.writing(output, (height, width), rate, **options) as write:
         for number in order:
-            write(np.rint(read(folder, number)[:height, :width] * 255).astype(np.uint8))
+            write(images.to_levels(read(folder, number)[:height, :width]))
 
 
 def finish(folder: Path, numbers: Sequence[int], rate: Fraction, *, within: Path | None = None) -> None:
@@ -205,6 +229,10 @@ def _clear(folder: Path) -> None:
     """Remove the folders of earlier passes."""
     for path in (*folder.glob("pass_*"), folder / "source"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _line(line: dict[str, Json]) -> str:
+    return json.dumps(records.plain(line)) + "\n"
 
 
 def _path(folder: Path, number: int) -> Path:

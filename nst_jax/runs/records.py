@@ -1,5 +1,6 @@
 """The record of a run, which its picture carries: the settings and all else that made it what it is."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -108,6 +109,16 @@ def by_kind(terms: Mapping[str, float]) -> dict[str, float]:
 def ended(result: "Result") -> Record:
     """Return what a record says of a `loop.Result`."""
     return {name: getattr(result, name) for name in ("status", "loss", "initial_loss", "evaluations")}
+
+
+def lines(path: Path) -> list[Record]:
+    """Return the lines of a file of metrics; what was killed may have left half a one."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return found
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from nst_jax.errors import OutputError
 from nst_jax.files import LockedError, check_folder, copied, locked, rescued, same_file, write_atomically
@@ -150,7 +150,8 @@ class Workshop:
         Raises:
             OutputError: it cannot be written to.
         """
-        metrics = [line for line in self._lines() if line["evaluations"] <= done]
+        every = records.lines(self.path / "metrics.jsonl")
+        metrics = [cast(records.Metric, line) for line in every if line["evaluations"] <= done]
         there = [*_own_files(self.path), *self.frames().values()]
         left = [path for path in there if not done or _evaluations(path) > done]
         if not done and self.state.exists():
@@ -171,14 +172,6 @@ class Workshop:
         elif left:
             self._say(f"removed from {self.path} what a run that did not end had left: {_listed(left)}")
         return metrics
-
-    def _lines(self) -> list[records.Metric]:
-        """Return the metrics that are there; a run that was killed may have left half a line."""
-        found = []
-        with suppress(OSError, ValueError):
-            for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-                found.append(json.loads(line))
-        return found
 
     def line(self, metric: records.Metric) -> None:
         """Add a line to the metrics."""

@@ -10,8 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from nst_jax import images
 from nst_jax.films import opened as films
 from nst_jax.films.film import Frame
@@ -100,7 +98,7 @@ class Steps:
         Raises:
             FilmError: it cannot be written; the frames are there still.
         """
-        last = np.rint(_even(images.bounded(picture, LONGEST)) * 255).astype(np.uint8)
+        last = images.to_levels(_even(images.bounded(picture, LONGEST)))
         size, count = (last.shape[0], last.shape[1]), 0
         with films.writing(film, size, Fraction(RATE)) as write:
             for frame in itertools.chain(self._read(size), [last] * RATE):
@@ -111,8 +109,7 @@ class Steps:
     def _read(self, size: tuple[int, int]) -> Iterator[Frame]:
         """Give the frames at the film's size."""
         for path in self.workshop.frames().values():
-            frame = images.resize(images.read(path).rgb, size)
-            yield np.rint(frame * 255).astype(np.uint8)
+            yield images.to_levels(images.resize(images.read(path).rgb, size))
 
 
 def _even(image: FloatArray) -> FloatArray:

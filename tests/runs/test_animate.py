@@ -229,7 +229,8 @@ def test_the_folder_of_frames(world, random):
     with frames.claimed(folder, Path("x.mkv")):
         assert not frames.is_of(folder, "a")
         frames.begin(folder, "a", {}, said.append)
-        kept = frames.keep(folder, 1, picture)
+        frames.keep(folder, 1, picture)
+        kept = frames.read(folder, 1)
         frames.note(folder, {"frame": 1, "loss": float("nan")})
         with pytest.raises(OutputError, match=r"x\.mkv: is being painted by another process"):
             frames.claimed(folder, Path("x.mkv")).__enter__()

@@ -174,6 +174,8 @@ def test_every_kind_of_film_goes_on_to_the_same_frames(world, values, at):
         metrics.write('{"frame": ')
     painted(values=values)
     assert program._compiled.cache_info().misses == compiled
+    lines = Path("out.film/metrics.jsonl").read_text().splitlines()
+    assert {json.loads(line)["frame"] for line in lines} == {1, 2, 3, 4, 5}
     np.testing.assert_array_equal(np.stack(read("out.mkv")), np.stack(read("whole.mkv")))
 
 

@@ -10,26 +10,23 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from nst_jax import images
-from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import same_file
+from nst_jax.errors import ConfigError
 from nst_jax.films import opened as films
-from nst_jax.films.film import Film, Say, silently
+from nst_jax.films.film import Film
 from nst_jax.images import FloatArray
 from nst_jax.motion.between import blended
 from nst_jax.motion.warp import warped
 from nst_jax.runs import frames, inputs, records
 from nst_jax.runs.film.following import (
+    Contents,
     Motion,
     Moved,
-    Numbered,
     Tie,
+    contents,
     following,
     from_first,
     from_last,
@@ -77,8 +74,8 @@ def run(
         work = _Work(settings, film, folder, painter, motion, say)
         films.check_room(folder, film.frames, bounded_size((film.height, film.width), painter.settings))
         if settings.colour != "style":
-            with contextlib.closing(_contents(work, 0, silently)) as contents:
-                painter.fix_colours(next(contents)[1])
+            with contextlib.closing(contents(film, painter.settings)) as read:
+                painter.fix_colours(next(read)[1])
         clock = _Clock(passes * film.frames if film.frames else None)
         for number in range(1, passes + 1):
             for painted in _pass(work, number):
@@ -98,12 +95,8 @@ def run(
 def _ready(settings: Settings, source: Path, output: Path) -> tuple[Film, Motion]:
     """Refuse what cannot be done before any work."""
     check(settings)
-    films.check_output(output, settings.film.codec)
-    files = [name for name in inputs.styles_of(settings) if inputs.sample_of(name) is None]
-    if same_file(output, [source, *map(Path, files)]):
-        raise OutputError(
-            f"{output}: is an input of this film and would be overwritten; give another --output"
-        )
+    styles = [Path(name) for name in inputs.styles_of(settings) if inputs.sample_of(name) is None]
+    frames.check_output(output, settings, [source, *styles])
     film = films.opened(source, rate=frames.rate_of(settings))
     return film, motion_by(settings.film.flow)
 
@@ -117,10 +110,7 @@ def check(settings: Settings) -> None:
     for key in ("content.image", *inputs.OF_ONE_PICTURE):
         if settings.value(key) is not None:
             raise ConfigError(f"{key}: is of one picture, and this is a film: leave it out")
-    if settings.sweep.axes:
-        raise ConfigError("sweep.axes: a film is not swept: give one value of each setting")
-    if settings.solver.kind == "lbfgsb":
-        raise ConfigError("solver.kind: lbfgsb is for single pictures: use lbfgs")
+    frames.check(settings)
     film = settings.film
     if film.every > 1 and film.passes > 1:
         raise ConfigError("film.passes: are of films whose frames are all painted: leave film.every at 1")
@@ -148,6 +138,15 @@ class _Work:
         self.is_begun = frames.is_of(folder, self.stamp)
         self.count = 0
         """Of frames, known after the first pass."""
+
+    def contents(self, first: int) -> Contents:
+        """Give the frames of the film from one on."""
+        return contents(self.film, self.painter.settings, self.say, first=first)
+
+    def kept_contents(self, numbers: range) -> Contents:
+        """Give some of its frames, in any order, as the first pass has kept them."""
+        for number in numbers:
+            yield number, frames.read(self.folder_of(0), number)
 
     def folder_of(self, number: int) -> Path:
         """Return where the frames of a pass are, or of pass 0 those of the film itself."""
@@ -179,45 +178,42 @@ class _Painted:
 
 def _pass(work: _Work, number: int) -> Iterator[_Painted]:
     """Paint all frames once, in their order or backwards, from where an earlier call left off."""
-    film, folder, earlier = work.settings.film, work.folder_of(number), work.folder_of(number - 1)
-    is_backwards = number % 2 == 0
-    order = range(work.count, 0, -1) if is_backwards else range(1, work.count + 1)
+    film, folder = work.settings.film, work.folder_of(number)
+    order = range(work.count, 0, -1) if number % 2 == 0 else range(1, work.count + 1)
     done = frames.leading(folder, order if number > 1 else itertools.count(1)) if work.is_begun else 0
     if done and done < (work.count or done + 1):
-        frames.say_done(work.folder, done, work.say)
-    begin = done if film.every == 1 else _last_key(work.folder, done)
-    first = max(0, begin - max(film.back))
-    contents = _contents(work, first, work.say) if number == 1 else _kept_contents(work, order[first:])
-    loss, since = float("nan"), time.perf_counter()
-    moving = following(contents, work.motion, steps=film.back)
-    with contextlib.closing(contents), contextlib.closing(moving):
-        new = itertools.islice(moving, begin - first, None)
-        for part in segments(new, film.every):
-            key = part[-1]
-            before, after = from_first(part) if key.ties else [], from_last(part)
-            ties = key.ties if len(part) == 1 else before[-1:]
-            past = [(warped(frames.read(folder, tie.number), tie.flow), tie.trust) for tie in ties]
-            init = None if number == 1 else _between_passes(frames.read(earlier, key.number), past)
-            result = work.painter.painted(key.content, past, init)
-            line: dict[str, Json] = {"frame": key.number, "follows": bool(ties)}
-            line |= {"pass": number} if film.passes > 1 else {}
-            line |= {"loss": result.loss, "terms": records.by_kind(result.terms)}
-            line |= {"evaluations": result.evaluations}
-            loss = result.loss
-            work.keep(key, result.image, line | _seconds(since), within=folder)
+        frames.go_on(work.folder, done, work.say)
+    done = done if film.every == 1 else _last_key(work.folder, done)
+    first = max(0, done - max(film.back))
+    read = work.contents(first) if number == 1 else work.kept_contents(order[first:])
+    moving = following(read, work.motion, steps=film.back)
+    since = time.perf_counter()
+    with contextlib.closing(read), contextlib.closing(moving):
+        for part in segments(itertools.islice(moving, done - first, None), film.every):
+            before, after = from_first(part) if part[-1].ties else [], from_last(part)
+            loss = _paint_key(work, number, part[-1], part[-1].ties if len(part) == 1 else before[-1:], since)
             for i, frame in enumerate(part[:-1]):
                 image = _between(folder, before[i], after[i], (i + 1) / len(part))
                 work.keep(frame, image, {"frame": frame.number, "between": True}, within=folder)
-            done = begin = begin + len(part)
-            now = time.perf_counter()
-            yield _Painted(done, loss, now - since, not ties)
-            since = now
+            done += len(part)
+            begun, since = since, time.perf_counter()
+            yield _Painted(done, loss, since - begun, not part[-1].ties)
     if number == 1:
         work.count = done
 
 
-def _seconds(since: float) -> dict[str, Json]:
-    return {"seconds": round(time.perf_counter() - since, 3)}
+def _paint_key(work: _Work, number: int, frame: Moved, ties: Sequence[Tie], since: float) -> float:
+    """Paint a frame as it follows from others, and return its loss."""
+    folder = work.folder_of(number)
+    past = [(warped(frames.read(folder, tie.number), tie.flow), tie.trust) for tie in ties]
+    own = None if number == 1 else frames.read(work.folder_of(number - 1), frame.number)
+    result = work.painter.painted(frame.content, past, None if own is None else _between_passes(own, past))
+    line: dict[str, Json] = {"frame": frame.number, "follows": bool(ties)}
+    line |= {"pass": number} if work.settings.film.passes > 1 else {}
+    line |= {"loss": result.loss, "terms": records.by_kind(result.terms), "evaluations": result.evaluations}
+    line |= {"seconds": round(time.perf_counter() - since, 3)}
+    work.keep(frame, result.image, line, within=folder)
+    return result.loss
 
 
 def _last_key(folder: Path, done: int) -> int:
@@ -239,19 +235,6 @@ def _between(folder: Path, before: Tie, after: Tie, share: float) -> FloatArray:
     """Return a frame that is not painted, made of the keyframes on both sides."""
     one, other = (warped(frames.read(folder, tie.number), tie.flow) for tie in (before, after))
     return blended(one, other, before.trust, after.trust, share)
-
-
-def _contents(work: _Work, first: int, say: Say) -> Generator[Numbered, None, None]:
-    """Give the frames of a film from one on, at the size that they are painted at."""
-    with contextlib.closing(films.frames(work.film, say, begin=first)) as read:
-        for number, frame in enumerate(read, first + 1):
-            unit = frame.astype(np.float32) / np.float32(255)
-            yield number, images.resize(unit, bounded_size(unit.shape, work.painter.settings))
-
-
-def _kept_contents(work: _Work, numbers: range) -> Generator[Numbered, None, None]:
-    for number in numbers:
-        yield number, frames.read(work.folder_of(0), number)
 
 
 class _Clock:

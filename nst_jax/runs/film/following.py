@@ -1,21 +1,29 @@
 """How the frames of a film follow from one another: what moved where, what can be trusted, and the cuts."""
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nst_jax import images
 from nst_jax.errors import FlowError
+from nst_jax.films import opened as films
+from nst_jax.films.film import Film, Say, silently
 from nst_jax.images import FloatArray
 from nst_jax.motion import flo
 from nst_jax.motion.cuts import is_cut
 from nst_jax.motion.flow import METHODS, flow, scaled
 from nst_jax.motion.masks import consistent, minus_nearer
 from nst_jax.motion.warp import chained, warped
+from nst_jax.settings import Settings
+from nst_jax.transfer.pictures import bounded_size
 
 Numbered = tuple[int, FloatArray]
 """A frame of the film at the size that it is painted at, after its number, from 1 on."""
+
+Contents = Generator[Numbered, None, None]
 
 Motion = Callable[[Numbered, Numbered], tuple[FloatArray, FloatArray | None]]
 """Returns the flow of the second frame to the first, and, if that is known, of the first to the second."""
@@ -43,6 +51,14 @@ class Moved:
     content: FloatArray
     ties: tuple[Tie, ...] = ()
     """To earlier frames, the nearest first; none: it is the first, or comes after a cut."""
+
+
+def contents(film: Film, settings: Settings, say: Say = silently, *, first: int = 0) -> Contents:
+    """Give the frames of a film from one on, at the size that they are painted at."""
+    with contextlib.closing(films.frames(film, say, begin=first)) as read:
+        for number, frame in enumerate(read, first + 1):
+            unit = images.to_unit(frame)
+            yield number, images.resize(unit, bounded_size(unit.shape, settings))
 
 
 def motion_by(name: str) -> Motion:

@@ -1,22 +1,20 @@
 """What a film will take of time, memory and disk: a few evaluations and the motion of one frame are timed."""
 
 import contextlib
+import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nst_jax import images
 from nst_jax.films import opened as films
-from nst_jax.films.film import Film
-from nst_jax.images import FloatArray
+from nst_jax.motion.flow import METHODS
 from nst_jax.runs import frames, inputs
 from nst_jax.runs.film import check
-from nst_jax.runs.film.following import motion_by
+from nst_jax.runs.film.following import contents, motion_by
 from nst_jax.runs.film.painter import Painter
 from nst_jax.settings import Settings
-from nst_jax.transfer.pictures import bounded_size
 
 _FEW, _MORE = 2, 8
 """Evaluations that are timed, so that what a frame takes besides them can be told from them."""
@@ -67,9 +65,11 @@ def forecast(
     check(settings)
     film, motion = films.opened(source, rate=frames.rate_of(settings)), motion_by(settings.film.flow)
     painter = Painter(settings, inputs.network(settings, download, say=say))
-    earlier, content = _two(film, painter.settings)
+    with contextlib.closing(contents(film, painter.settings)) as read:
+        two = [content for _, content in itertools.islice(read, 2)]
+    earlier, content = two[0], two[-1]  # a film of one frame shows it twice
     begun = time.perf_counter()
-    if settings.film.flow in ("tvl1", "dis"):
+    if settings.film.flow in METHODS:
         motion((1, earlier), (2, content))
     moving = (time.perf_counter() - begun) * len(settings.film.back)
     past = [(content, np.ones(content.shape[:2], np.float32))]
@@ -97,15 +97,3 @@ def forecast(
         passes=settings.film.passes,
         memory=memory.table(*memory.fit(painter.posed(content, past, painter.later, content))),
     )
-
-
-def _two(film: Film, settings: Settings) -> list[FloatArray]:
-    """Return the first two frames at the size that they are painted at; a film of one shows it twice."""
-    found: list[FloatArray] = []
-    with contextlib.closing(films.frames(film)) as read:
-        for frame in read:
-            unit = frame.astype(np.float32) / np.float32(255)
-            found.append(images.resize(unit, bounded_size(unit.shape, settings)))
-            if len(found) == 2:
-                break
-    return [found[0], found[-1]]

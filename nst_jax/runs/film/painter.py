@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from nst_jax.films import opened as films
 from nst_jax.films.film import Film
 from nst_jax.images import FloatArray
-from nst_jax.runs import inputs, records
+from nst_jax.runs import frames, inputs, records
 from nst_jax.settings import LONGEST, Settings
 from nst_jax.transfer.pictures import Frames, Pictures, coloured, each_style, sized
 
@@ -36,8 +36,7 @@ class Painter:
         self.colours: tuple[ArrayLike, ...] = ()
         """Of the styles, where they are not their own."""
         self.digests = [digest for _, digest in read]
-        evaluations = max(1, round(settings.film.later * settings.solver.evaluations))
-        self.later = self.settings.with_values({"solver.evaluations": evaluations, "pyramid.levels": 1})
+        self.later = frames.later(self.settings)
 
     def stamp(self, film: Film) -> str:
         """Return what finished frames must have been made by to be gone on with."""
@@ -73,8 +72,8 @@ class Painter:
         nowhere = (content, np.zeros(content.shape[:2], np.float32))
         every = [*past, *[nowhere] * (len(settings.film.back) - len(past))]
         images, trust = (np.stack(each) for each in zip(*every, strict=True))
-        frames = Frames(images, trust[:, :, :, None], settings.film.consistency)
-        pictures = Pictures(content, self.styles, init=init, past=frames)
+        before = Frames(images, trust[:, :, :, None], settings.film.consistency)
+        pictures = Pictures(content, self.styles, init=init, past=before)
         pictures = coloured(sized(pictures, settings), settings)
         if self.colours:
             pictures = replace(pictures, style=self.colours)
