@@ -10,7 +10,7 @@ as `nst-jax video` does, and some of its frames, all over it, by themselves, as 
   within the frame; of frames by themselves, that of neighbours;
 - style: the style's loss of the film's frames to that of the same frames by themselves, and so the whole
   loss without the temporal term;
-- brightness: the mean luminance of frames less that of the same by themselves, from the beginning to the end;
+- of each of those frames its style, and its brightness: its mean luminance less that of the same by itself;
 - seconds for each frame.
 
 With ``--overhead`` the same frames are painted again, with motion known before and nothing decoded or
@@ -149,8 +149,8 @@ def compare(options, settings, camera, painted, lines):
     print(f"flicker      {own:.5f}, by themselves {free:.5f}: {own / free:.3f}")
     for name, column in (("style", 1), ("loss", 2), ("contrast", 4)):
         print(f"{name:12s} {np.mean([row[column] for row in found]):.3f} times that of frames by themselves")
-    for number, *_, bright, _ in found:
-        print(f"brightness   {bright:+.4f} at frame {number + 1}")
+    for number, style, _, bright, _ in found:
+        print(f"frame {number + 1:<6d} style {style:.3f}, brightness {bright:+.4f}")
 
 
 def again(settings, camera, count):

@@ -15,9 +15,9 @@ from nst_jax.transfer.pictures import Image, Size
 MOST = 4
 """Canvases, unless told otherwise."""
 
-PROGRAM = 61_000
-"""What a program more is worth, as so many pixels of a run: it takes about 6.5 s to compile, and 150
-evaluations of a picture of 256 x 256 pixels take about 7 s, on two cores."""
+PROGRAM = 29_000
+"""What a program more is worth, as so many pixels of a run of 150 evaluations at each size: to compile one
+takes as long as to paint these, with the compact network on two cores (benchmarks/canvases.py)."""
 
 _Groups = list[list[int]]
 _Area = Callable[[Sequence[int]], int]
