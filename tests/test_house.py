@@ -93,6 +93,7 @@ TESTED_ELSEWHERE = {
     "runs/batch_files.py": "runs/test_batch.py",
     "runs/batch_work.py": "runs/test_batch.py",
     "runs/frames.py": "runs/test_animate.py",
+    "runs/painting.py": "runs/test_sweep.py",
     "runs/sweep_folder.py": "runs/test_sweep.py",
     "settings/checks.py": "settings/test_settings.py",
     "settings/outputs.py": "settings/test_settings.py",

@@ -243,11 +243,21 @@ def write(
     Raises:
         NstError: as `images.write`.
     """
-    images.write(
-        path,
-        rgb,
-        alpha=alpha,
-        bits=settings.output.bits,
-        quality=settings.output.quality,
-        text={KEYWORD: json.dumps(plain(record))},
-    )
+    images.write(path, rgb, alpha=alpha, **_wanted(settings, record))
+
+
+def encode(
+    name: str,
+    rgb: NDArray[np.float32],
+    *,
+    alpha: NDArray[np.float32] | None,
+    settings: Settings,
+    record: Record,
+) -> bytes:
+    """Return the bytes that `write` would write to a file of that name."""
+    return images.encode(name, rgb, alpha=alpha, **_wanted(settings, record))
+
+
+def _wanted(settings: Settings, record: Record) -> dict[str, Json]:
+    text = {KEYWORD: json.dumps(plain(record))}
+    return {"bits": settings.output.bits, "quality": settings.output.quality, "text": text}

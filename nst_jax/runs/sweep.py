@@ -6,7 +6,7 @@ on with interrupted work, and shards of a sweep may be run by anyone in any orde
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +16,12 @@ from nst_jax import images
 from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.files import write_atomically
-from nst_jax.runs import gallery, inputs, records, sweep_folder
+from nst_jax.runs import gallery, inputs, painting, records, sweep_folder
 from nst_jax.settings import Settings
 
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network
-    from nst_jax.transfer.batch import Curve, GridProgress
-    from nst_jax.transfer.looks import Result
-    from nst_jax.transfer.plan import How
+    from nst_jax.transfer.batch import GridProgress
     from nst_jax.transfer.problem import Problem
 
 Shard = tuple[int, int]
@@ -48,6 +46,7 @@ def run(
     settings: Settings,
     *,
     shard: Shard = (1, 1),
+    paint: painting.Paint = painting.here,
     callback: Callable[["GridProgress"], object] = lambda progress: None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
@@ -57,6 +56,7 @@ def run(
     Args:
         settings: the settings, with the axes.
         shard: (i, n) takes every n-th cell, beginning with the i-th.
+        paint: who does it.
         callback: called now and then with a `batch.GridProgress`; the work stops if it returns True.
         say: told what the user should know.
         download: called while weights are downloaded.
@@ -81,7 +81,19 @@ def run(
         for difference in records.differences(record, known | {"inputs": {}}):
             say(f"note: cells already there may differ in the last digits: {difference}")
         how = How(settings.sweep.lanes, settings.sweep.max_parallel, keep, records.stamp(record))
-        whole = _paint(folder, mine, found, problems, record, how, callback)
+
+        def store(number: int, files: painting.Files) -> None:
+            for file, data in files.items():  # the record last: that it is there says that the cell is done
+                write_atomically(folder / "cells" / file, data)
+
+        whole = paint(
+            {cell.index: problems[cell.index] for cell in mine},
+            encoders={c.index: _encoder(folder, c, found[c.index], record["encoder"]) for c in mine},
+            store=store,
+            finished={cell.index for cell in mine if gallery.is_done(folder, cell)},
+            how=how,
+            watch=callback,
+        )
         if whole:
             shutil.rmtree(keep, ignore_errors=True)
     done = sum(gallery.read_cell(folder, cell) is not None for cell in cells)
@@ -197,36 +209,9 @@ def in_cell(cell: Cell, error: NstError) -> NstError:
     return kind(f"cell {cell.index} ({cell.where}): {error}")
 
 
-def _paint(
-    folder: Path,
-    cells: Sequence[Cell],
-    found: Sequence[inputs.Inputs],
-    problems: Mapping[int, "Problem"],
-    record: records.Record,
-    how: "How",
-    callback: Callable[["GridProgress"], object],
-) -> bool:
-    from nst_jax.transfer import batch
-
-    by_index = {cell.index: cell for cell in cells}
-
-    def write(index: int, result: "Result", curve: "Curve") -> None:
-        cell, read = by_index[index], found[index]
-        ended = records.ended(result)
-        about = records.record(cell.config, record["encoder"], read.digests) | {"result": ended}
-        path = gallery.picture_of(folder, cell)
-        records.write(path, result.image, alpha=read.alpha, settings=cell.config, record=about)
-        about |= {"result": ended | {"sentence": result.sentence}, "settings": cell.settings, "curve": curve}
-        # The picture first: that the record is there says that the cell is done.
-        write_atomically(path.with_suffix(".json"), records.to_json(about))
-
-    return batch.run(
-        {index: problems[index] for index in by_index},
-        done=write,
-        finished={cell.index for cell in cells if gallery.is_done(folder, cell)},
-        how=how,
-        watch=callback,
-    )
+def _encoder(folder: Path, cell: Cell, read: inputs.Inputs, network: records.Record) -> painting.Encoder:
+    name = gallery.picture_of(folder, cell).name
+    return painting.Encoder(name, cell.config, cell.settings, network, read.digests, read.alpha)
 
 
 def _note_idle_seeds(cells: Sequence[Cell], say: inputs.Say) -> None:
