@@ -11,7 +11,7 @@ as `nst-jax video` does, and some of its frames, all over it, by themselves, as 
 - style: the style's loss of the film's frames to that of the same frames by themselves, and so the whole
   loss without the temporal term;
 - of each of those frames its style, and its brightness: its mean luminance less that of the same by itself;
-- seconds for each frame.
+- seconds for each frame, and the most memory that the process had resident: that of films of any length.
 
 With ``--overhead`` the same frames are painted again, with motion known before and nothing decoded or
 encoded: how much longer the film took.
@@ -19,6 +19,7 @@ encoded: how much longer the film took.
 
 import argparse
 import itertools
+import resource
 import tempfile
 import time
 from fractions import Fraction
@@ -117,9 +118,11 @@ def main():
         begun, clock = time.perf_counter(), []
         outcome = film.run(settings, source, output, say=print, callback=lambda p: clock.append(p.seconds))
         whole = time.perf_counter() - begun
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         painted = [f.astype(np.float32) / 255 for f in films.frames(films.opened(output))]
         lines = frames.notes(frames.folder_of(output))
     print(f"{outcome.frames} frames, {np.diff(clock).mean():.2f} s for each after the first, {whole:.0f} s")
+    print(f"memory       {peak:.0f} MiB at most")
     if options.compared:
         compare(options, settings, camera, painted, {line["frame"]: line for line in lines})
     if options.overhead:

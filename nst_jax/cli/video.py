@@ -40,7 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="the new film: .mp4, .mov, .mkv, .webm, .gif, .webp or .png, or a folder for frames",
+        help="the new film: .mp4, .mov, .mkv, .webm, .gif, .webp or .png, or a folder for "
+        "frames (default: FILM_painted, of FILM's kind or .mp4)",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print what the film would take of time and memory, and stop"
@@ -56,8 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     source = Path(options["film"])
     if options["dry_run"]:
         return _forecast(config, source)
-    output = Path(options["output"] or source.with_name(f"{source.stem}_painted.mp4"))
-    return _paint(config, source, output)
+    return _paint(config, source, options["output"])
 
 
 def _forecast(config: Json, source: Path) -> int:
@@ -81,7 +81,8 @@ def _told(found: Json) -> list[str]:
     return [*lines, found.memory]
 
 
-def _paint(config: Json, source: Path, output: Path) -> int:
+def _paint(config: Json, source: Path, output: str | None) -> int:
+    from nst_jax.films import opened as films
     from nst_jax.runs import film
 
-    return painted(partial(film.run, config, source, output))
+    return painted(partial(film.run, config, source, Path(output) if output else films.beside(source)))

@@ -99,6 +99,15 @@ def writing(
             yield write
 
 
+def beside(source: Path) -> Path:
+    """Return what a film is called that is made of another one: of the same kind, if that can be written."""
+    name = f"{source.stem}_painted"
+    if source.is_dir():
+        return source.with_name(name)
+    suffix = source.suffix.lower()
+    return source.with_name(name + (suffix if suffix in ANIMATED else ".mp4"))
+
+
 def check_output(path: Path, codec: str | None) -> None:
     """Refuse a film that could not be written, before any work.
 
@@ -146,18 +155,19 @@ def marks(film: Film) -> list[Json]:
     return found
 
 
-def check_room(folder: Path, frames: int | None, size: tuple[int, int]) -> None:
+def check_room(folder: Path, frames: int | None, size: tuple[int, int], *, copies: int = 1) -> None:
     """Refuse a film whose painted frames, as PNG files, the disk of a folder has no room for.
 
     Args:
         folder: one that exists.
         frames: about how many there are; None: that is not known, and nothing is refused.
         size: height and width in pixels.
+        copies: how often each frame is kept.
 
     Raises:
         OutputError: there is less than they need.
     """
-    nbytes = (frames or 0) * size[0] * size[1] * 3 * _PACKED
+    nbytes = (frames or 0) * size[0] * size[1] * 3 * copies * _PACKED
     room_for(
         folder,
         nbytes,

@@ -187,3 +187,23 @@ def test_room_is_looked_for(monkeypatch, tmp_path):
         OutputError, match=r"a film of 200 frames of 90 x 50 needs .* GiB of the disk of .*: free"
     ):
         films.check_room(tmp_path, 200, (50, 90))
+    with pytest.raises(OutputError, match="free"):
+        films.check_room(tmp_path, 100, (50, 90), copies=2)
+
+
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [
+        ("a.gif", "a_painted.gif"),
+        ("in/a.WEBP", "in/a_painted.webp"),
+        ("a.b.apng", "a.b_painted.apng"),
+        ("a.mkv", "a_painted.mp4"),
+        ("a", "a_painted.mp4"),
+        ("shot", "shot_painted"),
+    ],
+)
+def test_films_are_called_after_what_they_are_made_of(source, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("shot").mkdir()
+    assert films.beside(Path(source)) == Path(made)
+    assert films.is_folder(films.beside(Path("shot")))

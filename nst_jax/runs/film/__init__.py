@@ -72,7 +72,8 @@ def run(
     with frames.claimed(folder, output):
         painter = Painter(settings, inputs.network(settings, download, say=say))
         work = _Work(settings, film, folder, painter, motion, say)
-        films.check_room(folder, film.frames, bounded_size((film.height, film.width), painter.settings))
+        size = bounded_size((film.height, film.width), painter.settings)
+        films.check_room(folder, film.frames, size, copies=copies_of(passes))
         if settings.colour != "style":
             with contextlib.closing(contents(film, painter.settings)) as read:
                 painter.fix_colours(next(read)[1])
@@ -99,6 +100,11 @@ def _ready(settings: Settings, source: Path, output: Path) -> tuple[Film, Motion
     frames.check_output(output, settings, [source, *styles])
     film = films.opened(source, rate=frames.rate_of(settings))
     return film, motion_by(settings.film.flow)
+
+
+def copies_of(passes: int) -> int:
+    """Return how often each frame is kept: as each pass painted it, and for later ones as the film has it."""
+    return 1 if passes == 1 else passes + 1
 
 
 def check(settings: Settings) -> None:

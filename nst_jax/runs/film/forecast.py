@@ -11,7 +11,7 @@ import numpy as np
 from nst_jax.films import opened as films
 from nst_jax.motion.flow import METHODS
 from nst_jax.runs import frames, inputs
-from nst_jax.runs.film import check
+from nst_jax.runs.film import check, copies_of
 from nst_jax.runs.film.following import contents, motion_by
 from nst_jax.runs.film.painter import Painter
 from nst_jax.settings import Settings
@@ -48,8 +48,8 @@ class Forecast:
     @property
     def disk(self) -> int | None:
         """Bytes that frames take at most until the film is made of them."""
-        copies = 1 if self.passes == 1 else self.passes + 1
-        return None if self.frames is None else 3 * self.width * self.height * self.frames * copies
+        pixels = self.width * self.height
+        return None if self.frames is None else 3 * pixels * self.frames * copies_of(self.passes)
 
 
 def forecast(
