@@ -198,6 +198,19 @@ def test_hdr_is_mapped_to_a_plain_screen(tags):
     assert said[0] == "0.mkv: is in HDR; its colours are mapped to those of a plain screen"
 
 
+def test_hlg_is_mapped_too():
+    if not {"zscale", "tonemap"} <= program.filters():
+        pytest.skip("needs an ffmpeg with zscale and tonemap")
+    hlg = ["-pix_fmt", "yuv420p10le", "-color_trc", "arib-std-b67"]
+    films = [hdr_grey(f"{i}.mkv", level, *hlg) for i, level in enumerate((0.0, 0.3, 0.5, 0.75, 1.0))]
+    assert all(film.is_hdr for film in films)
+    seen = np.array([next(ffmpeg.frames(film, print))[30, 30].astype(int) for film in films])
+    assert np.ptp(seen, axis=1).max() <= 2
+    assert (np.diff(seen[:, 0]) > 20).all()
+    # The curve is made to look right on plain screens (ITU-R BT.2390): greys are about what they were.
+    assert seen[:, 0] == pytest.approx([0, 77, 128, 191, 255], abs=8)
+
+
 def test_hdr_that_this_ffmpeg_cannot_map_is_said(monkeypatch):
     monkeypatch.setattr(ffmpeg, "filters", lambda: frozenset({"scale"}))
     said = []
