@@ -22,11 +22,10 @@ from jax import Array
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from nst_jax.networks import winograd
-from nst_jax.networks.strips import instantiated
+from nst_jax.networks.strips import Padding as Padding
+from nst_jax.networks.strips import bordered, instantiated
 
 Engine = Literal["auto", "direct", "winograd"]
-Padding = Literal["zero", "replicate", "wrap"]
-"""What lies beyond the border: zeros, the nearest position repeated, or the other side, as on a torus."""
 Layer = Mapping[str, Array]
 
 NARROWEST = {"cpu": 32}
@@ -37,9 +36,6 @@ Measured by ``python benchmarks/convolutions.py``.
 
 PREPARED = ("transposed", "winograd")
 """What `prepare` may add to a layer."""
-
-_MODES = {"replicate": "edge", "wrap": "wrap"}
-"""NumPy's words."""
 
 
 def unwrapped(padding: Padding) -> Padding:
@@ -76,9 +72,7 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
     """
     if engine_for(engine, layer["kernel"]) == "winograd":
         weights = layer["bias"], layer["kernel"], layer.get("winograd")
-        if padding == "replicate":
-            return _rectified(_bordered(x, padding), *weights, False)[1:-1, 1:-1]
-        return _rectified(x, *weights, padding == "wrap")
+        return _rectified(x, *weights, padding)
     y = convolved(x, layer, padding=padding)
     return jnp.where(y > 0, y, 0)  # unlike maximum, needs no array of zeros to compare with
 
@@ -87,15 +81,10 @@ def convolved(x: Array, layer: Layer, *, padding: Padding = "zero") -> Array:
     """Return convolution + bias, by the direct engine."""
     kernel, border = layer["kernel"], 1
     if padding != "zero":
-        x, border = _bordered(x, padding), 0
+        x, border = bordered(x, 1, 1, padding), 0
     if "transposed" in layer:
         return _direct(x, kernel, layer["transposed"], border) + layer["bias"][None, None]
     return _plain(x, kernel, border) + layer["bias"][None, None]
-
-
-def _bordered(x: Array, padding: Padding) -> Array:
-    """Return features with what lies beyond their border, one position wide."""
-    return jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode=_MODES[padding])
 
 
 def transpose(kernel: Array) -> Array:
@@ -108,8 +97,10 @@ def _direct(x: Array, kernel: Array, transposed: Array, border: int) -> Array:
     return _plain(x, kernel, border)
 
 
-def _plain(x: Array, kernel: Array, border: int) -> Array:
-    padding, layout = ((border, border), (border, border)), ("NHWC", "HWIO", "NHWC")
+def _plain(x: Array, kernel: Array, rows: int, columns: int | None = None) -> Array:
+    """Return the convolution of features with so many zeros around them."""
+    columns = rows if columns is None else columns
+    padding, layout = ((rows, rows), (columns, columns)), ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), padding, dimension_numbers=layout)[0]
 
 
@@ -129,14 +120,14 @@ _direct.defvjp(_direct_forward, _direct_backward)
 
 
 # Winograd. The rectified convolution keeps one byte per feature for its gradient, which is a gated
-# convolution with the kernels turned round, and wraps if the convolution does. That is linear, and has a
-# gradient of its own, for those who need a second. The input is kept only where the gradient of kernel or
-# bias is wanted.
+# convolution with the kernels turned round, and wraps if the convolution does; where that repeats the
+# border, what comes to the repetitions is added there. It is linear, and has a gradient of its own, for those
+# who need a second. The input is kept only where the gradient of kernel or bias is wanted.
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _rectified(x: Array, bias: Array, kernel: Array, U: Array | None, wrap: bool) -> Array:
-    return winograd.rectified(x, _transformed(kernel, U, x), bias, wrap=wrap)[0]
+def _rectified(x: Array, bias: Array, kernel: Array, U: Array | None, padding: Padding) -> Array:
+    return winograd.rectified(x, _transformed(kernel, U, x), bias, padding=padding)[0]
 
 
 _Saved = tuple[Array | None, Array | None, Array, Array | None]
@@ -144,25 +135,29 @@ _Saved = tuple[Array | None, Array | None, Array, Array | None]
 
 
 def _rectified_forward(
-    x: CustomVJPPrimal, bias: CustomVJPPrimal, kernel: CustomVJPPrimal, U: CustomVJPPrimal | None, wrap: bool
+    x: CustomVJPPrimal,
+    bias: CustomVJPPrimal,
+    kernel: CustomVJPPrimal,
+    U: CustomVJPPrimal | None,
+    padding: Padding,
 ) -> tuple[Array, _Saved]:
     known = U.value if U else None
     transforms = _transformed(kernel.value, known, x.value)
-    y, positive = winograd.rectified(x.value, transforms, bias.value, wrap=wrap)
+    y, positive = winograd.rectified(x.value, transforms, bias.value, padding=padding)
     return y, (x.value if kernel.perturbed or bias.perturbed else None, positive, kernel.value, known)
 
 
 def _rectified_backward(
-    wrap: bool, saved: _Saved, g: Array | SymbolicZero
+    padding: Padding, saved: _Saved, g: Array | SymbolicZero
 ) -> tuple[Array, Array | None, Array | None, None]:
     x, positive, kernel, U = saved
     assert positive is not None
     g = instantiated(g)
-    to_input = _convolved(g, positive, kernel, U, True, wrap)
+    to_input = _convolved(g, positive, kernel, U, True, padding)
     if x is None:
         return to_input, None, None, None
     gated = jnp.where(positive, g, 0)
-    return to_input, gated.sum((0, 1)), _to_kernel(x, kernel, gated, False, wrap), None
+    return to_input, gated.sum((0, 1)), _to_kernel(x, kernel, gated, False, padding), None
 
 
 _rectified.defvjp(_rectified_forward, _rectified_backward, symbolic_zeros=True)
@@ -170,9 +165,39 @@ _rectified.defvjp(_rectified_forward, _rectified_backward, symbolic_zeros=True)
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _convolved(
-    x: Array, gate: Array | None, kernel: Array, U: Array | None, turned: bool, wrap: bool
+    x: Array, gate: Array | None, kernel: Array, U: Array | None, turned: bool, padding: Padding
 ) -> Array:
-    return winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned, wrap=wrap)
+    """Return the convolution, or ``turned`` what carries gradients back through it."""
+    is_folded = turned and padding == "replicate"
+    beyond: Padding = "zero" if is_folded else padding
+    y = winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned, padding=beyond)
+    return _folded(y, x, gate, transpose(kernel)) if is_folded else y
+
+
+def _folded(y: Array, g: Array, gate: Array | None, turned: Array) -> Array:
+    """Add to the border of a gradient what comes to the positions beyond it, which repeat it.
+
+    One row or column of kernels reaches from there to ``g``.
+    """
+
+    def edge(index: tuple[slice, slice]) -> Array:
+        return g[index] if gate is None else jnp.where(gate[index], g[index], 0)
+
+    every, first, last = slice(None), slice(1), slice(-1, None)
+    for row, reaching in ((first, slice(2, 3)), (last, slice(1))):
+        beyond = _plain(edge((row, every)), turned[reaching], 0, 2)  # from column -1 on
+        y = _plus(y, beyond[:, 1:-1], row, every)
+        y = _plus(y, beyond[:, :1], row, first)
+        y = _plus(y, beyond[:, -1:], row, last)
+        y = _plus(y, _plain(edge((every, row)), turned[:, reaching], 1, 0), every, row)
+    return y
+
+
+def _plus(y: Array, part: Array, rows: slice, columns: slice) -> Array:
+    """Return an array with a part added, in place if that may be."""
+    begin = *(range(n)[s].start for n, s in zip(y.shape, (rows, columns), strict=False)), 0
+    sum_: Array = jax.lax.dynamic_update_slice(y, y[rows, columns] + part, begin)
+    return sum_
 
 
 def _convolved_forward(
@@ -181,33 +206,35 @@ def _convolved_forward(
     kernel: CustomVJPPrimal,
     U: CustomVJPPrimal | None,
     turned: bool,
-    wrap: bool,
+    padding: Padding,
 ) -> tuple[Array, _Saved]:
     known, mask = U.value if U else None, gate.value if gate else None
-    y = _convolved(x.value, mask, kernel.value, known, turned, wrap)
+    y = _convolved(x.value, mask, kernel.value, known, turned, padding)
     return y, (x.value if kernel.perturbed else None, mask, kernel.value, known)
 
 
 def _convolved_backward(
-    turned: bool, wrap: bool, saved: _Saved, g: Array | SymbolicZero
+    turned: bool, padding: Padding, saved: _Saved, g: Array | SymbolicZero
 ) -> tuple[Array, None, Array | None, None]:
     x, gate, kernel, U = saved
     g = instantiated(g)
-    to_input = _convolved(g, None, kernel, U, not turned, wrap)
+    to_input = _convolved(g, None, kernel, U, not turned, padding)
     if gate is not None:
         to_input = jnp.where(gate, to_input, 0)
     if x is None:
         return to_input, None, None, None
     x = x if gate is None else jnp.where(gate, x, 0)
-    return to_input, None, _to_kernel(x, kernel, g, turned, wrap), None
+    return to_input, None, _to_kernel(x, kernel, g, turned, padding), None
 
 
 _convolved.defvjp(_convolved_forward, _convolved_backward, symbolic_zeros=True)
 
 
-def _to_kernel(x: Array, kernel: Array, g: Array, turned: bool, wrap: bool) -> Array:
+def _to_kernel(x: Array, kernel: Array, g: Array, turned: bool, padding: Padding) -> Array:
     """Return the gradient of <g, convolution of x> with respect to the kernel, by the direct engine."""
-    x, border = (_bordered(x, "wrap"), 0) if wrap else (x, 1)
+    if turned and padding == "replicate":  # <g, carried back x> = <convolution of g, x>
+        x, g, turned = g, x, False
+    x, border = (x, 1) if padding == "zero" else (bordered(x, 1, 1, padding), 0)
     convolution = lambda kernel: _plain(x, transpose(kernel) if turned else kernel, border)
     gradient: Array = jax.linear_transpose(convolution, kernel)(g)[0]
     return gradient

@@ -5,12 +5,24 @@ once for all strips (`jax.lax.fori_loop`), so that a program does not grow with 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
+
+Padding = Literal["zero", "replicate", "wrap"]
+"""What lies beyond the border: zeros, the nearest position repeated, or the other side, as on a torus."""
+
+_MODES = {"zero": "constant", "replicate": "edge", "wrap": "wrap"}
+"""NumPy's words."""
+
+
+def bordered(x: Array, rows: int, columns: int, padding: Padding) -> Array:
+    """Return an array with so many more rows and columns on either side."""
+    return jnp.pad(x, ((rows, rows), (columns, columns), (0, 0)), mode=_MODES[padding])
 
 
 def mapped(
@@ -19,7 +31,7 @@ def mapped(
     *,
     rows: int,
     outputs: Sequence[tuple[int, DTypeLike]],
-    wrap: bool = False,
+    padding: Padding = "zero",
 ) -> tuple[Array, ...]:
     """Return ``f`` of all rows, a strip at a time; each row of the result sees one row on either side.
 
@@ -29,15 +41,15 @@ def mapped(
         xs: arrays of the same height.
         rows: of a strip; the last strip overlaps the one before it unless they divide the height.
         outputs: channels and type of each array that ``f`` returns.
-        wrap: beyond the border lies the row of the other end, not zeros.
+        padding: what lies beyond the border.
     """
     height, width = xs[0].shape[:2]
     if height < rows + 2:
-        return f(*(jnp.pad(x, ((1, 1), (0, 0), (0, 0)), mode="wrap" if wrap else "constant") for x in xs))
+        return f(*(bordered(x, 1, 0, padding) for x in xs))
 
     def body(index: Array, results: tuple[Array, ...]) -> tuple[Array, ...]:
         first = jnp.minimum(rows * index, height - rows)
-        strips = (_with_neighbours(x, first, rows, wrap) for x in xs)
+        strips = (_with_neighbours(x, first, rows, padding) for x in xs)
         return tuple(_write(all_, part, first) for all_, part in zip(results, f(*strips), strict=True))
 
     # Every row will be written, so the first value does not matter. Zeros depend on nothing and would be
@@ -53,11 +65,16 @@ def instantiated(g: Array | SymbolicZero) -> Array:
     return jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g
 
 
-def _with_neighbours(x: Array, first: Array, rows: int, wrap: bool) -> Array:
+def _with_neighbours(x: Array, first: Array, rows: int, padding: Padding) -> Array:
     """Return some rows of an array, and one more on either side."""
     height = x.shape[0]
-    if wrap:
-        parts = (((first - 1) % height, 1), (first, rows), ((first + rows) % height, 1))
+    if padding != "zero":
+        above, below = first - 1, first + rows
+        if padding == "wrap":
+            above, below = above % height, below % height
+        else:
+            above, below = jnp.maximum(above, 0), jnp.minimum(below, height - 1)
+        parts = ((above, 1), (first, rows), (below, 1))
         return jnp.concatenate([_slice(x, begin, count) for begin, count in parts])
     held = jnp.clip(first - 1, 0, height - rows - 2)  # the nearest rows that exist
     return _slice(_slice(x, held, rows + 2), first - held, rows + 2, border=1)

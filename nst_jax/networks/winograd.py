@@ -23,6 +23,7 @@ import numpy as np
 from jax import Array
 
 from nst_jax.networks import strips
+from nst_jax.networks.strips import Padding
 
 TILE = 4
 """Rows and columns of results that come from one tile of `TILE` + 2 inputs."""
@@ -51,7 +52,7 @@ def transformed(kernel: Array) -> Array:
 
 
 def convolve(
-    x: Array, U: Array, *, gate: Array | None = None, turned: bool = False, wrap: bool = False
+    x: Array, U: Array, *, gate: Array | None = None, turned: bool = False, padding: Padding = "zero"
 ) -> Array:
     """Return the convolution of ``(height, width, in)``: ``(height, width, out)``.
 
@@ -60,29 +61,29 @@ def convolve(
         U: `transformed` kernels, ``(36, in, out)``.
         gate: where false, the input counts as zero; of x's shape.
         turned: convolve with the kernels turned round, from ``out`` to ``in``: what carries gradients back.
-        wrap: beyond the border lies the other side, as on a torus, not zeros. Its gradient does so too.
+        padding: what lies beyond the border.
     """
 
     def f(strip: Array, *gates: Array) -> tuple[Array]:
         for gate in gates:
             strip = jnp.where(gate, strip, 0)
-        return (_strip(strip, U, turned, wrap),)
+        return (_strip(strip, U, turned, padding),)
 
     inputs = (x,) if gate is None else (x, gate)
     outputs = [(U.shape[1 if turned else 2], x.dtype)]
-    return strips.mapped(f, inputs, rows=_rows(x, U), outputs=outputs, wrap=wrap)[0]
+    return strips.mapped(f, inputs, rows=_rows(x, U), outputs=outputs, padding=padding)[0]
 
 
-def rectified(x: Array, U: Array, bias: Array, *, wrap: bool = False) -> tuple[Array, Array]:
-    """Return max(0, convolution + bias), and a mask of where it is positive; for ``wrap`` see `convolve`."""
+def rectified(x: Array, U: Array, bias: Array, *, padding: Padding = "zero") -> tuple[Array, Array]:
+    """Return max(0, convolution + bias), and a mask of where it is positive."""
 
     def f(strip: Array) -> tuple[Array, Array]:
-        y = _strip(strip, U, False, wrap) + bias[None, None]
+        y = _strip(strip, U, False, padding) + bias[None, None]
         return jnp.where(y > 0, y, 0), y > 0
 
     rows, channels = _rows(x, U), U.shape[-1]
     y, positive = strips.mapped(
-        f, (x,), rows=rows, outputs=[(channels, x.dtype), (channels, bool)], wrap=wrap
+        f, (x,), rows=rows, outputs=[(channels, x.dtype), (channels, bool)], padding=padding
     )
     return y, positive
 
@@ -95,14 +96,14 @@ def _rows(x: Array, U: Array) -> int:
     return TILE * -(-down // max(1, round(nbytes / STRIP_BYTES)))
 
 
-@partial(jax.jit, static_argnames=("turned", "wrap"), inline=True)  # traced once for all layers of a shape
-def _strip(x: Array, U: Array, turned: bool, wrap: bool) -> Array:
+@partial(jax.jit, static_argnames=("turned", "padding"), inline=True)  # traced once for all layers of a shape
+def _strip(x: Array, U: Array, turned: bool, padding: Padding) -> Array:
     """Return the convolution of ``(rows + 2, width, in)``, which holds its border above and below."""
     rows, width = x.shape[0] - 2, x.shape[1]
     down, across = -(-rows // TILE), -(-width // TILE)
-    side = 0 if wrap else 1
-    if wrap:
-        x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)), mode="wrap")
+    side = 1
+    if padding != "zero":
+        x, side = strips.bordered(x, 0, 1, padding), 0
     x = jnp.pad(x, ((0, TILE * down - rows), (side, TILE * across + side - width), (0, 0)))
     order = TURNED if turned else tuple(range(6))
     # One product B^T d B after the other, rows before columns: twice as fast as both at once.

@@ -40,12 +40,12 @@ def test_turned_kernels_have_the_same_transform_in_another_order(random):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 1), (4, 4), (6, 5), (7, 18), (33, 20)])
 @pytest.mark.parametrize("strip_bytes", [1, 2**12, 2**24])
-@pytest.mark.parametrize("wrap", [False, True])
-def test_convolutions_of_any_size_agree_with_scipy(random, monkeypatch, size, strip_bytes, wrap):
+@pytest.mark.parametrize("padding", ["zero", "replicate", "wrap"])
+def test_convolutions_of_any_size_agree_with_scipy(random, monkeypatch, size, strip_bytes, padding):
     monkeypatch.setattr(winograd, "STRIP_BYTES", strip_bytes)
     x, kernel = np.float32(random.normal(size=(*size, 3))), np.float32(random.normal(size=(3, 3, 3, 4)))
     bias, gate = np.float32(random.normal(size=4)), random.uniform(size=x.shape) < 0.5
-    mode = "wrap" if wrap else "constant"
+    mode = {"zero": "constant", "replicate": "edge", "wrap": "wrap"}[padding]
     wanted, gated = plain(x, kernel, mode), plain(x * gate, kernel, mode)
     close = {"rtol": 1e-4, "atol": 2e-5 * np.abs(wanted).max()}
 
@@ -53,11 +53,11 @@ def test_convolutions_of_any_size_agree_with_scipy(random, monkeypatch, size, st
     def run(x, kernel, bias, gate):
         U, turned = (winograd.transformed(k) for k in (kernel, kernel[::-1, ::-1].transpose(0, 1, 3, 2)))
         found = [
-            winograd.convolve(x, U, wrap=wrap),
-            winograd.convolve(x, turned, turned=True, wrap=wrap),
-            winograd.convolve(x, U, gate=gate, wrap=wrap),
+            winograd.convolve(x, U, padding=padding),
+            winograd.convolve(x, turned, turned=True, padding=padding),
+            winograd.convolve(x, U, gate=gate, padding=padding),
         ]
-        return found, winograd.rectified(x, U, bias, wrap=wrap)
+        return found, winograd.rectified(x, U, bias, padding=padding)
 
     found, (y, positive) = run(x, kernel, bias, gate)
     for each, right in zip(found, (wanted, wanted, gated), strict=True):
