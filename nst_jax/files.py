@@ -171,7 +171,7 @@ def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
         if not path.exists():  # who held it before removed it after this process had opened it
             lock.release()
             lock.acquire(timeout=wait)
-        owner.write_text(_whoever(), encoding="utf-8")
+        owner.write_text(whoever(), encoding="utf-8")
     except filelock.Timeout:
         who = ""
         with contextlib.suppress(OSError, ValueError):
@@ -190,7 +190,8 @@ def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
-def _whoever() -> str:
+def whoever() -> str:
+    """Return which process this is, where, and the time."""
     now = datetime.datetime.now().astimezone()
     return f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}"
 

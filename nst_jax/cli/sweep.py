@@ -16,6 +16,7 @@ examples:
   nst-jax sweep --config sweep_tradeoff                  the example: four ratios of content to style
   nst-jax sweep --content photo.jpg --style painting.jpg --axis "style.weight=[1e2, 1e3, 1e4]"
   nst-jax sweep --config mine.yaml --axis "seed={linspace: [0, 4, 5]}" --axis "style=[a.jpg, b.jpg]"
+  nst-jax sweep --config mine.yaml --shard auto          with others at the folder, on any machines
   nst-jax sweep --config mine.yaml --shard 1/4           one of four parts, on any machine
   nst-jax sweep --collect sweep                          the sheet and the page of what is done
   nst-jax sweep --config mine.yaml --slurm 4 --slurm-option gpus_per_node=1
@@ -38,14 +39,20 @@ def run(arguments: Sequence[str]) -> int:
         metavar="KEY=VALUES",
         help="a setting to sweep, again for more; in place of the config's axes",
     )
-    parser.add_argument("--shard", metavar="I/N", help="paint every N-th cell only, beginning with the I-th")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="paint every N-th cell only, beginning with the I-th; auto: whatever no other process paints",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print what the sweep would take of memory, and stop"
     )
     parser.add_argument("--live", action="store_true", help="serve a page to watch the sweep")
     studio.add_flags(parser)
     parser.add_argument("--collect", metavar="DIR", help="write sheet and page of a folder, and stop")
-    parser.add_argument("--slurm", metavar="N", help="submit N shards as Slurm jobs (extra: slurm)")
+    parser.add_argument(
+        "--slurm", metavar="N", help="submit N Slurm jobs that share the sweep (extra: slurm)"
+    )
     parser.add_argument(
         "--slurm-option", action="append", default=[], metavar="KEY=VALUE", help="of submitit's executor"
     )
@@ -95,6 +102,10 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
     if outcome.interrupted:
         say(f"{outcome.done} of {outcome.cells} cells are done; the same command goes on from here")
         return interrupted.code if interrupted else 0
+    if outcome.collection is None and outcome.done == outcome.cells:  # another process has made them
+        shown = f"{outcome.folder}/index.html, sheet.png"
+        tell(f"{shown}: {outcome.done} of {outcome.cells} cells, {outcome.seconds:.1f} s")
+        return 0
     if outcome.collection is None:
         tell(f"{outcome.folder}: {outcome.done} of {outcome.cells} cells done, {outcome.seconds:.1f} s")
         say(f"when the others are done too: nst-jax sweep --collect {outcome.folder}")

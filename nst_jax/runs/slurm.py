@@ -1,4 +1,4 @@
-"""The shards of a sweep as jobs of a Slurm cluster, through submitit."""
+"""A sweep shared by jobs of a Slurm cluster, through submitit."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,14 +14,13 @@ from nst_jax.typing import Json
 
 @dataclass(frozen=True)
 class Shard:
-    """A job: one shard of a sweep. Preempted or out of time, it is put in the queue again and goes on."""
+    """A job: one of those that share a sweep. Preempted or out of time, it is queued again and goes on."""
 
     settings: dict[str, Json]
-    shard: tuple[int, int]
 
     def __call__(self) -> int:
-        """Paint the shard; return how many cells of the sweep are done."""
-        return sweep.run(configs.load(base=self.settings), shard=self.shard).done
+        """Paint what no other job does; return how many cells of the sweep are done."""
+        return sweep.run(configs.load(base=self.settings), shard="auto").done
 
     def checkpoint(self) -> Json:
         """Return what is submitted again."""
@@ -30,12 +29,12 @@ class Shard:
         return DelayedSubmission(self)
 
 
-def submit(config: Settings, shards: int, options: Mapping[str, Json] | None = None) -> list[Json]:
-    """Submit the shards of a sweep, and return submitit's jobs.
+def submit(config: Settings, count: int, options: Mapping[str, Json] | None = None) -> list[Json]:
+    """Submit jobs that share a sweep, and return submitit's.
 
     Args:
         config: the settings.
-        shards: the number of jobs.
+        count: of jobs.
         options: parameters of submitit's executor, such as ``slurm_partition``, ``timeout_min`` or
             ``gpus_per_node``; and ``cluster``: ``slurm``, or ``local`` for processes on this machine.
 
@@ -55,7 +54,7 @@ def submit(config: Settings, shards: int, options: Mapping[str, Json] | None = N
         executor.update_parameters(**{"name": "nst-jax"} | parameters)
         folder.mkdir(parents=True, exist_ok=True)
         settings = as_dict(config)
-        tasks = [Shard(settings, (i + 1, shards)) for i in range(shards)]
+        tasks = [Shard(settings)] * count
         with executor.batch():
             jobs = [executor.submit(task) for task in tasks]
     # All of these are ways in which submitit refuses an option.

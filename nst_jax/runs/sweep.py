@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from nst_jax import config as configs
 from nst_jax import images
 from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.files import write_atomically
-from nst_jax.runs import gallery, inputs, painting, records, sweep_folder
+from nst_jax.runs import gallery, inputs, leases, painting, records, sweep_folder
+from nst_jax.runs.shared_folder import Shared, closing
 from nst_jax.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from nst_jax.transfer.batch import GridProgress
     from nst_jax.transfer.problem import Problem
 
-Shard = tuple[int, int]
+Shard = tuple[int, int] | Literal["auto"]
+"""(i, n) is every n-th cell, beginning with the i-th; with "auto" any number of processes share all cells."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Outcome:
     interrupted: bool
     seconds: float
     collection: gallery.Collection | None
-    """What was made of the folder, if all cells are done."""
+    """What was made of the folder, if all cells are done; of the shards "auto" by one of the processes."""
 
 
 def run(
@@ -50,16 +52,20 @@ def run(
     callback: Callable[["GridProgress"], object] = lambda progress: None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
+    lease: float = leases.SECONDS,
 ) -> Outcome:
     """Paint the cells of a sweep that are not done yet, and show them if then all are.
 
     Args:
         settings: the settings, with the axes.
-        shard: (i, n) takes every n-th cell, beginning with the i-th.
-        paint: who does it.
+        shard: which cells this process paints. With "auto" it takes the next that nobody is at until all are
+            done, by whomever.
+        paint: who does it; with "auto" this process does.
         callback: called now and then with a `batch.GridProgress`; the work stops if it returns True.
         say: told what the user should know.
         download: called while weights are downloaded.
+        lease: seconds without a sign of life after which others take over what a process was at, with "auto";
+            the same for all of them.
 
     Raises:
         NstError: inputs that cannot be used, a folder of something else or of other settings.
@@ -75,10 +81,21 @@ def run(
 
     problems = _problems(cells, found, network)
     record = records.record(settings, network.record(), _digests(cells, found)) | {"kind": "sweep"}
-    mine = [cell for cell in cells if cell.index % shard[1] == shard[0] - 1]
-    name = f"{shard[0]}-of-{shard[1]}"
+    mine, name = cells, sweep_folder.AUTO
+    if shard == "auto":
+        paint = Shared(lambda number: gallery.is_done(folder, cells[number]), say, lease)
+    else:
+        mine = [cell for cell in cells if cell.index % shard[1] == shard[0] - 1]
+        name = f"{shard[0]}-of-{shard[1]}"
+    collection = None
     with sweep_folder.claimed(folder, record, name) as (keep, known):
-        for difference in records.differences(record, known | {"inputs": {}}):
+        different = records.differences(record, known | {"inputs": {}})
+        if different and shard == "auto":
+            raise OutputError(
+                f"{folder}: was begun by other versions, and --shard auto mixes none: "
+                f"{'; '.join(different)}; use those, or give another --output"
+            )
+        for difference in different:
             say(f"note: cells already there may differ in the last digits: {difference}")
         how = How(settings.sweep.lanes, settings.sweep.max_parallel, keep, records.stamp(record))
 
@@ -94,10 +111,14 @@ def run(
             how=how,
             watch=callback,
         )
-        if whole:
+        if whole and shard == "auto":
+            with closing(keep, lease) as is_last:
+                collection = gallery.collect(folder) if is_last else None
+        elif whole:
             shutil.rmtree(keep, ignore_errors=True)
     done = sum(gallery.read_cell(folder, cell) is not None for cell in cells)
-    collection = gallery.collect(folder) if done == len(cells) else None
+    if shard != "auto" and done == len(cells):
+        collection = gallery.collect(folder)
     return Outcome(folder, len(cells), done, not whole, time.perf_counter() - begun, collection)
 
 
@@ -146,20 +167,24 @@ def check(settings: Settings) -> tuple[list[Cell], list[inputs.Inputs]]:
 
 
 def parse_shard(text: str) -> Shard:
-    """Return (i, n) of the text ``i/n``.
+    """Return (i, n) of the text ``i/n``, or "auto".
 
     Raises:
-        ConfigError: it is not that, or i is not from 1 to n.
+        ConfigError: it is neither, or i is not from 1 to n.
     """
+    if text == "auto":
+        return "auto"
     parts = text.split("/")
     if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise ConfigError(f"--shard {text}: should be i/n, such as 1/4 for the first of four")
+        raise ConfigError(f"--shard {text}: should be i/n, such as 1/4 for the first of four, or auto")
     shard = (int(parts[0]), int(parts[1]))
     _check_shard(shard)
     return shard
 
 
 def _check_shard(shard: Shard) -> None:
+    if shard == "auto":
+        return
     i, n = shard
     if not 1 <= i <= n:
         raise ConfigError(f"--shard {i}/{n}: there is no such shard; should be i/n with i from 1 to n")

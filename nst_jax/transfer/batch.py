@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypedDict
+from pathlib import Path
+from typing import Protocol, TypedDict
 
 import jax
 import numpy as np
 
-from nst_jax.errors import NstError
+from nst_jax.errors import NstError, OutputError
 from nst_jax.solvers.state import RUNNING
 from nst_jax.transfer import loop, pyramid
 from nst_jax.transfer.checkpoints import Checkpoint
@@ -56,6 +57,32 @@ _HOW = How()
 Done = Callable[[int, Result, Curve], None]
 
 
+class Queue(Protocol):
+    """Hands out jobs to the threads of this process, and perhaps to other processes as well."""
+
+    def take(self, found: Callable[[Collection[int]], bool]) -> Job | None:
+        """Return the next job, perhaps after a while; None if there is none left for this process.
+
+        Args:
+            found: to be called every now and then while one waits, with the numbers of problems that other
+                processes have solved; it tells whether the work is to end, which None is the answer to.
+        """
+
+    def state_of(self, job: Job) -> Path | None:
+        """Return the file for the state of a job that was taken; None: none is kept."""
+
+    def is_lost(self, job: Job, *, surely: bool = False) -> bool:
+        """Tell whether a job that was taken is another process's by now.
+
+        Args:
+            job: the job.
+            surely: whether to find out, in place of telling what is known.
+        """
+
+    def leave(self, job: Job, *, is_done: bool) -> None:
+        """Take note that a job that was taken has ended, done or not."""
+
+
 def run(
     problems: Mapping[int, Problem],
     *,
@@ -64,6 +91,7 @@ def run(
     how: How = _HOW,
     watch: Callable[[GridProgress], object] = lambda progress: None,
     remember: Remember | None = None,
+    queue: Callable[[Iterator[Job]], Queue] | None = None,
 ) -> bool:
     """Solve problems, as many at once as is good.
 
@@ -74,6 +102,8 @@ def run(
         how: how the work is done.
         watch: called every now and then; if it returns True all ends, with its states saved.
         remember: for what other problems will have in common with these; None: nothing is kept after them.
+        queue: makes of the jobs, which are planned as they are asked for, what hands them out; None: they are
+            handed out in turn.
 
     Returns:
         Whether all is done; False if ``watch`` ended it.
@@ -82,7 +112,9 @@ def run(
         NstError: there is not enough memory.
     """
     fitting = fitted(problems, finished, how.mode)
-    grid = _Grid(fitting, jobs(fitting, finished, how), done, frozenset(finished), watch, how)
+    every = jobs(fitting, finished, how)
+    handing = queue(every) if queue else _InTurn(every, how.keep)
+    grid = _Grid(fitting, handing, done, frozenset(finished), watch, how)
     grid.remember = remember or grid.remember
     left = {index: problem for index, problem in fitting.items() if index not in grid.finished}
     threads = workers(left, how)
@@ -95,7 +127,29 @@ def run(
                     future.result()
             finally:
                 grid.stopped.set()
-    return grid.ended == len(fitting)
+    return len(grid.ended) == len(fitting)
+
+
+@dataclass(eq=False)
+class _InTurn:
+    """Hands out jobs in turn, to this process alone."""
+
+    jobs: Iterator[Job]
+    keep: Path | None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, found: Callable[[Collection[int]], bool]) -> Job | None:
+        with self.lock:
+            return next(self.jobs, None)
+
+    def state_of(self, job: Job) -> Path | None:
+        return self.keep / f"{job.indexes[0]:05d}.npz" if self.keep else None
+
+    def is_lost(self, job: Job, *, surely: bool = False) -> bool:
+        return False
+
+    def leave(self, job: Job, *, is_done: bool) -> None:
+        pass
 
 
 # The threads.
@@ -106,37 +160,43 @@ class _Grid:
     """What the threads of a grid share."""
 
     problems: Mapping[int, Problem]
-    jobs: Iterator[Job]
+    queue: Queue
     done: Done
     finished: frozenset[int]
     watch: Callable[[GridProgress], object]
     how: How
     lock: threading.RLock = field(default_factory=threading.RLock)
     stopped: threading.Event = field(default_factory=threading.Event)
-    ended: int = 0
+    ended: set[int] = field(default_factory=set)
+    """Numbers of the problems that are solved, by whomever."""
     spent: dict[int, int] = field(default_factory=dict)
     best_loss: float = float("inf")
     begun: float = field(default_factory=time.perf_counter)
     remember: Remember = field(default_factory=lambda: remembering(_REMEMBERED))
 
     def __post_init__(self) -> None:
-        self.ended = len(self.finished)
+        self.ended = set(self.finished)
         self.spent = {index: pyramid.budget(self.problems[index]) for index in self.finished}
 
     def next_job(self) -> Job | None:
-        with self.lock:
-            return None if self.stopped.is_set() else next(self.jobs, None)
+        return None if self.stopped.is_set() else self.queue.take(self.found)
 
-    def tell(self, spent: Mapping[int, int], best_loss: float, ended: int = 0) -> None:
+    def found(self, ended: Collection[int]) -> bool:
+        """Take note of what others have solved; return whether the work is to end."""
+        spent = {index: pyramid.budget(self.problems[index]) for index in ended}
+        self.tell(spent, float("inf"), ended)
+        return self.stopped.is_set()
+
+    def tell(self, spent: Mapping[int, int], best_loss: float, ended: Collection[int] = ()) -> None:
         with self.lock:
             self.spent.update(spent)
-            self.ended += ended
+            self.ended.update(ended)
             self.best_loss = min(self.best_loss, best_loss)
             budget = sum(map(pyramid.budget, self.problems.values()))
             seconds = time.perf_counter() - self.begun
             evaluations = sum(self.spent.values())
             progress = GridProgress(
-                len(self.problems), self.ended, evaluations, budget, self.best_loss, seconds
+                len(self.problems), len(self.ended), evaluations, budget, self.best_loss, seconds
             )
             if self.watch(progress) is True:
                 self.stopped.set()
@@ -146,7 +206,11 @@ def _work(grid: _Grid) -> None:
     job, well = None, False
     try:
         while (job := grid.next_job()) is not None:
-            _solve(grid, job)
+            is_done = False
+            try:
+                is_done = _solve(grid, job)
+            finally:
+                grid.queue.leave(job, is_done=is_done)
         well = True
     except jax.errors.JaxRuntimeError as error:
         if job is None or "RESOURCE_EXHAUSTED" not in str(error):
@@ -159,33 +223,37 @@ def _work(grid: _Grid) -> None:
             grid.stopped.set()
 
 
-def _solve(grid: _Grid, job: Job) -> None:
-    """Solve a batch, telling how far it is; its results count unless the grid was stopped."""
-    first = job.batch.problems[0]
-    budget, keep = first.evaluations, grid.how.keep
-    path = keep / f"{job.indexes[0]:05d}.npz" if keep else None
+def _solve(grid: _Grid, job: Job) -> bool:
+    """Solve a batch, telling how far it is; return whether it counts: not if the grid was stopped."""
+    first, queue = job.batch.problems[0], grid.queue
     made_by = {"stamp": grid.how.stamp, "indexes": list(job.indexes), "size": job.batch.size}
-    checkpoint = Checkpoint(path, made_by | {"chosen": first.program.plan}, first.passes)
+    made_by |= {"chosen": first.program.plan}
+
+    def trouble(error: OutputError) -> None:
+        if not queue.is_lost(job, surely=True):
+            raise error
+
+    checkpoint = Checkpoint(queue.state_of(job), made_by, first.passes, trouble)
     curves = _Curves(checkpoint, len(job.indexes))
-    every = max(1, budget // POINTS)
+    every = max(1, first.evaluations // POINTS)
 
     def watch(look: Look) -> bool:
         curves.add(look, every=1 if first.program.is_searching else every)
         spent = map(int, look.spent)
         grid.tell(dict(zip(job.indexes, spent, strict=False)), float(np.min(look.loss)))
-        return grid.stopped.is_set()
+        return grid.stopped.is_set() or queue.is_lost(job)
 
     results = loop.solve(
         job.batch, watch, stops=every, is_fitted=True, checkpoint=checkpoint, remember=grid.remember
     )
-    if any(result.status == "interrupted" for result in results):
-        return
+    if any(result.status == "interrupted" for result in results) or queue.is_lost(job, surely=True):
+        return False
     for index, result, curve in zip(job.indexes, results, curves.points, strict=True):
-        if index not in grid.finished:
+        if index not in grid.ended:
             grid.done(index, result, curve)
-    new = set(job.indexes) - grid.finished
-    grid.tell(dict.fromkeys(job.indexes, pyramid.budget(first)), float("inf"), ended=len(new))
+    grid.tell(dict.fromkeys(job.indexes, pyramid.budget(first)), float("inf"), job.indexes)
     checkpoint.forget()
+    return True
 
 
 class _Curves:

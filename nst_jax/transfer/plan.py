@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 
 from nst_jax.architecture import stride
+from nst_jax.errors import NstError
 from nst_jax.files import write_atomically
 from nst_jax.settings import Mode
 from nst_jax.transfer import machine, memory
@@ -35,12 +36,15 @@ class How:
         max_parallel: problems at once; None: what fits in memory, and on threads as many as there are cores.
         keep: folder for the states of unfinished work, which is gone on with if it is of the same ``stamp``.
         stamp: identifies all that decides the results besides the problems' numbers.
+        is_shared: whether other processes, with other devices perhaps, work off the same grid: then its
+            chunks are those that the first has planned, alone, and written to ``keep``.
     """
 
     mode: Mode = "auto"
     max_parallel: int | None = None
     keep: Path | None = None
     stamp: str = ""
+    is_shared: bool = False
 
 
 _HOW = How()
@@ -87,7 +91,11 @@ def _common_layers(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
 
 
 def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -> Iterator[Job]:
-    """Group problems of one program and shape, and give their chunks in turn."""
+    """Group problems of one program and shape, and give their chunks in turn.
+
+    Raises:
+        NstError: other processes have planned batches where this one would not.
+    """
     devices = tuple(jax.local_devices())
     groups: dict[object, list[int]] = {}
     for index, problem in problems.items():
@@ -96,14 +104,25 @@ def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -
         if not set(indexes) - set(finished):
             continue
         problem, count = problems[indexes[0]], len(indexes)
+        batched = is_batched(problem.program, how.mode)
         shapes, used, size = memory.shapes_of(problem), devices[:1], 1
-        if is_batched(problem.program, how.mode):
+        if batched:
             used = devices[: min(len(devices), count, how.max_parallel or count)]
+        if batched or how.is_shared:
             # The same again when interrupted work is gone on with, however much memory is free then.
-            known, name = _plans(how), f"{indexes[0]} of {count}, {len(used)} devices, {how.max_parallel}"
-            size = known.get(name) or batch_size(problem, shapes, count, used, how.max_parallel)
-            if how.keep and name not in known:
+            name = f"{indexes[0]} of {count}"
+            name += "" if how.is_shared else f", {len(used)} devices, {how.max_parallel}"
+            known = _plans(how)
+            planned = known.get(name)
+            size = planned or (batch_size(problem, shapes, count, used, how.max_parallel) if batched else 1)
+            if how.keep and not planned:
                 write_atomically(how.keep / "plan.json", json.dumps(known | {name: size}).encode())
+            if size > 1 and not batched:
+                raise NstError(
+                    f"other processes paint batches of {size} at once, this one none, as its devices or "
+                    "sweep.lanes are others: give all the same"
+                )
+            used = used[: max(n for n in range(1, len(used) + 1) if size % n == 0)]
         for first in range(0, count, size):
             chunk = tuple(indexes[first : first + size])
             if set(chunk) - set(finished):

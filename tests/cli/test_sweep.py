@@ -41,6 +41,49 @@ def test_shards_and_collecting(world, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_sharing_as_one_goes(world, capsys):
+    assert cli.run([*ARGUMENTS, *AXES, "--shard", "1/2"]) == 0
+    capsys.readouterr()
+    assert cli.run([*ARGUMENTS, *AXES, "--shard", "auto"]) == 0
+    out, err = capsys.readouterr()
+    assert re.match(r"sweep/index\.html, sheet\.png: 6 of 6 cells, [\d.]+ s; lowest: ", out)
+    assert err == ""
+
+
+def test_who_is_not_the_last_has_no_page_to_make(world, capsys, monkeypatch):
+    @contextlib.contextmanager
+    def another_was_last(keep, lease):
+        yield False
+
+    monkeypatch.setattr("nst_jax.runs.sweep.closing", another_was_last)
+    assert cli.run([*ARGUMENTS, *AXES, "--shard", "auto"]) == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"sweep/index\.html, sheet\.png: 6 of 6 cells, [\d.]+ s\n", out)
+    assert err == ""
+
+
+def test_a_folder_of_another_version_is_not_shared(world, capsys):
+    assert cli.run([*ARGUMENTS, *AXES, "--shard", "1/2"]) == 0
+    path = world / "sweep" / "sweep.json"
+    path.write_text(path.read_text().replace('"nst_jax": "', '"nst_jax": "0.0.'))
+    before = sorted(world.rglob("*"))
+    capsys.readouterr()
+    assert cli.run([*ARGUMENTS, *AXES, "--shard", "auto"]) == 2
+    out, err = capsys.readouterr()
+    assert "sweep: was begun by other versions, and --shard auto mixes none: nst_jax is" in err
+    assert (err.count("\n"), out) == (1, "")
+    assert sorted(world.rglob("*")) == before
+
+
+def test_a_folder_that_may_not_be_written_is_not_shared(world, capsys, monkeypatch):
+    (world / "sweep").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: "sweep" not in str(path))  # root may do all
+    assert cli.run([*ARGUMENTS, *AXES, "--shard", "auto"]) == 2
+    out, err = capsys.readouterr()
+    assert "the folder sweep is not writable" in err
+    assert (err.count("\n"), out) == (1, "")
+
+
 def test_a_dry_run_says_what_it_would_take_and_paints_nothing(world, capsys):
     before = sorted(world.iterdir())
     assert cli.run([*ARGUMENTS, "--axis", "size=[24, 32]", "--axis", "seed=[1, 2, 3]", "--dry-run"]) == 0
@@ -106,6 +149,9 @@ def test_ctrl_c_and_going_on(capsys, monkeypatch):
         (["sweep", "--collect", "foreign", "--set", "size=3"], "leave out --set"),
         (["sweep", "--collect", ""], "is not the folder of a sweep"),
         ([*ARGUMENTS, *AXES, "--shard", ""], "should be i/n"),
+        ([*ARGUMENTS, *AXES, "--shard", "foo"], "--shard foo: should be i/n, such as 1/4 for the first"),
+        ([*ARGUMENTS, *AXES, "--shard", "auto/2"], "--shard auto/2: should be i/n"),
+        ([*ARGUMENTS, *AXES, "--shard", "auto", "--slurm", "2"], "leave out --shard"),
         ([*ARGUMENTS, *AXES, "--slurm", ""], "should be the number of jobs"),
         ([*ARGUMENTS, *AXES, "--slurm-option", "a=b"], "give --slurm too"),
         ([*ARGUMENTS, *AXES, "--output", "a" * 300], "cannot be used: "),

@@ -27,7 +27,7 @@ def test_shards_as_jobs_on_this_machine(world, monkeypatch):
 
 def test_a_job_that_is_preempted_is_queued_again():
     submitit = pytest.importorskip("submitit")
-    shard = slurm.Shard({"size": 24}, (1, 2))
+    shard = slurm.Shard({"size": 24})
     again = shard.checkpoint()
     assert isinstance(again, submitit.helpers.DelayedSubmission)
     assert again.function == shard
