@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypedDict
@@ -64,6 +64,7 @@ def run(
     how: How = _HOW,
     watch: Callable[[GridProgress], object] = lambda progress: None,
     remember: Remember | None = None,
+    planned: Sequence[Job] | None = None,
 ) -> bool:
     """Solve problems, as many at once as is good.
 
@@ -74,6 +75,7 @@ def run(
         how: how the work is done.
         watch: called every now and then; if it returns True all ends, with its states saved.
         remember: for what other problems will have in common with these; None: nothing is kept after them.
+        planned: the batches, of problems that fit in memory, to be solved in turn; None: they are planned.
 
     Returns:
         Whether all is done; False if ``watch`` ended it.
@@ -81,11 +83,12 @@ def run(
     Raises:
         NstError: there is not enough memory.
     """
-    fitting = fitted(problems, finished, how.mode)
-    grid = _Grid(fitting, jobs(fitting, finished, how), done, frozenset(finished), watch, how)
+    fitting = fitted(problems, finished, how.mode) if planned is None else dict(problems)
+    every = jobs(fitting, finished, how) if planned is None else iter(planned)
+    grid = _Grid(fitting, every, done, frozenset(finished), watch, how)
     grid.remember = remember or grid.remember
     left = {index: problem for index, problem in fitting.items() if index not in grid.finished}
-    threads = workers(left, how)
+    threads = workers(left, how) if planned is None else 1
     if threads == 1:
         _work(grid)
     else:

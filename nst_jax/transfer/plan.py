@@ -89,10 +89,7 @@ def _common_layers(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
 def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -> Iterator[Job]:
     """Group problems of one program and shape, and give their chunks in turn."""
     devices = tuple(jax.local_devices())
-    groups: dict[object, list[int]] = {}
-    for index, problem in problems.items():
-        groups.setdefault((group_of(problem), program_of(problem)), []).append(index)
-    for indexes in groups.values():
+    for indexes in groups(problems):
         if not set(indexes) - set(finished):
             continue
         problem, count = problems[indexes[0]], len(indexes)
@@ -100,15 +97,45 @@ def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -
         if is_batched(problem.program, how.mode):
             used = devices[: min(len(devices), count, how.max_parallel or count)]
             # The same again when interrupted work is gone on with, however much memory is free then.
-            known, name = _plans(how), f"{indexes[0]} of {count}, {len(used)} devices, {how.max_parallel}"
-            size = known.get(name) or batch_size(problem, shapes, count, used, how.max_parallel)
-            if how.keep and name not in known:
-                write_atomically(how.keep / "plan.json", json.dumps(known | {name: size}).encode())
+            name = planned_as(indexes, len(used), how)
+            size = planned(how, name)
+            if size is None:
+                size = batch_size(problem, shapes, count, used, how.max_parallel)
+                keep_planned(how, {name: size})
         for first in range(0, count, size):
             chunk = tuple(indexes[first : first + size])
             if set(chunk) - set(finished):
                 here = tuple(problems[index] for index in chunk)
                 yield Job(chunk, Batch(here, size, used if size > 1 else used[:1], shapes))
+
+
+def groups(problems: Mapping[int, Problem]) -> list[list[int]]:
+    """Return the numbers of problems, those of one program and shape together."""
+    found: dict[object, list[int]] = {}
+    for index, problem in problems.items():
+        found.setdefault((group_of(problem), program_of(problem)), []).append(index)
+    return list(found.values())
+
+
+def planned_as(indexes: Sequence[int], devices: int, how: How) -> str:
+    """Return the name that the size of the chunks of a group is kept under, for so many devices."""
+    return f"{indexes[0]} of {len(indexes)}, {devices} devices, {how.max_parallel}"
+
+
+def planned(how: How, name: str) -> int | None:
+    """Return the size of chunks that was kept under a name; None if none was."""
+    size: int | None = _plans(how).get(name)
+    return size
+
+
+def keep_planned(how: How, sizes: Mapping[str, int]) -> None:
+    """Keep sizes of chunks, so that they are the same when interrupted work is gone on with.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    if how.keep:
+        write_atomically(how.keep / "plan.json", json.dumps(_plans(how) | dict(sizes)).encode())
 
 
 @dataclass(frozen=True, eq=False)
