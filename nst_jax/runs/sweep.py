@@ -47,6 +47,7 @@ def run(
     *,
     shard: Shard = (1, 1),
     paint: painting.Paint = painting.here,
+    mixed: bool = True,
     callback: Callable[["GridProgress"], object] = lambda progress: None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
@@ -57,6 +58,7 @@ def run(
         settings: the settings, with the axes.
         shard: (i, n) takes every n-th cell, beginning with the i-th.
         paint: who does it.
+        mixed: whether cells may be there that other versions of something have painted.
         callback: called now and then with a `batch.GridProgress`; the work stops if it returns True.
         say: told what the user should know.
         download: called while weights are downloaded.
@@ -79,6 +81,10 @@ def run(
     name = f"{shard[0]}-of-{shard[1]}"
     with sweep_folder.claimed(folder, record, name) as (keep, known):
         for difference in records.differences(record, known | {"inputs": {}}):
+            if not mixed:
+                raise OutputError(
+                    f"{folder}: has cells of other versions: {difference}; give another --output"
+                )
             say(f"note: cells already there may differ in the last digits: {difference}")
         how = How(settings.sweep.lanes, settings.sweep.max_parallel, keep, records.stamp(record))
 

@@ -98,10 +98,12 @@ def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -
             used = devices[: min(len(devices), count, how.max_parallel or count)]
             # The same again when interrupted work is gone on with, however much memory is free then.
             name = planned_as(indexes, len(used), how)
-            size = planned(how, name)
-            if size is None:
+            known = planned(how, name)
+            if known is None:
                 size = batch_size(problem, shapes, count, used, how.max_parallel)
                 keep_planned(how, {name: size})
+            else:
+                size = known
         for first in range(0, count, size):
             chunk = tuple(indexes[first : first + size])
             if set(chunk) - set(finished):

@@ -216,10 +216,8 @@ def posed(
 
 
 def posed_here(problem: Problem) -> Problem:
-    """Return a problem that another machine has `posed`, perhaps for devices of another kind, as if posed here."""
-    return replace(
-        problem, program=program_for(problem.settings, problem.size), open=_open(problem.settings)
-    )
+    """Return a problem that another machine has `posed`, perhaps for other devices, as if posed here."""
+    return replace(problem, program=program_for(problem.settings, problem.size), open=_open(problem.settings))
 
 
 def weights_of(settings: Settings) -> objective.LossWeights:
