@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nst_jax.cli.arguments import RUN, Parser, add_flags, pairs, settings_of
+from nst_jax.cli.cluster import add_ray_flags, painter, refuse_with_ray
 from nst_jax.cli.process import interruptible, prepare_process
 from nst_jax.cli.terminal import Download, grid_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
@@ -17,6 +18,7 @@ examples:
   nst-jax figures                                  every figure at 128 pixels: figures/index.html
   nst-jax figures gatys2016_fig3 --size 512        one of them at the papers' size: figures-512/index.html
   nst-jax figures --images DIR --output real       with the papers' own pictures, from a folder of yours
+  nst-jax figures --ray                            on the Ray cluster of this machine
   nst-jax figures --list                           what there is
 Interrupted work goes on with the same command. Samples stand in for pictures that are not in DIR.
 """
@@ -35,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     add_flags(parser, _FLAGS, {"size": "128", "evaluations": "the figure's own"})
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting")
     parser.add_argument("--output", metavar="DIR", help="(default: figures, or figures-N with --size N)")
+    add_ray_flags(parser)
     parser.add_argument("--list", action="store_true", help="list the figures, and stop")
     options = vars(parser.parse_args(arguments))
 
@@ -47,18 +50,28 @@ def run(arguments: Sequence[str]) -> int:
     flags |= {key: (f"--set {key}", value) for key, value in pairs("--set", options["set"])}
     size = flags.get("size", ("", figures.SIZE))[1]
     folder = Path(options["output"] or ("figures" if size == figures.SIZE else f"figures-{size}"))
-    return _paint(options["names"], folder, flags)
+    refuse_with_ray(options)
+    return _paint(options, folder, flags)
 
 
-def _paint(names: Sequence[str], folder: Path, flags: dict[str, tuple[str, Json]]) -> int:
+def _paint(options: dict[str, Json], folder: Path, flags: dict[str, tuple[str, Json]]) -> int:
     from nst_jax.runs import figures
 
     if any(key.split(".")[0] in ("sweep", "output") for key in flags):
         raise ConfigError("--set of figures is for settings of the pictures; for the place see --output")
-    with interruptible("what is done") as interrupted, grid_progress() as show:
+    with interruptible("what is done") as interrupted, painter(options) as paint, grid_progress() as show:
         watch = interrupted.watching(lambda name, progress: show(progress, f"{name}  "))
         prepare_process()
-        outcome = figures.run(names, folder, flags=flags, callback=watch, say=say, download=Download())
+        outcome = figures.run(
+            options["names"],
+            folder,
+            flags=flags,
+            paint=paint,
+            mixed=options["ray"] is None,
+            callback=watch,
+            say=say,
+            download=Download(),
+        )
     tell(f"{outcome.page}: {outcome.done} of {outcome.figures} figures, {outcome.seconds:.1f} s")
     if outcome.interrupted:
         say("the same command goes on from here")

@@ -5,13 +5,11 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from nst_jax.cli.terminal import say
-from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import cache_folder, check_folder
+from nst_jax.errors import ConfigError
 from nst_jax.transfer import machine
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -103,20 +101,8 @@ def open_streams() -> None:
 def prepare_process() -> None:
     """Set up the process: compiled programs are kept on disk, freed memory for the next use."""
     # JAX reads these when it is imported, which it is not yet.
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = cache_folder() / "programs"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            check_folder(folder / "program")
-            os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-        except (OSError, OutputError):
-            say(
-                f"note: {folder} cannot be written to, so nothing is kept there; $NST_JAX_CACHE names another"
-            )
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's errors, not how it times kernels on a GPU
-    # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
-    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+    if trouble := machine.keep_programs():
+        say(f"note: {trouble}")
     machine.keep_freed()
     if asked := os.environ.get("JAX_PLATFORMS"):
         _check_platforms(asked)

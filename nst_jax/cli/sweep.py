@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nst_jax.cli import live, studio
 from nst_jax.cli.arguments import SWEEP, configured, is_printed, pairs, parser_for, settings_of
+from nst_jax.cli.cluster import add_ray_flags, painter, refuse_with_ray
 from nst_jax.cli.process import interruptible, prepare_process
 from nst_jax.cli.terminal import Download, grid_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
@@ -20,6 +21,7 @@ examples:
   nst-jax sweep --config mine.yaml --shard 1/4           one of four parts, on any machine
   nst-jax sweep --collect sweep                          the sheet and the page of what is done
   nst-jax sweep --config mine.yaml --slurm 4 --slurm-option gpus_per_node=1
+  nst-jax sweep --config mine.yaml --ray                 on the Ray cluster of this machine
 Interrupted work goes on with the same command; cells that are done are not painted again.
 """
 
@@ -50,6 +52,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--live", action="store_true", help="serve a page to watch the sweep")
     studio.add_flags(parser)
     parser.add_argument("--collect", metavar="DIR", help="write sheet and page of a folder, and stop")
+    add_ray_flags(parser)
     parser.add_argument(
         "--slurm", metavar="N", help="submit N Slurm jobs that share the sweep (extra: slurm)"
     )
@@ -69,6 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     studio.refuse_without_live(options)
     if options["slurm_option"] and options["slurm"] is None:
         raise ConfigError("--slurm-option is of the jobs that --slurm N submits; give --slurm too")
+    refuse_with_ray(options, "dry_run", "shard", "slurm")
     if options["dry_run"]:
         from nst_jax.runs import sweep as sweeps
 
@@ -86,6 +90,7 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
     part = (1, 1) if options["shard"] is None else sweeps.parse_shard(options["shard"])
     with contextlib.ExitStack() as around:
         interrupted = around.enter_context(interruptible("what is done"))
+        paint = around.enter_context(painter(options))
         prepare_process()
         page = around.enter_context(live.sweep(config, options, interrupted)) if options["live"] else None
         show = around.enter_context(grid_progress())
@@ -96,7 +101,15 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
             is_ended = showing(progress)
             return bool(page and page.watch(progress)) or is_ended
 
-        outcome = sweeps.run(config, shard=part, callback=watch, say=say, download=Download())
+        outcome = sweeps.run(
+            config,
+            shard=part,
+            paint=paint,
+            mixed=options["ray"] is None,
+            callback=watch,
+            say=say,
+            download=Download(),
+        )
         if page:
             page.finish(outcome)
     if outcome.interrupted:

@@ -14,7 +14,7 @@ from nst_jax import images
 from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError, did_you_mean
 from nst_jax.files import write_atomically
-from nst_jax.runs import gallery, inputs, records, sweep
+from nst_jax.runs import gallery, inputs, painting, records, sweep
 from nst_jax.runs.report import figures_page
 from nst_jax.samples import works
 from nst_jax.settings import Settings
@@ -75,6 +75,8 @@ def run(
     folder: Path,
     *,
     flags: Mapping[str, tuple[str, Json]] = {},
+    paint: painting.Paint = painting.here,
+    mixed: bool = True,
     callback: Callable[[str, Json], object] | None = None,
     say: Callable[[str], None] = print,
     download: Callable[[int, int], None] | None = None,
@@ -85,6 +87,8 @@ def run(
         chosen: names of figures; none: all.
         folder: where each gets a folder, beside ``index.html``.
         flags: settings for all of them, as in `config.load`.
+        paint: who does it.
+        mixed: whether panels may be there that other versions of something have painted.
         callback: called now and then with a figure's name and a `lanes.GridProgress`; all stops if it
             returns True.
         say: told what the user should know.
@@ -126,7 +130,8 @@ def run(
         def watch(progress: Json, name: str = name) -> object:
             return callback(name, progress) if callback else None
 
-        outcome = _checked(name, partial(sweep.run, config, callback=watch, say=once, download=download))
+        whole = partial(sweep.run, config, paint=paint, mixed=mixed, callback=watch, say=once)
+        outcome = _checked(name, partial(whole, download=download))
         seconds, done = seconds + outcome.seconds, done + (outcome.done == outcome.cells)
         page = write_page(folder, thumbnail)
         if outcome.interrupted:

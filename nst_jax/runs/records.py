@@ -51,7 +51,7 @@ def record(settings: Settings, network: Record, inputs: Mapping[str, str]) -> Re
         "config": as_dict(settings),
         "encoder": network,
         "inputs": dict(inputs),
-        "versions": _versions(),
+        "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
 
@@ -121,7 +121,8 @@ def lines(path: Path) -> list[Record]:
     return found
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide what a picture is."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 

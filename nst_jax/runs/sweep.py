@@ -49,6 +49,7 @@ def run(
     *,
     shard: Shard = (1, 1),
     paint: painting.Paint = painting.here,
+    mixed: bool = True,
     callback: Callable[["GridProgress"], object] = lambda progress: None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
@@ -61,6 +62,7 @@ def run(
         shard: which cells this process paints. With "auto" it takes the next that nobody is at until all are
             done, by whomever.
         paint: who does it; with "auto" this process does.
+        mixed: whether cells may be there that other versions of something have painted; with "auto" never.
         callback: called now and then with a `batch.GridProgress`; the work stops if it returns True.
         say: told what the user should know.
         download: called while weights are downloaded.
@@ -90,11 +92,9 @@ def run(
     collection = None
     with sweep_folder.claimed(folder, record, name) as (keep, known):
         different = records.differences(record, known | {"inputs": {}})
-        if different and shard == "auto":
-            raise OutputError(
-                f"{folder}: was begun by other versions, and --shard auto mixes none: "
-                f"{'; '.join(different)}; use those, or give another --output"
-            )
+        if different and (shard == "auto" or not mixed):
+            what = f"{folder}: was begun by other versions, which are not mixed here: {'; '.join(different)}"
+            raise OutputError(f"{what}; use those, or give another --output")
         for difference in different:
             say(f"note: cells already there may differ in the last digits: {difference}")
         how = How(settings.sweep.lanes, settings.sweep.max_parallel, keep, records.stamp(record))

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,7 @@ def run(
     watch: Callable[[GridProgress], object] = lambda progress: None,
     remember: Remember | None = None,
     queue: Callable[[Iterator[Job]], Queue] | None = None,
+    planned: Sequence[Job] | None = None,
 ) -> bool:
     """Solve problems, as many at once as is good.
 
@@ -104,6 +105,7 @@ def run(
         remember: for what other problems will have in common with these; None: nothing is kept after them.
         queue: makes of the jobs, which are planned as they are asked for, what hands them out; None: they are
             handed out in turn.
+        planned: the batches, of problems that fit in memory, to be solved in turn; None: they are planned.
 
     Returns:
         Whether all is done; False if ``watch`` ended it.
@@ -111,13 +113,13 @@ def run(
     Raises:
         NstError: there is not enough memory.
     """
-    fitting = fitted(problems, finished, how.mode)
-    every = jobs(fitting, finished, how)
+    fitting = fitted(problems, finished, how.mode) if planned is None else dict(problems)
+    every = jobs(fitting, finished, how) if planned is None else iter(planned)
     handing = queue(every) if queue else _InTurn(every, how.keep)
     grid = _Grid(fitting, handing, done, frozenset(finished), watch, how)
     grid.remember = remember or grid.remember
     left = {index: problem for index, problem in fitting.items() if index not in grid.finished}
-    threads = workers(left, how)
+    threads = workers(left, how) if planned is None else 1
     if threads == 1:
         _work(grid)
     else:

@@ -6,12 +6,16 @@ There is no JAX in here: what is kept is said before JAX starts its threads.
 import contextlib
 import ctypes
 import os
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from nst_jax.errors import OutputError
+from nst_jax.files import cache_folder, check_folder
 
 SHARE = 0.8
 """How much of the free memory is used: the rest is for what no estimate knows of."""
@@ -70,6 +74,24 @@ IN_PIECES = 0.2
 """So much of it does if it is given back."""
 
 _is_keeping = False
+
+
+def keep_programs() -> str:
+    """Have JAX, once it is imported, keep compiled programs on disk; return why it cannot, or nothing."""
+    trouble = ""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = cache_folder() / "programs"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            check_folder(folder / "program")
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+        except (OSError, OutputError):
+            trouble = f"{folder} cannot be written to, so nothing is kept there; $NST_JAX_CACHE names another"
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's errors, not how it times kernels on a GPU
+    # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+    return trouble
 
 
 def accelerated() -> bool:

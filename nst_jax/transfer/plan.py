@@ -97,10 +97,7 @@ def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -
         NstError: other processes have planned batches where this one would not.
     """
     devices = tuple(jax.local_devices())
-    groups: dict[object, list[int]] = {}
-    for index, problem in problems.items():
-        groups.setdefault((group_of(problem), program_of(problem)), []).append(index)
-    for indexes in groups.values():
+    for indexes in groups(problems):
         if not set(indexes) - set(finished):
             continue
         problem, count = problems[indexes[0]], len(indexes)
@@ -110,13 +107,11 @@ def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -
             used = devices[: min(len(devices), count, how.max_parallel or count)]
         if batched or how.is_shared:
             # The same again when interrupted work is gone on with, however much memory is free then.
-            name = f"{indexes[0]} of {count}"
-            name += "" if how.is_shared else f", {len(used)} devices, {how.max_parallel}"
-            known = _plans(how)
-            planned = known.get(name)
-            size = planned or (batch_size(problem, shapes, count, used, how.max_parallel) if batched else 1)
-            if how.keep and not planned:
-                write_atomically(how.keep / "plan.json", json.dumps(known | {name: size}).encode())
+            name = planned_as(indexes, len(used), how)
+            known = planned(how, name)
+            size = known or (batch_size(problem, shapes, count, used, how.max_parallel) if batched else 1)
+            if not known:
+                keep_planned(how, {name: size})
             if size > 1 and not batched:
                 raise NstError(
                     f"other processes paint batches of {size} at once, this one none, as its devices or "
@@ -128,6 +123,36 @@ def jobs(problems: Mapping[int, Problem], finished: Collection[int], how: How) -
             if set(chunk) - set(finished):
                 here = tuple(problems[index] for index in chunk)
                 yield Job(chunk, Batch(here, size, used if size > 1 else used[:1], shapes))
+
+
+def groups(problems: Mapping[int, Problem]) -> list[list[int]]:
+    """Return the numbers of problems, those of one program and shape together."""
+    found: dict[object, list[int]] = {}
+    for index, problem in problems.items():
+        found.setdefault((group_of(problem), program_of(problem)), []).append(index)
+    return list(found.values())
+
+
+def planned_as(indexes: Sequence[int], devices: int, how: How) -> str:
+    """Return the name that the size of the chunks of a group is kept under, for so many devices."""
+    name = f"{indexes[0]} of {len(indexes)}"
+    return name if how.is_shared else f"{name}, {devices} devices, {how.max_parallel}"
+
+
+def planned(how: How, name: str) -> int | None:
+    """Return the size of chunks that was kept under a name; None if none was."""
+    size: int | None = _plans(how).get(name)
+    return size
+
+
+def keep_planned(how: How, sizes: Mapping[str, int]) -> None:
+    """Keep sizes of chunks, so that they are the same when interrupted work is gone on with.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    if how.keep:
+        write_atomically(how.keep / "plan.json", json.dumps(_plans(how) | dict(sizes)).encode())
 
 
 @dataclass(frozen=True, eq=False)

@@ -210,12 +210,14 @@ def posed(
             keep=keep,
             past=pictures.past,
             content_size=pictures.own_size,
-            open=("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
-            + ("recompute",) * (settings.memory == "auto" and settings.devices == "one")
-            + ("history_on",) * _may_be_outside(settings)
-            + ("engine",) * _may_be_direct(settings),
+            open=_open(settings),
         )
     )
+
+
+def posed_here(problem: Problem) -> Problem:
+    """Return a problem that another machine has `posed`, perhaps for other devices, as if posed here."""
+    return replace(problem, program=program_for(problem.settings, problem.size), open=_open(problem.settings))
 
 
 def weights_of(settings: Settings) -> objective.LossWeights:
@@ -252,6 +254,16 @@ def program_for(settings: Settings, size: Size) -> Program:
     # Loops over tiles, and over strips in Winograd's convolutions, would gather what is divided.
     network = replace(found.network, engine="direct")
     return replace(found, network=network, recompute=(), is_by_rows=True)
+
+
+def _open(settings: Settings) -> tuple[str, ...]:
+    """Return what may be changed for a problem to fit in memory, see `Problem.open`."""
+    return (
+        ("history",) * (settings.solver.history is None and settings.solver.kind == "lbfgs")
+        + ("recompute",) * (settings.memory == "auto" and settings.devices == "one")
+        + ("history_on",) * _may_be_outside(settings)
+        + ("engine",) * _may_be_direct(settings)
+    )
 
 
 def _may_be_outside(settings: Settings) -> bool:
