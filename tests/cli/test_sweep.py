@@ -70,7 +70,7 @@ def test_a_folder_of_another_version_is_not_shared(world, capsys):
     capsys.readouterr()
     assert cli.run([*ARGUMENTS, *AXES, "--shard", "auto"]) == 2
     out, err = capsys.readouterr()
-    assert "sweep: was begun by other versions, and --shard auto mixes none: nst_jax is" in err
+    assert "sweep: was begun by other versions, which are not mixed here: nst_jax is" in err
     assert (err.count("\n"), out) == (1, "")
     assert sorted(world.rglob("*")) == before
 

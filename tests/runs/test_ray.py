@@ -318,7 +318,7 @@ def test_a_folder_of_other_versions_is_refused(world):
     path.write_text(path.read_text().replace(f'"jax": "{jax.__version__}"', '"jax": "0.1"'))
     before = tree("grid")
     fail = lambda *rest, **options: pytest.fail("painted")
-    with pytest.raises(OutputError, match="has cells of other versions: jax is") as caught:
+    with pytest.raises(OutputError, match="other versions, which are not mixed here: jax is") as caught:
         paint_sweep(settings(2), paint=fail, mixed=False)
     assert "\n" not in str(caught.value)
     assert tree("grid") == before

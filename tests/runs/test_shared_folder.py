@@ -330,7 +330,7 @@ def test_versions_are_not_mixed(world):
     path = world / "grid" / "sweep.json"
     path.write_text(path.read_text().replace('"jax": "', '"jax": "0.0.'))
     before = tree(world / "grid")
-    with pytest.raises(OutputError, match=r"other versions, and --shard auto mixes none: jax is") as caught:
+    with pytest.raises(OutputError, match=r"other versions, which are not mixed here: jax is") as caught:
         paint_sweep(sweep_settings(), shard="auto")
     assert "\n" not in str(caught.value)
     assert tree(world / "grid") == before
