@@ -42,7 +42,7 @@ class Interruption:
     @property
     def code(self) -> int:
         """The exit code of a process that such a signal ends."""
-        return 128 + self.number
+        return 128 + (self.number or signal.SIGINT)  # another host may have had the signal
 
     def watching(self, show: Callable[..., None]) -> Callable[..., bool]:
         """Return a callback of runs: it shows how far the work is, and tells whether it should end."""
@@ -100,8 +100,12 @@ def open_streams() -> None:
                 os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
 
 
-def prepare_process() -> None:
-    """Set up the process: compiled programs are kept on disk, freed memory for the next use."""
+def prepare_process(join: Callable[[], None] = lambda: None) -> None:
+    """Set up the process: compiled programs are kept on disk, freed memory for the next use.
+
+    Args:
+        join: called before JAX makes its devices.
+    """
     # JAX reads these when it is imported, which it is not yet.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = cache_folder() / "programs"
@@ -118,6 +122,7 @@ def prepare_process() -> None:
     # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     machine.keep_freed()
+    join()
     if asked := os.environ.get("JAX_PLATFORMS"):
         _check_platforms(asked)
 
