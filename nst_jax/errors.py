@@ -45,6 +45,10 @@ class FilmError(NstError):
     """A film that cannot be read or written."""
 
 
+class HostsError(NstError):
+    """Hosts that cannot paint a picture together, or no longer."""
+
+
 class OutputError(NstError):
     """A place where results cannot be written."""
 

@@ -8,7 +8,7 @@ that ended the work. Everything slow is imported late, so that help and mistakes
 import signal
 from collections.abc import Sequence
 
-from nst_jax.cli import animate, batch, figures, studio, sweep, transfer, video, weights
+from nst_jax.cli import animate, batch, figures, hosts, studio, sweep, transfer, video, weights
 from nst_jax.cli.terminal import hand_over, say
 from nst_jax.errors import ConfigError, NstError
 
@@ -29,6 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
     try:
         if arguments[:1] and arguments[0] in _COMMANDS:
+            hosts.refuse(arguments[0], arguments)
             return _COMMANDS[arguments[0]](arguments[1:])
         if arguments == ["samples"]:
             from nst_jax import samples

@@ -40,7 +40,7 @@ class Interruption:
     @property
     def code(self) -> int:
         """The exit code of a process that such a signal ends."""
-        return 128 + self.number
+        return 128 + (self.number or signal.SIGINT)  # another host may have had the signal
 
     def watching(self, show: Callable[..., None]) -> Callable[..., bool]:
         """Return a callback of runs: it shows how far the work is, and tells whether it should end."""
@@ -98,12 +98,17 @@ def open_streams() -> None:
                 os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
 
 
-def prepare_process() -> None:
-    """Set up the process: compiled programs are kept on disk, freed memory for the next use."""
+def prepare_process(join: Callable[[], None] = lambda: None) -> None:
+    """Set up the process: compiled programs are kept on disk, freed memory for the next use.
+
+    Args:
+        join: called before JAX makes its devices.
+    """
     # JAX reads these when it is imported, which it is not yet.
     if trouble := machine.keep_programs():
         say(f"note: {trouble}")
     machine.keep_freed()
+    join()
     if asked := os.environ.get("JAX_PLATFORMS"):
         _check_platforms(asked)
 

@@ -5,11 +5,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from nst_jax.cli import live, studio
+from nst_jax.cli import hosts, live, studio
 from nst_jax.cli.arguments import RUN, Parser, is_printed, parser_for, settings_of
 from nst_jax.cli.process import Interruption, interruptible, prepare_process
 from nst_jax.cli.terminal import Download, hand_over, run_progress, say, tell
 from nst_jax.errors import ConfigError
+from nst_jax.transfer.hosts import is_first
 from nst_jax.typing import Json
 
 _EXAMPLES = """\
@@ -36,6 +37,8 @@ def run(arguments: Sequence[str]) -> int:
     """Make one picture and return the exit code."""
     options = vars(_parser().parse_args(arguments))
     config, record = _settings(options)
+    if options["hosts"]:
+        config = config.with_values({"devices": "rows"})
     if is_printed(options, config):
         return 0
     if not arguments:
@@ -46,13 +49,20 @@ def run(arguments: Sequence[str]) -> int:
     from nst_jax.runs import single as runs
 
     studio.refuse_without_live(options)
+    join = hosts.joining(options)
     if options["dry_run"]:
-        prepare_process()
-        hand_over(runs.plan(config, say=say, download=Download()))
+        prepare_process(join)
+        found = runs.plan(config, say=say, download=Download())
+        if is_first():
+            hand_over(found)
         return 0
     with contextlib.ExitStack() as around:
         interrupted = around.enter_context(interruptible("the picture"))
-        prepare_process()
+        prepare_process(join)
+        if not is_first():
+            watch = interrupted.watching(lambda progress: None)
+            status = runs.assist(config, callback=watch, download=Download())
+            return {"interrupted": interrupted.code, "not finite": 1}.get(status, 0)
         config = _freely_named(config, options)
         page = around.enter_context(live.picture(config, options, interrupted)) if options["live"] else None
         show = around.enter_context(run_progress(config.solver.evaluations))
@@ -103,6 +113,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--live", action="store_true", help="serve a page to watch the run and to steer it")
     studio.add_flags(parser)
+    hosts.add_flag(parser)
     parser.add_argument("--replay", metavar="PICTURE", help="repeat the run that made a picture")
     parser.add_argument("--version", action="version", version=f"nst-jax {version('nst_jax')}")
     return parser

@@ -6,7 +6,9 @@ film ``out.mp4``. While it works they are in ``out.run.partial``; an earlier res
 only once the new one is whole.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from nst_jax.runs.records import to_json
 from nst_jax.runs.report import loss_curve
 from nst_jax.runs.steering import Change, Steering, recorded
 from nst_jax.settings import Settings
+from nst_jax.transfer import hosts
 from nst_jax.typing import Json
 
 if TYPE_CHECKING:
@@ -80,6 +83,90 @@ def run(
     """
     _refuse_sweep(settings)
     script = recorded(earlier or {})
+    with ExitStack() as around:
+        around.enter_context(hosts.reached())
+        with hosts.together():
+            if script:
+                _refuse_changes()
+            workshop = around.enter_context(_claimed(settings, reads, say))
+            work = _ready(settings, say, download)
+            record = _record(settings, work)
+        with hosts.together():
+            check_alike(record)
+        for difference in records.differences(record, earlier or {}):
+            say(f"note: this may not repeat the picture exactly: {difference}")
+        return _painted(work, settings, record, script, workshop, callback, say, steering)
+
+
+def assist(
+    settings: Settings,
+    *,
+    callback: Callable[["Progress"], object] = lambda progress: None,
+    download: inputs.Download | None = None,
+) -> str:
+    """Do this host's part of what `run` does on the first of several; return how it ended.
+
+    Args:
+        settings: the same as there.
+        callback: called between chunks; all end if it returns True. It may not ask for the picture.
+        download: called while weights are downloaded.
+
+    Raises:
+        NstError: inputs that cannot be used, or are not those of the first host; what ended that.
+    """
+    with hosts.together():
+        work = _ready(settings, lambda line: None, download)
+        record = _record(settings, work)
+    with hosts.together():
+        check_alike(record)
+
+    from nst_jax.transfer.checkpoints import Checkpoint
+    from nst_jax.transfer.loop import solve
+    from nst_jax.transfer.stretch import Batch
+    from nst_jax.transfer.stylize import progress_of
+
+    with hosts.reached():
+        checkpoint = Checkpoint(None, {}, work.problem.passes)
+        if checkpoint.notes:
+            _refuse_changes()
+        batch = Batch((work.problem,))
+        result = solve(batch, lambda look: callback(progress_of(look)), checkpoint=checkpoint)[0]
+    hosts.part()
+    return result.status
+
+
+def check_alike(record: records.Record) -> None:
+    """Refuse what is not the same on all hosts, given each one's record.
+
+    Raises:
+        ConfigError: the first difference.
+    """
+    settings = records.flat(records.plain(record["config"]))
+    own = {
+        key: each for key, each in settings.items() if records.decides(key) and not key.startswith("output.")
+    }
+    own |= {f"the {name} image": digest for name, digest in record["inputs"].items()}
+    own |= {"the network": record["encoder"]["digest"], "the device": record["device"]}
+    every = [json.loads(each) for each in hosts.every(json.dumps(own | record["versions"], sort_keys=True))]
+    for number, other in enumerate(every):
+        for key in sorted({*every[0], *other}):
+            if (there := other.get(key)) != (first := every[0].get(key)):
+                values = f"{there} there and {first} on the first host"
+                raise ConfigError(f"--hosts: host {number} was given something else: {key} is {values}")
+
+
+def _refuse_changes() -> None:
+    """Refuse a run that was steered, of which only the first host knows."""
+    if hosts.count() > 1:
+        raise ConfigError(
+            "--hosts: a run that was steered goes on, or is repeated, on one host: leave it out"
+        )
+
+
+def _claimed(
+    settings: Settings, reads: Iterable[Path], say: inputs.Say
+) -> AbstractContextManager[run_folder.Workshop]:
+    """Check where the picture goes, and return the workshop of its run, see `run_folder.claimed`."""
     output = Path(settings.output.image)
     images.check_suffix(output, bits=settings.output.bits)
     film = steps.film_of(output) if settings.output.film else None
@@ -88,13 +175,12 @@ def run(
     needed = 64 * settings.longest**2 * settings.output.bits // 8  # picture, copies and steps: generous
     read = [*reads, *inputs.files_of(settings)]
     run_folder.check(output, reads=read, nbytes=min(needed, 2**28), film=film)
-    with run_folder.claimed(output, say) as workshop:
-        work = _ready(settings, say, download)
-        own = replace(settings, output=replace(settings.output, film=None))  # it is none of the picture's
-        record = records.record(own, work.problem.network.record(), work.digests)
-        for difference in records.differences(record, earlier or {}):
-            say(f"note: this may not repeat the picture exactly: {difference}")
-        return _painted(work, settings, record, script, workshop, callback, say, steering)
+    return run_folder.claimed(output, say)
+
+
+def _record(settings: Settings, work: "_Work") -> records.Record:
+    own = replace(settings, output=replace(settings.output, film=None))  # it is none of the picture's
+    return records.record(own, work.problem.network.record(), work.digests)
 
 
 def _painted(
@@ -126,6 +212,8 @@ def _painted(
     passes, is_steered = work.problem.passes, bool(steering or script)
     checkpoint = Checkpoint(workshop.state if is_kept else None, made_by, passes, trouble=partial(_note, say))
     steering = steering or Steering(say=say)
+    if checkpoint.notes:
+        _refuse_changes()
     problem = steering.begin(
         work.problem, settings, script, checkpoint, pose=work.pose, record=record, write=write
     )
@@ -155,6 +243,7 @@ def _painted(
             checkpoint=checkpoint,
             remember=remembering(_REMEMBERED) if is_steered else always,
         )[0]
+        hosts.part()
     finally:
         steering.end()
     goes_on = result.status == "interrupted" and checkpoint.is_there and not steering.is_stopped
@@ -206,17 +295,20 @@ def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Downlo
     Raises:
         NstError: inputs that cannot be used, or too little memory.
     """
-    problem = _ready(settings, say, download).problem
+    with hosts.together():
+        problem = _ready(settings, say, download).problem
 
     from nst_jax.transfer import memory, pyramid
 
-    fitted, found = memory.fit(problem)
-    lines = [memory.table(fitted, found)]
-    if fitted.program != problem.program:
-        before = [memory.fit(level)[1] for level in pyramid.levels(problem)[: problem.levels - 1]]
-        most = max((each.held + each.total for each in before), default=0)
-        if most > found.held + found.total:
-            lines.append(f"before     {memory.gib(most):>10}  at most, at smaller sizes")
+    with hosts.reached():
+        fitted, found = memory.fit(problem)
+        lines = [memory.table(fitted, found)]
+        if fitted.program != problem.program:
+            before = [memory.fit(level)[1] for level in pyramid.levels(problem)[: problem.levels - 1]]
+            most = max((each.held + each.total for each in before), default=0)
+            if most > found.held + found.total:
+                lines.append(f"before     {memory.gib(most):>10}  at most, at smaller sizes")
+    hosts.part()
     return "\n".join(lines)
 
 

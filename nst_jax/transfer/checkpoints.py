@@ -1,18 +1,22 @@
-"""A solver's state on disk, so that interrupted work goes on bit for bit."""
+"""A solver's state on disk, so that interrupted work goes on bit for bit; the first host has that of all."""
 
 import json
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from nst_jax.errors import OutputError
 from nst_jax.files import replacing
 from nst_jax.solvers.streamed import Rows
+from nst_jax.transfer import hosts
 from nst_jax.typing import Json, Tree
 
 SAVE_SECONDS = 20.0
@@ -40,6 +44,7 @@ class Checkpoint:
         known = about(path) if path else {}
         same = all(known.get(key) == value for key, value in made_by.items())
         known = known if same and 0 <= known.get("level", -1) < passes else {}
+        known = json.loads(hosts.told_text(json.dumps(known)))
         self.is_there = bool(known)
         """Whether there is anything to go on with."""
         self._is_to_resume = self.is_there
@@ -64,20 +69,21 @@ class Checkpoint:
         Raises:
             OutputError: it cannot be read, and what the level began with is gone.
         """
-        if not (self.path and self._is_to_resume and level == self.level):
+        if not (self._is_to_resume and level == self.level):
             return None
         self._is_to_resume = False  # what is kept from here on is of this run
-        found = load(self.path, like)
-        if found is None:
+        found = load(self.path, like) if self.path else None
+        if not hosts.told(found is not None):
             if level or self.within:
-                raise OutputError(f"{self.path}: is damaged; remove it to begin anew")
+                raise OutputError(f"{self.path or 'what was kept'}: is damaged; remove it to begin anew")
             self.notes = {}
             return None
-        return found[0]
+        return hosts.agreed(like if found is None else found[0])
 
     def is_due(self, *, last: bool) -> bool:
         """Tell whether it is time to keep a state, or the last moment."""
-        return bool(self.path) and (last or time.perf_counter() - self.saved > self.wait)
+        is_due = bool(self.path) and (last or time.perf_counter() - self.saved > self.wait)
+        return bool(hosts.told(is_due))
 
     def keep(self, state: Tree, **where: Json) -> None:
         """Keep a state that is due, and at which ``level`` and ``evaluations`` it is, and so on.
@@ -85,7 +91,10 @@ class Checkpoint:
         Raises:
             OutputError: it cannot be written, and there is nobody to be told.
         """
-        assert self.path is not None
+        if not self.path:  # it is the first host that has one
+            for _ in _pieces(jax.tree.leaves(state)):
+                pass
+            return
         begun = time.perf_counter()
         try:
             save(self.path, state, self.made_by | where | {"notes": self.notes})
@@ -113,14 +122,29 @@ def save(path: Path, state: Tree, about: dict[str, Json]) -> None:
         OutputError: the file cannot be written.
     """
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    leaves = jax.tree.leaves(state)
+    pieces = _pieces(leaves)
     # Not compressed: that would take longer than the work that it saves.
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, leaf in [("about", text), *enumerate(jax.tree.leaves(state))]:
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                if isinstance(leaf, Rows):
-                    _write_rows(member, leaf)
-                else:
-                    np.lib.format.write_array(member, np.asarray(leaf), allow_pickle=False)
+    try:
+        with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+            with archive.open("about.npy", "w") as member:
+                np.lib.format.write_array(member, text, allow_pickle=False)
+            for number, found in groupby(pieces, itemgetter(0)):
+                with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
+                    if isinstance(leaves[number], Rows):
+                        _write_rows(member, leaves[number])
+                    else:
+                        _write_pieces(member, leaves[number], (piece for _, piece in found))
+    finally:  # other hosts have begun to give theirs
+        for _ in pieces:
+            pass
+
+
+def _pieces(leaves: Sequence[Tree]) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """Give the arrays of a state in pieces, each with the number of its array; all hosts have to."""
+    for number, leaf in enumerate(leaves):
+        for piece in (np.empty(0),) if isinstance(leaf, Rows) else hosts.pieces(leaf):
+            yield number, piece
 
 
 def about(path: Path) -> dict[str, Json]:
@@ -161,6 +185,14 @@ def _read(stored: Any, name: str, like: Any) -> Any:
             return None
         like.fill(member)
     return like
+
+
+def _write_pieces(member: IO[bytes], leaf: Tree, pieces: Iterable[NDArray[np.generic]]) -> None:
+    descr = np.lib.format.dtype_to_descr(leaf.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": tuple(leaf.shape)}
+    np.lib.format.write_array_header_1_0(member, header)
+    for piece in pieces:
+        member.write(np.ascontiguousarray(piece).data)
 
 
 def _write_rows(member: IO[bytes], rows: Rows) -> None:

@@ -12,7 +12,7 @@ from nst_jax.files import cache_folder
 from nst_jax.losses.terms import AdditiveTerm
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb, streamed
-from nst_jax.transfer import machine
+from nst_jax.transfer import hosts, machine
 from nst_jax.transfer import problem as problems
 from nst_jax.transfer.objective import LossWeights
 from nst_jax.transfer.problem import Problem
@@ -116,7 +116,8 @@ def estimate(problem: Problem, shapes: Shapes | None = None) -> Estimate:
     others = problem.levels - 1 + len({*problem.term.last})
     programs = PROGRAM * others if jax.default_backend() == "cpu" else 0
     network = arguments - optimiser - _there(problem, shapes)
-    return Estimate(network, optimiser + besides, rest, kept(rest), programs, held, usable)
+    taken = hosts.most([network, optimiser + besides, rest, kept(rest), programs, held])
+    return Estimate(*taken, *hosts.least([usable]))  # so that all hosts choose the same
 
 
 def kept(nbytes: int) -> int:
@@ -173,7 +174,7 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
         NstError: it does not fit, or its history not on the disk, with the numbers and what to do.
     """
     found = estimate(problem, shapes)
-    if machine.is_keeping() and not found.fits:
+    if any(hosts.gathered(machine.is_keeping())) and not found.fits:
         machine.let_go()
         found = estimate(problem, shapes)
     if not found.fits:
@@ -226,7 +227,8 @@ def may_not_fit(problem: Problem) -> bool:
     height, width = problem.size
     history = problem.program.solver.history or 0
     likely = 2 * LADDER[0].nbytes * height * width + (2 * history + 10) * problem.moving
-    return bool(likely > machine.usable(jax.local_devices()[:1], problem.settings.memory_limit))
+    [usable] = hosts.least([machine.usable(jax.local_devices()[:1], problem.settings.memory_limit)])
+    return bool(likely > usable)
 
 
 def _with_less(problem: Problem, found: Estimate, fewest: int) -> tuple[Problem, Estimate]:

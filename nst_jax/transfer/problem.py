@@ -249,7 +249,7 @@ def program_for(settings: Settings, size: Size) -> Program:
         recompute=recompute_for(settings.memory, size[0] * size[1]),
         bands=bands,
     )
-    if settings.devices == "one" or not rows.are_possible(size[0], jax.local_devices()):
+    if settings.devices == "one" or not rows.are_possible(size[0], rows.devices()):
         return found
     # Loops over tiles, and over strips in Winograd's convolutions, would gather what is divided.
     network = replace(found.network, engine="direct")
@@ -335,7 +335,7 @@ def _checked(problem: Problem) -> Problem:
         )
     check_moving(problem.settings)
     if problem.settings.devices == "rows":
-        rows.check(problem.settings, problem.term, problem.content.shape, jax.local_devices())
+        rows.check(problem.settings, problem.term, problem.content.shape, rows.devices())
     _check_maps(problem)
     check_layers(problem)
     levels = problem.settings.pyramid.levels

@@ -111,7 +111,7 @@ class Program:
     @property
     def devices(self) -> Devices:
         """Those that share a single picture; none: there is but one."""
-        return tuple(jax.local_devices()) if self.is_by_rows else ()
+        return rows.devices() if self.is_by_rows else ()
 
     @property
     def plan(self) -> dict[str, Json]:
@@ -141,7 +141,11 @@ class Program:
 @partial(jax.jit, static_argnames="program")
 def start(image: Array, args: Args, *, program: Program) -> State:
     """Return the state before the first evaluation."""
-    return program.init(image, *args)
+    state = program.init(image, *args)
+    if program.is_by_rows:  # else the history would be whole on each device for a moment
+        where = rows.shardings(state, program.devices)
+        state = jax.lax.with_sharding_constraint(state, where)  # type: ignore[no-untyped-call]
+    return state
 
 
 # The history is large: donated, there is one copy of it. What is not used, such as the gradient before, is

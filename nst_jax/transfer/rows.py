@@ -1,7 +1,8 @@
 """One picture over several devices: each has some of its rows, and of whatever is as tall as it.
 
 The program is the same; XLA divides it. Convolutions exchange their rows at the borders (collective-permute)
-and sums are added up over all devices (all-reduce); nothing is gathered on one of them.
+and sums are added up over all devices (all-reduce); nothing is gathered on one of them. Devices may be those
+of several `hosts`.
 """
 
 from collections.abc import Sequence
@@ -9,16 +10,23 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nst_jax.errors import SettingError
 from nst_jax.losses.terms import StyleTerm, is_even
 from nst_jax.settings import Settings
 from nst_jax.solvers import streamed
+from nst_jax.transfer import hosts
 from nst_jax.typing import Tree
 
 MULTIPLE = 16
 """Each device has a multiple of so many rows, so that poolings to the fifth block find their pairs there."""
+
+
+def devices() -> tuple[jax.Device, ...]:
+    """Return all devices of all hosts, those of a host one after the other: its rows are neighbours."""
+    return tuple(sorted(jax.devices(), key=lambda device: (device.process_index, device.id)))
 
 
 def are_possible(height: int, devices: Sequence[jax.Device]) -> bool:
@@ -76,9 +84,19 @@ def everywhere(devices: Sequence[jax.Device]) -> NamedSharding:
 
 def placed(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     """Put arrays where they are to lie."""
-    return jax.device_put(tree, shardings(tree, devices))
+    return jax.tree.map(_put, tree, shardings(tree, devices))
 
 
 def whole(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """Put arrays on each device as a whole."""
-    return jax.device_put(tree, everywhere(devices))
+    """Put the arrays of the first host on each device of all as a whole."""
+    found, where = hosts.agreed(tree), everywhere(devices)
+    return jax.tree.map(lambda leaf: _put(leaf, where), found)
+
+
+def _put(leaf: Any, where: NamedSharding) -> Array:
+    """Put an array on devices, of which some may be of other hosts; these have the same array."""
+    if where.is_fully_addressable or not getattr(leaf, "is_fully_addressable", True):
+        found: Array = jax.device_put(leaf, where)
+        return found
+    known = np.asarray(leaf)
+    return jax.make_array_from_callback(known.shape, where, lambda index: known[index])

@@ -16,7 +16,7 @@ from nst_jax.losses.terms import is_even
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb
 from nst_jax.solvers.state import RUNNING, STATUSES, State
-from nst_jax.transfer import machine, memory, targets
+from nst_jax.transfer import hosts, machine, memory, targets
 from nst_jax.transfer.canvases import put_on
 from nst_jax.transfer.checkpoints import Checkpoint
 from nst_jax.transfer.looks import Look, Snapshot, Turn, together
@@ -162,7 +162,7 @@ def run(
 
 def _asked(watching: Watching, look: Look, course: Course) -> Turn | bool:
     """Return what the watcher wants of a run that could go on."""
-    asked = watching.watch(look)
+    asked = hosts.led(lambda snapshot: watching.watch(replace(look, snapshot=snapshot)), look.snapshot)
     if isinstance(asked, Turn):
         return asked
     return asked is True and (not course.is_last or bool(np.any(look.status == RUNNING)))
@@ -217,7 +217,7 @@ def _look(
     problems, best, program = batch.problems, state.best, batch.problems[0].program
 
     def snapshot() -> Snapshot:
-        images = np.asarray(_to_images(best, program=program, size=batch.size))
+        images: NDArray[np.float32] = hosts.whole(_to_images(best, program=program, size=batch.size))
         raw = images.reshape(-1, *problems[0].size, 3)[: len(problems)]  # the last may be repeated
         if problems[0].canvas is None:
             return Snapshot(raw, problems, whole)
@@ -335,7 +335,7 @@ def advance(
     done, chunk, rate, is_compiled = int(np.max(state.evaluations)), 1, 0.0, False
     while True:
         stop = _after(stops, done + before) - before if stops else budget
-        until = min(done + chunk, budget, stop)
+        until = hosts.told(min(done + chunk, budget, stop))
         begun, started = done, time.perf_counter()
         for taken in range(min(1, until - done) if is_searching else until - done):
             if is_due and taken:
@@ -343,7 +343,7 @@ def advance(
                 if is_due(before + done + taken):
                     break
             state = step(state)
-        found: Found = jax.device_get((state.evaluations, state.status, state.value, state.aux))
+        found: Found = hosts.agreed(jax.device_get((state.evaluations, state.status, state.value, state.aux)))
         done = int(np.max(found[0]))
         if is_compiled:  # the first chunk may have compiled the program: its time says nothing
             rate = (done - begun) / (time.perf_counter() - started)
