@@ -70,8 +70,8 @@ class Schedule:
         """Give a worker, of so many, its next task; None if none waits."""
         known = self.known.setdefault(worker, set())
         at: dict[Program, int] = {}
-        for _, task in self.taken.values():
-            at[task.program] = at.get(task.program, 0) + 1
+        for _, other in self.taken.values():
+            at[other.program] = at.get(other.program, 0) + 1
         task = next_task(self.waiting.values(), known=known, at=at, workers=workers)
         if task:
             del self.waiting[task.numbers]
