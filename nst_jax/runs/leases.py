@@ -61,7 +61,7 @@ class Leases:
         """The last generations that are known."""
         self._seen: dict[str, tuple[bytes, float]] = {}
         """What was in files of others, and since when by this process's clock."""
-        self._count = 0
+        self._count, self._holder = 0, whoever()
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._heart = threading.Thread(target=self._beat, name="leases", daemon=True)
 
@@ -211,7 +211,7 @@ class Leases:
             opened.write(self._text(is_given_back=is_given_back))
 
     def _text(self, *, is_given_back: bool = False) -> bytes:
-        return json.dumps({"free": is_given_back, "count": self._count, "holder": whoever()}).encode()
+        return json.dumps({"free": is_given_back, "count": self._count, "holder": self._holder}).encode()
 
     def _path(self, name: str, generation: int) -> Path:
         return self.folder / f"{name}.{generation}"
