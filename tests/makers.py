@@ -81,7 +81,7 @@ def nst(*arguments, **options):
 
 
 class Deadly:
-    """In place of an encoder: ends the process that it is called in, as one out of memory is ended."""
+    """In place of an encoder: ends the process that calls it, as one that is out of memory is ended."""
 
     def __call__(self, result, curve):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -58,6 +58,7 @@ OWNERS = {
     "platformdirs": "files.py",
     "pooch": "pretrained/downloads.py",
     "psutil": "transfer/machine.py",
+    "ray": "runs/ray/",
     "rich": "cli/terminal.py",
     "safetensors": "pretrained/containers.py",
     "scipy": ("solvers/scipy_lbfgsb.py", "motion/"),  # a solver; what samples and filters between pixels
@@ -72,6 +73,7 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_transfer.py",
     "cli/animate.py": "runs/test_animate.py",
     "cli/arguments.py": "cli/test_transfer.py",
+    "cli/cluster.py": "runs/test_ray.py",
     "cli/figures.py": "runs/test_figures.py",
     "cli/films.py": "runs/test_film.py",
     "cli/video.py": "runs/test_film.py",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nst_jax.cli.arguments import RUN, SWEEP, configured, is_printed, parser_for, settings_of
+from nst_jax.cli.cluster import add_ray_flags, painter, refuse_with_ray
 from nst_jax.cli.process import interruptible, prepare_process
 from nst_jax.cli.terminal import Download, batch_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
@@ -18,6 +19,7 @@ examples:
   nst-jax batch photos/ more.jpg --style a.jpg --style b.jpg --output "out/{name}_{style}.jpg"
   nst-jax batch photos/ --style a.jpg --style b.jpg --mix --output out/
   nst-jax batch photos/ --style painting.jpg --output out/ --size 1024 --dry-run
+  nst-jax batch photos/ --style painting.jpg --output out/ --ray
 Several styles are painted each by itself, unlike those of a single run; --mix mixes them.
 Interrupted work goes on with the same command; pictures that are done are not painted again.
 """
@@ -42,6 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--mix", action="store_true", help="mix several styles in each picture, as a single run does"
     )
+    add_ray_flags(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be painted and what it takes, and stop"
     )
@@ -51,6 +54,7 @@ def run(arguments: Sequence[str]) -> int:
     config = configured(options, flags)
     if is_printed(options, config):
         return 0
+    refuse_with_ray(options, "dry_run")
     if not options["photographs"]:
         what = "nst-jax batch photos/ --style painting.jpg --output out/"
         raise ConfigError(f"nothing to do: give photographs or folders of them, such as {what}")
@@ -69,13 +73,14 @@ def run(arguments: Sequence[str]) -> int:
 def _paint(config: Json, photographs: Sequence[str], options: dict[str, Json]) -> int:
     from nst_jax.runs import batch
 
-    with interruptible("what is done") as interrupted, batch_progress() as show:
+    with interruptible("what is done") as interrupted, painter(options) as paint, batch_progress() as show:
         prepare_process()
         outcome = batch.run(
             config,
             photographs,
             options["output"],
             mix=options["mix"],
+            paint=None if options["ray"] is None else paint,
             callback=interrupted.watching(show),
             say=say,
             download=Download(),

@@ -16,6 +16,7 @@ from nst_jax.errors import NstError
 from nst_jax.runs import batch_files, inputs, records
 from nst_jax.runs.batch_files import Job, photographs
 from nst_jax.runs.batch_work import Painter, Progress, Work, how_for
+from nst_jax.runs.painting import Paint
 from nst_jax.settings import Settings, Solver
 from nst_jax.transfer.canvases import PROGRAM, canvases
 from nst_jax.transfer.pictures import Size, bounded_size, cropped
@@ -46,6 +47,7 @@ def run(
     output: str,
     *,
     mix: bool = False,
+    paint: Paint | None = None,
     callback: Callable[[Progress], object] = lambda progress: None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
@@ -57,6 +59,7 @@ def run(
         photographs: files, see `photographs`, or ``sample:NAME``.
         output: a folder, or a pattern such as ``out/{name}_{style}.jpg``.
         mix: whether several styles are mixed, as in a single run, in place of each by itself.
+        paint: who does it; None: this process.
         callback: called every now and then; the work stops if it returns True, and the same call goes on.
         say: told what the user should know.
         download: called while weights are downloaded.
@@ -71,10 +74,8 @@ def run(
         work = _look(settings, found, say, download)
         if work.skipped:
             say(f"{len(work.skipped)} of {len(found)} are done already")
-        painter = Painter(work, callback, say)
-        for group in work.groups:
-            if not painter.paint(group):
-                break
+        painter = Painter(work, callback, say, paint)
+        painter.paint()
     painted, skipped, seconds = tuple(painter.painted), tuple(work.skipped), time.perf_counter() - begun
     left = painter.total - len(painted) - work.failed
     return Outcome(painted, skipped, tuple(work.faults), left, seconds)

@@ -3,17 +3,24 @@
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
+from typing import TYPE_CHECKING
 
 from nst_jax import images
 from nst_jax.errors import ConfigError, OutputError
 from nst_jax.files import check_folder, locked, write_atomically
 from nst_jax.images import FloatArray
 from nst_jax.runs import inputs, records, run_folder
+from nst_jax.runs.painting import Files
 from nst_jax.settings import Settings
+from nst_jax.transfer.pictures import Size
+
+if TYPE_CHECKING:
+    from nst_jax.transfer.batch import Curve
+    from nst_jax.transfer.looks import Result
 
 FIELDS = ("name", "style")
 """What a pattern may have in braces: the photograph's name and the style's, without their endings."""
@@ -274,17 +281,40 @@ def is_made(job: Job, stamp: str) -> dict[str, str] | None:
     return None
 
 
-def write(
-    job: Job, rgb: FloatArray, *, alpha: FloatArray | None, settings: Settings, record: records.Record
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """What a picture's files are made with, wherever they are made."""
+
+    job: Job
+    settings: Settings
+    network: records.Record
+    digests: Mapping[str, str]
+    alpha: FloatArray | None
+    canvas: Size | None
+
+    def __call__(self, result: "Result", curve: "Curve") -> Files:
+        """Return the picture, and the record beside it if it does not carry that; nothing if it is none.
+
+        Raises:
+            NstError: as `images.encode`.
+        """
+        if result.status == "not finite":
+            return {}
+        record = records.record(self.settings, self.network, self.digests) | {"result": records.ended(result)}
+        record |= {"canvas": list(self.canvas)} if self.canvas else {}
+        name = self.job.output.name
+        picture = records.encode(name, result.image, alpha=self.alpha, settings=self.settings, record=record)
+        return {name: picture} | {path.name: records.to_json(record) for path in self.job.written[1:]}
+
+
+def write(job: Job, files: Files) -> None:
     """Write the picture of a job with its record.
 
     Raises:
-        NstError: as `images.write`.
+        OutputError: it cannot be written.
     """
     for path in job.written[1:]:  # an earlier record must not vouch for another picture, however this ends
         with contextlib.suppress(OSError):
             path.unlink()
-    records.write(job.output, rgb, alpha=alpha, settings=settings, record=record)
-    for path in job.written[1:]:
-        write_atomically(path, records.to_json(record))
+    for path in job.written:
+        write_atomically(path, files[path.name])

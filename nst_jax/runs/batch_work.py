@@ -4,26 +4,30 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nst_jax import images
 from nst_jax.errors import ImageError, NstError, OutputError
-from nst_jax.runs import batch_files, inputs, records
+from nst_jax.runs import batch_files, inputs, painting
 from nst_jax.runs.batch_files import Job
+from nst_jax.runs.painting import Paint
 from nst_jax.settings import Settings
 from nst_jax.transfer.pictures import Size
 
 if TYPE_CHECKING:
     from nst_jax.pretrained.network import Network
     from nst_jax.transfer.batch import GridProgress
-    from nst_jax.transfer.looks import Result
     from nst_jax.transfer.plan import How
     from nst_jax.transfer.problem import Problem
     from nst_jax.transfer.remembering import Remember
 
 AT_ONCE, PIXELS = 8, 2**22
 """So many pictures are read and painted together, and no more than two if they have more pixels than that."""
+
+AT_ONCE_ELSEWHERE, PIXELS_ELSEWHERE = 64, 2**24
+"""The same if others paint them than this process."""
 
 _REMEMBERED = 16
 """Of one size: prepared networks, and what styles are compared by at each level."""
@@ -116,11 +120,11 @@ class Work:
         return None
 
 
-def how_for(settings: Settings) -> "How":
-    """Return how the work is done."""
+def how_for(settings: Settings, paint: Paint | None = None) -> "How":
+    """Return how the work is done, by whom; None: by this process."""
     from nst_jax.transfer.plan import How
 
-    return How(settings.sweep.lanes, settings.sweep.max_parallel or AT_ONCE)
+    return How(settings.sweep.lanes, settings.sweep.max_parallel or (None if paint else AT_ONCE))
 
 
 # Painting.
@@ -133,6 +137,8 @@ class Painter:
     work: Work
     callback: Callable[[Progress], object]
     say: inputs.Say
+    elsewhere: Paint | None = None
+    """Who paints in place of this process."""
     painted: list[Path] = field(default_factory=list)
     begun: float = field(default_factory=time.perf_counter)
     behind: float = 0.0
@@ -149,27 +155,36 @@ class Painter:
         height, width = (self.work.sizes | self.work.canvases)[job.photograph]
         return height * width
 
-    def paint(self, group: Sequence[Job]) -> bool:
-        """Paint pictures of one program; return whether all was done that could be, without interruption."""
+    def paint(self) -> None:
+        """Paint what can be painted, or some of it before an interruption."""
+        groups = self.work.groups
+        if self.elsewhere:  # others may be at several programs at once
+            groups = [[job for group in groups for job in group]] if groups else []
+        all(map(self._paint_group, groups))
+
+    def _paint_group(self, group: Sequence[Job]) -> bool:
+        """Paint pictures; return whether all was done that could be, without interruption."""
         from nst_jax.transfer.remembering import remembering
 
-        remember = _of_all(remembering(_REMEMBERED))
-        return all(self._paint(chunk, remember) for chunk in _chunks(group, max(map(self._area, group))))
+        area = max(map(self._area, group))
+        if self.elsewhere:
+            size = min(AT_ONCE_ELSEWHERE, PIXELS_ELSEWHERE // area)
+            return all(self._paint(chunk, self.elsewhere) for chunk in _chunks(group, size))
+        paint = partial(painting.here, remember=_of_all(remembering(_REMEMBERED)))
+        return all(self._paint(chunk, paint) for chunk in _chunks(group, min(AT_ONCE, PIXELS // area)))
 
-    def _paint(self, chunk: Sequence[Job], remember: "Remember") -> bool:
+    def _paint(self, chunk: Sequence[Job], paint: Paint) -> bool:
         ready = [posed for job in chunk if (posed := self.work.tried(job))]
         for note in (note for posed in ready for note in posed.read.notes):
             if note not in self.notes:
                 self.notes.add(note)
                 self.say(note)
-        whole = not ready or self._solve(ready, remember)
+        whole = not ready or self._solve(ready, paint)
         self.behind += sum(map(self._area, chunk))
         return whole
 
-    def _solve(self, ready: Sequence[Posed], remember: "Remember") -> bool:
+    def _solve(self, ready: Sequence[Posed], paint: Paint) -> bool:
         """Paint what is ready, together or if that does not fit in memory one by one."""
-        from nst_jax.transfer import batch
-
         waiting = dict(enumerate(ready))
         area = sum(self._area(posed.job) for posed in ready)
 
@@ -177,18 +192,19 @@ class Painter:
             return self._tell(area * progress.evaluations / progress.budget)
 
         try:
-            return batch.run(
+            return paint(
                 {number: posed.problem for number, posed in waiting.items()},
-                done=lambda number, result, curve: self._write(waiting.pop(number), result),
-                how=how_for(self.work.settings),
+                encoders={number: self._encoder(posed) for number, posed in waiting.items()},
+                store=lambda number, files: self._write(waiting.pop(number), files),
+                finished=(),
+                how=how_for(self.work.settings, self.elsewhere),
                 watch=watch,
-                remember=remember,
             )
         except OutputError:
             raise
         except NstError as error:
             if len(ready) > 1:
-                return all(self._solve([posed], remember) for posed in list(waiting.values()))
+                return all(self._solve([posed], paint) for posed in list(waiting.values()))
             self.work.fault(ready[0].job, error)
             return True
 
@@ -199,23 +215,21 @@ class Painter:
         done = len(self.painted) + self.work.failed
         return self.callback(Progress(done, self.total, len(self.work.faults), seconds, left)) is True
 
-    def _write(self, posed: Posed, result: "Result") -> None:
-        if result.status == "not finite":
+    def _encoder(self, posed: Posed) -> batch_files.Encoder:
+        network, read, canvas = self.work.network.record(), posed.read, posed.problem.canvas
+        return batch_files.Encoder(posed.job, posed.settings, network, read.digests, read.alpha, canvas)
+
+    def _write(self, posed: Posed, files: painting.Files) -> None:
+        if not files:
             self.work.fault(posed.job, "the loss or its gradient is no finite number; nothing is written")
             return
-        record = records.record(posed.settings, self.work.network.record(), posed.read.digests)
-        record |= {"result": records.ended(result)}
-        if posed.problem.canvas:
-            record |= {"canvas": list(posed.problem.canvas)}
-        batch_files.write(
-            posed.job, result.image, alpha=posed.read.alpha, settings=posed.settings, record=record
-        )
+        batch_files.write(posed.job, files)
         self.painted.append(posed.job.output)
 
 
-def _chunks(group: Sequence[Job], area: int) -> Iterator[Sequence[Job]]:
-    """Give the jobs of a group, as many at a time as may be in memory together, each of so many pixels."""
-    count = max(2, min(AT_ONCE, PIXELS // area))
+def _chunks(group: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
+    """Give the jobs of a group, so many at a time, or two."""
+    count = max(2, size)
     yield from (group[first : first + count] for first in range(0, len(group), count))
 
 

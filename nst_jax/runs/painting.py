@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from nst_jax.transfer.looks import Result
     from nst_jax.transfer.plan import How
     from nst_jax.transfer.problem import Problem
+    from nst_jax.transfer.remembering import Remember
 
 Files = dict[str, bytes]
 """By name; the last one's being there says that all are."""
+
+
+Encode = Callable[["Result", "Curve"], Files]
+"""Makes the files of a result, wherever it is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ class Paint(Protocol):
         self,
         problems: Mapping[int, "Problem"],
         *,
-        encoders: Mapping[int, Encoder],
+        encoders: Mapping[int, Encode],
         store: Callable[[int, Files], None],
         finished: Collection[int],
         how: "How",
@@ -63,7 +68,7 @@ class Paint(Protocol):
 
         Args:
             problems: by number, aligned.
-            encoders: of their files.
+            encoders: of their files; they can be pickled.
             store: called in this process, once for each problem that was not finished.
             finished: numbers of problems that are done; others are grouped as if these were not.
             how: how the work is done.
@@ -74,16 +79,17 @@ class Paint(Protocol):
 def here(
     problems: Mapping[int, "Problem"],
     *,
-    encoders: Mapping[int, Encoder],
+    encoders: Mapping[int, Encode],
     store: Callable[[int, Files], None],
     finished: Collection[int],
     how: "How",
     watch: Callable[["GridProgress"], object],
+    remember: "Remember | None" = None,
 ) -> bool:
-    """Paint in this process, see `Paint`."""
+    """Paint in this process, see `Paint`; for what is remembered, see `transfer.batch.run`."""
     from nst_jax.transfer import batch
 
     def done(number: int, result: "Result", curve: "Curve") -> None:
         store(number, encoders[number](result, curve))
 
-    return batch.run(problems, done=done, finished=finished, how=how, watch=watch)
+    return batch.run(problems, done=done, finished=finished, how=how, watch=watch, remember=remember)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -18,11 +19,12 @@ import psutil
 import pytest
 from makers import NARROW_PROCESS, Deadly, paint_sweep, sweep_settings
 
-from nst_jax import cli, config
+from nst_jax import cli, config, images
 from nst_jax.errors import ConfigError, NstError, OutputError
+from nst_jax.runs import batch, records, sweep
 from nst_jax.runs import ray as rays
-from nst_jax.runs import records, sweep
 from nst_jax.runs.ray import crew, packing, work
+from nst_jax.settings import as_dict
 
 pytestmark = [pytest.mark.usefixtures("world"), pytest.mark.xdist_group("ray")]
 TESTS = str(Path(__file__).parents[1])
@@ -98,7 +100,8 @@ class Machines:
 @pytest.fixture(scope="module")
 def machines():
     """A cluster of two nodes, with a core each."""
-    pytest.importorskip("ray")
+    if not find_spec("ray"):
+        pytest.skip("needs Ray")
     found = Machines()
     found.add(num_cpus=1)
     found.add(num_cpus=1)
@@ -147,7 +150,7 @@ def test_a_sweep_has_the_same_bytes_and_is_everyones_work(machines, stored):
     assert len({hand.node for _, hand in stored}) == 2
 
 
-def test_a_worker_is_killed(machines, stored):
+def test_a_worker_is_killed(machines, stored, capfd):
     whole = locally(settings())
     killed = []
 
@@ -158,6 +161,7 @@ def test_a_worker_is_killed(machines, stored):
 
     outcome = painted(machines, settings(), callback=watch)
     assert killed
+    assert tuple(capfd.readouterr()) == ("", "")  # Ray says nothing of it
     assert outcome.done == 24
     assert tree("grid") == whole
     assert sorted(number for number, _ in stored) == list(range(24))
@@ -243,6 +247,24 @@ def test_figures_share_the_workers(machines, monkeypatch):
     assert [name for name in pictures if "sheet" in name and one[name] != two[name]] == []
 
 
+def test_a_batch_of_photographs_and_its_faults(machines, random):
+    """Photographs of two sizes, one of which is none; JPEG has its record beside it."""
+    os.mkdir("photos")
+    for number, size in enumerate([(30, 40), (40, 30), (30, 40)]):
+        images.write(f"photos/{number}.png", np.float32(random.uniform(size=(*size, 3))))
+    Path("photos/none.png").write_text("no picture")
+    found = config.load(base=as_dict(settings(2)) | {"content": None, "sweep": {}})
+    every = batch.photographs(["photos"])
+    batch.run(found, every, "one/{name}.jpg", say=lambda line: None)
+    with rays.cluster(machines.address) as paint:
+        outcome = batch.run(found, every, "two/{name}.jpg", paint=paint, say=lambda line: None)
+        again = batch.run(found, every, "two/{name}.jpg", paint=paint, say=lambda line: None)
+    assert (len(outcome.painted), outcome.left, len(again.painted)) == (3, 0, 0)
+    assert [fault.split(": ")[0] for fault in outcome.faults] == ["photos/none.png"]
+    same = {name: data.replace(b"one/", b"two/") for name, data in tree("one").items()}
+    assert tree("two") == same
+
+
 def test_what_goes_wrong_on_a_worker(machines, monkeypatch):
     """A bug keeps its traceback; a mistake is one line; what kills its workers is not tried for ever."""
     real = sweep._encoder
@@ -292,7 +314,8 @@ def test_inputs_larger_than_the_store(machines, monkeypatch):
 
 
 def test_a_cluster_of_this_machine_alone_for_one_command(world):
-    pytest.importorskip("ray")
+    if not find_spec("ray"):
+        pytest.skip("needs Ray")
     found = settings(3)
     whole = locally(found)
     Path("grid.yaml").write_text(config.to_yaml(found))
@@ -346,7 +369,8 @@ class _Silent(http.server.BaseHTTPRequestHandler):
     ],
 )
 def test_mistakes_are_one_line(arguments, phrase, monkeypatch, capsys):
-    pytest.importorskip("ray")
+    if not find_spec("ray"):
+        pytest.skip("needs Ray")
     Path("grid.yaml").write_text(config.to_yaml(settings(2)))
     if "auto" in arguments:  # other tests have clusters
         monkeypatch.setattr(rays, "_answers", lambda *rest: False)

@@ -23,8 +23,8 @@ from nst_jax.typing import Json
 PATIENCE = 9.0
 """Seconds within which a cluster must answer."""
 
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
-"""Read when Ray is imported."""
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Read when Ray is imported. The latter are messages of the cluster, which it would print among ours."""
 
 
 @contextlib.contextmanager

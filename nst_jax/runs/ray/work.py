@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nst_jax.errors import ConfigError, NstError
-from nst_jax.runs.painting import Encoder, Files
+from nst_jax.runs.painting import Encode, Files
 from nst_jax.runs.ray.crew import Crew, Hand
 from nst_jax.runs.ray.packing import Packer
 from nst_jax.runs.ray.worker import About, Room
@@ -48,7 +48,7 @@ class Work:
 
     crew: Crew
     problems: "Mapping[int, Problem]"
-    encoders: Mapping[int, Encoder]
+    encoders: Mapping[int, Encode]
     store: Callable[[int, Files], None]
     how: "How"
     watch: "Callable[[GridProgress], object]"
@@ -96,6 +96,14 @@ class Work:
         self.unsized = list(self.groups)
         if not self.groups:
             return True
+        try:
+            self._work()
+        except BaseException:  # what others are at is of no use
+            self.crew.dismiss()
+            raise
+        return len(self.done) == len(self.problems)
+
+    def _work(self) -> None:
         self._pack()
         self._known_sizes()
         while not (self.schedule and self.schedule.is_done):
@@ -107,7 +115,6 @@ class Work:
                 self._listen(0.0)
                 self.crew.dismiss()
                 break
-        return len(self.done) == len(self.problems)
 
     # Before the work.
 
