@@ -50,7 +50,7 @@ class Shared:
         self,
         problems: Mapping[int, "Problem"],
         *,
-        encoders: Mapping[int, painting.Encoder],
+        encoders: Mapping[int, painting.Encode],
         store: Callable[[int, painting.Files], None],
         finished: Collection[int],
         how: "How",
