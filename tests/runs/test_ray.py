@@ -253,7 +253,8 @@ def test_a_batch_of_photographs_and_its_faults(machines, random):
     for number, size in enumerate([(30, 40), (40, 30), (30, 40)]):
         images.write(f"photos/{number}.png", np.float32(random.uniform(size=(*size, 3))))
     Path("photos/none.png").write_text("no picture")
-    found = config.load(base=as_dict(settings(2)) | {"content": None, "sweep": {}})
+    plain = as_dict(settings(2))
+    found = config.load(base=plain | {"content": plain["content"] | {"image": None}, "sweep": {}})
     every = batch.photographs(["photos"])
     batch.run(found, every, "one/{name}.jpg", say=lambda line: None)
     with rays.cluster(machines.address) as paint:
