@@ -5,6 +5,7 @@ import http.server
 import json
 import operator
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 import psutil
 import pytest
+import yaml
 from makers import NARROW_PROCESS, Deadly, paint_sweep, sweep_settings
 
 from nst_jax import cli, config, images
@@ -253,7 +255,8 @@ def test_a_batch_of_photographs_and_its_faults(machines, random):
     for number, size in enumerate([(30, 40), (40, 30), (30, 40)]):
         images.write(f"photos/{number}.png", np.float32(random.uniform(size=(*size, 3))))
     Path("photos/none.png").write_text("no picture")
-    found = config.load(base=as_dict(settings(2)) | {"content": None, "sweep": {}})
+    plain = as_dict(settings(2))
+    found = config.load(base=plain | {"content": plain["content"] | {"image": None}, "sweep": {}})
     every = batch.photographs(["photos"])
     batch.run(found, every, "one/{name}.jpg", say=lambda line: None)
     with rays.cluster(machines.address) as paint:
@@ -405,6 +408,106 @@ def test_without_ray(monkeypatch):
 def test_neither_ray_nor_jax_is_imported_unless_asked_for():
     code = "import sys, nst_jax.runs.ray; assert not {'ray', 'jax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# KubeRay.
+
+POD = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {
+        "spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["containers"],
+            "properties": {
+                "containers": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["name", "image", "resources"],
+                        "properties": {
+                            "name": {"pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},
+                            "image": {"type": "string"},
+                            "resources": {
+                                "type": "object",
+                                "additionalProperties": False,
+                                "properties": {"limits": {"type": "object"}, "requests": {"type": "object"}},
+                            },
+                            "volumeMounts": {
+                                "type": "array",
+                                "items": {"type": "object", "required": ["name", "mountPath"]},
+                            },
+                        },
+                    },
+                },
+                "volumes": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+            },
+        }
+    },
+}
+"""Of a pod's template, what the example has."""
+
+COUNT = {"type": "integer", "minimum": 0}
+PARAMETERS = {"type": "object", "additionalProperties": {"type": "string"}}  # of ray start: texts only
+
+JOB = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["entrypoint", "rayClusterSpec"],
+    "properties": {
+        "entrypoint": {"type": "string"},
+        "shutdownAfterJobFinishes": {"type": "boolean"},
+        "ttlSecondsAfterFinished": COUNT,
+        "backoffLimit": COUNT,
+        "rayClusterSpec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["headGroupSpec"],
+            "properties": {
+                "rayVersion": {"type": "string"},
+                "headGroupSpec": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["template"],
+                    "properties": {"rayStartParams": PARAMETERS, "template": POD},
+                },
+                "workerGroupSpecs": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["groupName", "minReplicas", "maxReplicas", "template"],
+                        "properties": {
+                            "groupName": {"type": "string"},
+                            **dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), COUNT),
+                            "rayStartParams": PARAMETERS,
+                            "template": POD,
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+"""Of the spec of a RayJob, as documented by KubeRay, what the example has."""
+
+
+def test_the_example_for_kuberay_is_a_job_of_ray():
+    jsonschema = pytest.importorskip("jsonschema")
+    found = yaml.safe_load(Path(TESTS, "..", "examples", "kuberay.yaml").read_text())
+    assert (found["apiVersion"], found["kind"]) == ("ray.io/v1", "RayJob")
+    jsonschema.validate(found["spec"], JOB)
+    for pod in (group["template"]["spec"] for group in found["spec"]["rayClusterSpec"]["workerGroupSpecs"]):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for each in pod["containers"] for mount in each["volumeMounts"]} == volumes
+    program, *arguments = shlex.split(found["spec"]["entrypoint"])
+    assert program == "nst-jax"
+    Path("grid.yaml").write_text(config.to_yaml(settings(2)))
+    there = [argument.replace("/work/grid.yaml", "grid.yaml") for argument in arguments]
+    assert cli.run([*there, "--print-config"]) == 0
 
 
 # What travels.

@@ -122,10 +122,18 @@ def _check(address: str) -> None:
 
 
 def _answers(address: str = "", patience: float = PATIENCE) -> bool:
-    """Tell whether a cluster answers; another process asks, for `ray.init` would wait for minutes."""
+    """Tell whether a cluster answers; another process asks, for `ray.init` would wait for minutes.
+
+    Raises:
+        ConfigError: it does, and wants a token.
+    """
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
     command += ["--address", address] if address else []
     try:
-        return not subprocess.run(command, capture_output=True, timeout=patience).returncode
+        done = subprocess.run(command, capture_output=True, timeout=patience)
     except subprocess.TimeoutExpired:
         return False
+    if b"AuthenticationError" in done.stderr:
+        where = "RAY_AUTH_TOKEN, or in ~/.ray/auth_token"
+        raise ConfigError(f"--ray {address}: the cluster wants RAY_AUTH_MODE=token, and its token in {where}")
+    return not done.returncode
