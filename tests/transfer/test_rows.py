@@ -26,8 +26,9 @@ def test_eight_devices_paint_one_picture_as_one_does_and_nothing_is_gathered():
         from makers import NARROW
         from problems import network_of, problem, solve
         from nst_jax.networks import vgg
-        from nst_jax.transfer import memory, pyramid
+        from nst_jax.transfer import memory, pyramid, rows
         from nst_jax.transfer.program import compiled
+        from nst_jax.transfer.targets import targets_of
         network = network_of(vgg.random_params(jax.random.key(1), blocks=NARROW))
         random = np.random.default_rng(0)
         pair = np.float32(random.uniform(size=(256, 48, 3))), np.float32(random.uniform(size=(140, 128, 3)))
@@ -38,6 +39,8 @@ def test_eight_devices_paint_one_picture_as_one_does_and_nothing_is_gathered():
         text = compiled(many.program, memory.shapes_of(many)).as_text()
         assert "collective-permute" in text and "all-reduce" in text
         assert "all-gather" not in text and "all-to-all" not in text
+        compared = targets_of(many, rows.whole(many.prepared(), rows.devices()))
+        assert not compared.content["conv4_2"].sharding.is_fully_replicated
         alone, shared = solve(one), solve(many)
         assert abs(alone.loss - shared.loss) < 1e-4 * alone.loss
         np.testing.assert_allclose(shared.image, alone.image, atol=1e-4)
