@@ -47,6 +47,24 @@ def refuse_with_ray(options: Mapping[str, Json], *others: str) -> None:
         raise ConfigError(f"--workers {workers}: should be the number of workers, at least 1")
 
 
+def machines(options: Mapping[str, Json]) -> tuple[int, str | None]:
+    """Return how many workers there would be and on what; without ``--ray`` this machine's devices.
+
+    Raises:
+        NstError: there is no such cluster.
+    """
+    if options["ray"] is None:
+        return 1, None
+
+    from nst_jax.runs.ray import devices
+
+    return devices(options["ray"], workers=_workers(options))
+
+
+def _workers(options: Mapping[str, Json]) -> int | None:
+    return None if options["workers"] is None else int(options["workers"])
+
+
 @contextlib.contextmanager
 def painter(options: Mapping[str, Json]) -> Iterator["Paint"]:
     """Give who is to paint: a Ray cluster if that was asked for, else this process.
@@ -62,6 +80,5 @@ def painter(options: Mapping[str, Json]) -> Iterator["Paint"]:
 
     from nst_jax.runs.ray import cluster
 
-    workers = None if options["workers"] is None else int(options["workers"])
-    with cluster(options["ray"], workers=workers, say=say) as paint:
+    with cluster(options["ray"], workers=_workers(options), say=say) as paint:
         yield paint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nst_jax.cli import live, studio
 from nst_jax.cli.arguments import SWEEP, configured, is_printed, pairs, parser_for, settings_of
-from nst_jax.cli.cluster import add_ray_flags, painter, refuse_with_ray
+from nst_jax.cli.cluster import add_ray_flags, machines, painter, refuse_with_ray
 from nst_jax.cli.process import interruptible, prepare_process
 from nst_jax.cli.terminal import Download, grid_progress, hand_over, say, tell
 from nst_jax.errors import ConfigError
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
         help="paint every N-th cell only, beginning with the I-th; auto: whatever no other process paints",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print what the sweep would take of memory, and stop"
+        "--dry-run", action="store_true", help="print what the sweep would take of memory and time, and stop"
     )
     parser.add_argument("--live", action="store_true", help="serve a page to watch the sweep")
     studio.add_flags(parser)
@@ -72,12 +72,14 @@ def run(arguments: Sequence[str]) -> int:
     studio.refuse_without_live(options)
     if options["slurm_option"] and options["slurm"] is None:
         raise ConfigError("--slurm-option is of the jobs that --slurm N submits; give --slurm too")
-    refuse_with_ray(options, "dry_run", "shard", "slurm")
+    refuse_with_ray(options, "shard", "slurm")
     if options["dry_run"]:
         from nst_jax.runs import sweep as sweeps
 
+        workers, devices = machines(options)
         prepare_process()
-        hand_over(sweeps.plan(config, say=say, download=Download()))
+        about = sweeps.plan(config, workers=workers, devices=devices, say=say, download=Download())
+        hand_over(about)
         return 0
     if options["slurm"] is not None:
         return _submit(config, options)

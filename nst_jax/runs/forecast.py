@@ -1,11 +1,18 @@
 """What a cluster would take for many tasks: its work is simulated, by events, with the schedule itself."""
 
 import heapq
+import time
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 from nst_jax.runs.schedule import Program, Schedule, Task, Worker
+
+if TYPE_CHECKING:
+    from nst_jax.transfer.problem import Problem
+
+_FEW, _MORE = 2, 8
+"""Evaluations that are timed, so that what a picture takes besides them can be told from them."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,27 @@ def forecast(
     if workers > len(tasks):
         lines.append(f"note: {workers - len(tasks)} of the workers have nothing to do")
     return lines
+
+
+def pace(problem: "Problem") -> tuple[float, float]:
+    """Return the seconds of an evaluation, in the mean over a problem's sizes, and of compiling.
+
+    Some evaluations are made.
+    """
+    from nst_jax.transfer import pyramid
+    from nst_jax.transfer.loop import solve
+    from nst_jax.transfer.stretch import Batch
+
+    def run(evaluations: int) -> tuple[int, float]:
+        settings = problem.settings.with_values({"solver.evaluations": evaluations})
+        short, since = replace(problem, settings=settings), time.perf_counter()
+        solve(Batch((short,)))
+        return pyramid.budget(short), time.perf_counter() - since
+
+    _, first = run(_FEW)
+    (few, before), (more, after) = run(_FEW), run(_MORE)
+    each = (after - before) / (more - few) if after > before else after / more  # others are at work here
+    return each, max(0.0, first - before)
 
 
 def _count(number: int, name: str) -> str:

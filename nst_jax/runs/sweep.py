@@ -16,7 +16,9 @@ from nst_jax import images
 from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.files import write_atomically
+from nst_jax.runs import forecast as forecasts
 from nst_jax.runs import gallery, inputs, leases, painting, records, sweep_folder
+from nst_jax.runs.schedule import Task
 from nst_jax.runs.shared_folder import Shared, closing
 from nst_jax.settings import Settings
 
@@ -122,8 +124,24 @@ def run(
     return Outcome(folder, len(cells), done, not whole, time.perf_counter() - begun, collection)
 
 
-def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Download | None = None) -> str:
-    """Return in words what a sweep would take of memory; it is compiled, but not run, and nothing is written.
+def plan(
+    settings: Settings,
+    *,
+    workers: int = 1,
+    devices: str | None = None,
+    say: inputs.Say = print,
+    download: inputs.Download | None = None,
+) -> str:
+    """Return in words what a sweep would take of memory and time; nothing is written.
+
+    It is compiled, and some evaluations are made here to tell the time.
+
+    Args:
+        settings: the settings, with the axes.
+        workers: how many such machines, or devices of a cluster, would work at once.
+        devices: what they are; None: this machine's.
+        say: told what the user should know.
+        download: called while weights are downloaded.
 
     Raises:
         NstError: inputs that cannot be used, or too little memory.
@@ -133,9 +151,31 @@ def plan(settings: Settings, *, say: inputs.Say = print, download: inputs.Downlo
 
     from nst_jax.transfer.plan import How, shares
 
-    how = How(settings.sweep.lanes, settings.sweep.max_parallel)
-    every = shares(_problems(cells, found, network), how)
-    return "\n".join(share.sentence("cell") for share in every)
+    problems = _problems(cells, found, network)
+    every = shares(problems, How(settings.sweep.lanes, settings.sweep.max_parallel))
+    lines = [share.sentence("cell") for share in every]
+    folder = Path(settings.sweep.folder)
+    left = {c.index: problems[c.index] for c in cells if not gallery.is_done(folder, c)}
+    return "\n".join([*lines, *_forecast(left, workers, devices)])
+
+
+def _forecast(problems: dict[int, "Problem"], workers: int, devices: str | None) -> list[str]:
+    """Say how long cells would take."""
+    import jax
+
+    from nst_jax.transfer import plan, pyramid
+
+    own = jax.default_backend()
+    places = plan.groups(problems)
+    group = {number: place for place, numbers in enumerate(places) for number in numbers}
+    cost = {n: float(p.size[0] * p.size[1] * pyramid.budget(p)) for n, p in problems.items()}
+    tasks = [Task((number,), group[number], cost[number]) for number in problems]
+    seconds, compiling = None, 0.0
+    if problems and devices in (None, own):
+        typical = problems[max(places, key=len)[0]]
+        each, compiling = forecasts.pace(typical)
+        seconds = each / (typical.size[0] * typical.size[1])
+    return forecasts.forecast(tasks, workers, devices or own, seconds=seconds, compiling=compiling)
 
 
 def check(settings: Settings) -> tuple[list[Cell], list[inputs.Inputs]]:

@@ -368,7 +368,6 @@ class _Silent(http.server.BaseHTTPRequestHandler):
         (["--workers", "2"], "--workers is of the cluster that --ray paints on"),
         (["--ray", "--shard", "1/2"], "leave out --shard"),
         (["--ray", "--slurm", "2"], "leave out --slurm"),
-        (["--ray", "--dry-run"], "leave out --dry-run"),
     ],
 )
 def test_mistakes_are_one_line(arguments, phrase, monkeypatch, capsys):

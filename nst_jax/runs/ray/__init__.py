@@ -45,15 +45,27 @@ def cluster(
     Raises:
         NstError: Ray is not installed, there is no such cluster, or none that can be worked with.
     """
+    with _crew(address, workers) as crew:
+        yield lambda problems, *, encoders, store, finished, how, watch: Work(
+            crew, problems, encoders, store, how, watch, say
+        ).run(finished)
+
+
+def devices(address: str = "", *, workers: int | None = None) -> tuple[int, str]:
+    """Return how many workers a cluster has room for, and on what: ``gpu`` or ``cpu``; see `cluster`."""
+    with _crew(address, workers) as crew:
+        return crew.room, "gpu" if crew.has_gpus else "cpu"
+
+
+@contextlib.contextmanager
+def _crew(address: str, workers: int | None) -> Iterator[Crew]:
     kind = os.environ.get("JAX_PLATFORMS", "")
     ray = _connected(address)
     os.environ["JAX_PLATFORMS"] = "cpu"
     try:
         crew = Crew(ray, kind, workers)
         try:
-            yield lambda problems, *, encoders, store, finished, how, watch: Work(
-                crew, problems, encoders, store, how, watch, say
-            ).run(finished)
+            yield crew
         finally:
             crew.dismiss()
     finally:
@@ -83,12 +95,7 @@ def _connected(address: str) -> Json:
     try:
         with _own_signals():
             ray.init(**options)
-    except (
-        RuntimeError,
-        ConnectionError,
-        ValueError,
-        OSError,
-    ) as error:  # other versions of Ray, Python, ...
+    except (RuntimeError, ValueError, OSError) as error:  # other versions of Ray, Python, ...
         raise ConfigError(f"--ray {address}: {' '.join(str(error).split())}") from None
     return ray
 

@@ -56,6 +56,15 @@ class Crew:
         """Tell whether the node of a worker is there."""
         return any(node["NodeID"] == hand.node for node in self.nodes())
 
+    @property
+    def room(self) -> int:
+        """How many workers there may be now."""
+        devices = sum(map(self._devices, self.nodes()))
+        return devices if self.most is None else min(devices, self.most)
+
+    def _devices(self, node: Json) -> int:
+        return _count(node, "GPU") if self.has_gpus else min(1, _count(node, "CPU"))
+
     def store(self) -> int:
         """Return the bytes of the object store of this node."""
         own = self.ray.get_runtime_context().get_node_id()
@@ -70,8 +79,7 @@ class Crew:
                 self.ray.kill(hand.actor)
         self.hands = [hand for hand in self.hands if hand.node in there]
         for node in nodes:
-            devices = _count(node, "GPU") if self.has_gpus else min(1, _count(node, "CPU"))
-            devices -= sum(hand.node == node["NodeID"] for hand in self.hands)
+            devices = self._devices(node) - sum(hand.node == node["NodeID"] for hand in self.hands)
             wanted = devices if self.most is None else min(devices, self.most - len(self.hands))
             self.hands += [self._hired(node) for _ in range(wanted)]
 
