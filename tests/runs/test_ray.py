@@ -198,7 +198,8 @@ def test_the_driver_is_killed_and_started_again(machines, stored):
     there = {int(path.stem) for path in cells.glob("*.json")}
     assert 3 <= len(there) < 8
     assert painted(machines, found).done == 8
-    assert tree("grid") == whole
+    left = {name: data for name, data in tree("grid").items() if not name.endswith(".partial")}
+    assert left == whole  # and perhaps what it was writing
     assert sorted(number for number, _ in stored) == sorted(set(range(8)) - there)
 
 
