@@ -28,7 +28,7 @@ from nst_jax.runs import ray as rays
 from nst_jax.runs.ray import crew, packing, work
 from nst_jax.settings import as_dict
 
-pytestmark = [pytest.mark.usefixtures("world"), pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.usefixtures("world")
 TESTS = str(Path(__file__).parents[1])
 AXES = [{"style.weight": [10.0, 1000.0]}, {"seed": [1, 2, 3, 4]}, {"content.weight": [0.1, 1.0, 10.0]}]
 """24 cells."""
@@ -153,39 +153,39 @@ def test_a_sweep_has_the_same_bytes_and_is_everyones_work(machines, stored):
 
 
 def test_a_worker_is_killed(machines, stored, capfd):
-    whole = locally(settings())
+    whole = locally(settings(12))
     killed = []
 
     def watch(progress):
-        if progress.done >= 4 and not killed:
+        if progress.done >= 3 and not killed:
             killed.append(machines.workers()[0])
             killed[0].send_signal(signal.SIGKILL)
 
-    outcome = painted(machines, settings(), callback=watch)
+    outcome = painted(machines, settings(12), callback=watch)
     assert killed
     assert tuple(capfd.readouterr()) == ("", "")  # Ray says nothing of it
-    assert outcome.done == 24
+    assert outcome.done == 12
     assert tree("grid") == whole
-    assert sorted(number for number, _ in stored) == list(range(24))
+    assert sorted(number for number, _ in stored) == list(range(12))
 
 
 def test_a_node_is_removed_and_another_joins(machines, stored):
-    whole = locally(settings())
+    whole = locally(settings(12))
     done = []
 
     def watch(progress):
-        if progress.done >= 4 and not done:
+        if progress.done >= 3 and not done:
             machines.ask("remove")
             machines.add(num_cpus=1)
             done.append(progress.done)
 
-    assert painted(machines, settings(), callback=watch).done == 24
+    assert painted(machines, settings(12), callback=watch).done == 12
     assert tree("grid") == whole
-    assert sorted(number for number, _ in stored) == list(range(24))
+    assert sorted(number for number, _ in stored) == list(range(12))
 
 
 def test_the_driver_is_killed_and_started_again(machines, stored):
-    found = settings(12, solver={"evaluations": 40})
+    found = settings(8, solver={"evaluations": 40})
     whole = locally(found)
     Path("grid.yaml").write_text(config.to_yaml(found))
     command = [sys.executable, "-c", NARROW_PROCESS, TESTS, "sweep", "--config", "grid.yaml"]
@@ -196,10 +196,11 @@ def test_the_driver_is_killed_and_started_again(machines, stored):
     driver.kill()
     assert driver.wait() == -signal.SIGKILL
     there = {int(path.stem) for path in cells.glob("*.json")}
-    assert 3 <= len(there) < 12
-    assert painted(machines, found).done == 12
-    assert tree("grid") == whole
-    assert sorted(number for number, _ in stored) == sorted(set(range(12)) - there)
+    assert 3 <= len(there) < 8
+    assert painted(machines, found).done == 8
+    left = {name: data for name, data in tree("grid").items() if not name.endswith(".partial")}
+    assert left == whole  # and perhaps what it was writing
+    assert sorted(number for number, _ in stored) == sorted(set(range(8)) - there)
 
 
 def test_ctrl_c_ends_the_work_and_keeps_what_is_done(machines, stored):
@@ -281,7 +282,7 @@ def test_what_goes_wrong_on_a_worker(machines, monkeypatch):
 
     monkeypatch.setattr(sweep, "_encoder", deadly)
     found = settings(3).with_values({"sweep.folder": "deadly"})
-    assert refused(machines, found, workers=1).startswith("cell 1: 3 workers have died at it")
+    assert refused(machines, found, workers=1).startswith("cell 1: 3 workers died at this, the last on ")
     monkeypatch.setattr(sweep, "_encoder", real)
     assert painted(machines, found).done == 3
     small = settings(3).with_values({"sweep.folder": "small", "memory_limit": 2**20})

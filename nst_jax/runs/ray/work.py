@@ -40,6 +40,8 @@ class _Asked:
     task: Task | None = None
     groups: tuple[int, ...] = ()
     """Whose chunks' sizes."""
+    numbers: tuple[int, ...] = ()
+    """Of problems that it is about."""
 
 
 @dataclass(eq=False)
@@ -71,8 +73,8 @@ class Work:
     sizes: dict[int, int] = field(default_factory=dict)
     schedule: Schedule | None = None
     """None until all sizes are known."""
-    deaths: dict[object, int] = field(default_factory=dict)
-    """Of workers, at a task."""
+    deaths: dict[tuple[int, ...], int] = field(default_factory=dict)
+    """Of workers, at problems."""
     silent: dict[Hand, float] = field(default_factory=dict)
     """Since when workers do not answer."""
     spent: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -191,7 +193,7 @@ class Work:
         problems = {number: self.problems[number] for number in task.numbers}
         encoders = {number: self.encoders[number] for number in task.numbers if number not in self.done}
         about = (self.how.mode, self.sizes[task.program], problems, encoders)  # type: ignore[index]
-        return self._ask(hand, _Asked("solve", task), about)
+        return self._ask(hand, _Asked("solve", task, numbers=task.numbers), about)
 
     def _is_gathered(self) -> bool:
         """Tell whether all workers are there, or have been waited for."""
@@ -204,10 +206,11 @@ class Work:
         asking = sum(each not in self.slots for each in there) or 1
         share = tuple(self.unsized[: -(-len(self.unsized) // asking)])
         self.unsized = self.unsized[len(share) :]
+        # All are looked at, for the largest says how many there is room for.
         groups = {g: (self.problems[g], len(numbers)) for g, numbers in self.groups.items()}
         largest = self.how.max_parallel or -(-len(self.problems.keys() - self.done) // len(there))
         about = ((self.how.mode, self.how.max_parallel), groups, share, largest)
-        return self._ask(hand, _Asked("room", groups=share), about)
+        return self._ask(hand, _Asked("room", groups=share, numbers=tuple(self.groups)), about)
 
     def _ask(self, hand: Hand, asked: _Asked, about: object = None) -> bool:
         method = getattr(hand.actor, asked.what)
@@ -302,15 +305,13 @@ class Work:
         now = time.perf_counter()
         if now - self.silent.setdefault(hand, now) > REVIVAL:
             raise NstError(f"worker {hand.host}: does not come back after its end: {text}")
-        for asked in at:
-            numbers = asked.task.numbers if asked.task else asked.groups
-            if not numbers:
-                continue
-            self.deaths[numbers] = self.deaths.get(numbers, 0) + 1
-            if self.deaths[numbers] >= LIVES:
-                cells = f"cell{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
-                advice = "if it was for want of memory, use a smaller size or sweep.max_parallel"
-                raise NstError(f"{cells}: {LIVES} workers have died at it, one on {hand.host}: {advice}")
+        tasks = {asked.numbers for asked in at if asked.numbers}
+        self.deaths |= {numbers: self.deaths.get(numbers, 0) + 1 for numbers in tasks}
+        numbers = sorted(number for each in tasks if self.deaths[each] >= LIVES for number in each)
+        if numbers:
+            cells = f"cell{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+            advice = "if it was for want of memory, use a smaller size or sweep.max_parallel"
+            raise NstError(f"{cells}: {LIVES} workers died at this, the last on {hand.host}: {advice}")
 
     # How far it is.
 
