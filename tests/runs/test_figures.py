@@ -7,7 +7,7 @@ import pytest
 
 from nst_jax import cli, config, images
 from nst_jax.errors import ConfigError, OutputError
-from nst_jax.runs import figures, gallery, inputs, sweep
+from nst_jax.runs import figures, inputs, painting
 from nst_jax.samples import works
 
 pytestmark = pytest.mark.usefixtures("world")
@@ -109,22 +109,20 @@ def test_the_users_pictures_are_taken(world, random):
     assert record["config"]["content"]["image"] == str(world / "neckarfront.png")
 
 
-def test_interrupted_work_goes_on(monkeypatch):
+def test_interrupted_work_goes_on():
     first, _ = render(*PAIR, callback=lambda name, progress: name == PAIR[1])
     assert first.interrupted
     assert "not painted yet" in first.page.read_text()
-    painted, calls = sweep._paint, []
-    monkeypatch.setattr(
-        sweep,
-        "_paint",
-        lambda folder, mine, *rest: (
-            calls.append([c.index for c in mine if not gallery.is_done(folder, c)]),
-            painted(folder, mine, *rest),
-        )[1],
-    )
-    second, _ = render(*PAIR)
+    left = []
+
+    def paint(problems, *, finished, **rest):
+        left.append(problems.keys() - finished)
+        return painting.here(problems, finished=finished, **rest)
+
+    second, _ = render(*PAIR, paint=paint)
     assert (second.done, second.interrupted) == (2, False)
-    assert calls[0] == []  # the first figure was whole
+    assert not left[0]  # the first figure was whole
+    assert left[1]
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_threads_as_processes_share_batches(world, monkeypatch):
 
     def work():
         chosen = sweep_settings().with_values(values)
-        outcomes.append(paint_sweep(chosen, shard="auto", lease=8.0)[0])
+        outcomes.append(paint_sweep(chosen, shard="auto", lease=60.0)[0])
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
