@@ -117,10 +117,9 @@ def _name(job: "Job") -> str:
 
 
 def _task(job: "Job") -> Task:
-    from nst_jax.transfer import alike, pyramid
+    from nst_jax.transfer import alike, plan
 
-    cost = sum(each.size[0] * each.size[1] * pyramid.budget(each) for each in job.batch.problems)
-    return Task(job.indexes, alike.program_of(job.batch.problems[0]), float(cost))
+    return Task(job.indexes, alike.program_of(job.batch.problems[0]), sum(map(plan.cost, job.batch.problems)))
 
 
 @dataclass(eq=False)

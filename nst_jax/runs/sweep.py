@@ -163,13 +163,13 @@ def _forecast(problems: dict[int, "Problem"], workers: int, devices: str | None)
     """Say how long cells would take."""
     import jax
 
-    from nst_jax.transfer import plan, pyramid
+    from nst_jax.transfer import plan
 
     own = jax.default_backend()
     places = plan.groups(problems)
-    group = {number: place for place, numbers in enumerate(places) for number in numbers}
-    cost = {n: float(p.size[0] * p.size[1] * pyramid.budget(p)) for n, p in problems.items()}
-    tasks = [Task((number,), group[number], cost[number]) for number in problems]
+    tasks = [
+        Task((n,), place, plan.cost(problems[n])) for place, numbers in enumerate(places) for n in numbers
+    ]
     seconds, compiling = None, 0.0
     if problems and devices in (None, own):
         typical = problems[max(places, key=len)[0]]

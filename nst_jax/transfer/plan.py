@@ -19,7 +19,7 @@ from nst_jax.architecture import stride
 from nst_jax.errors import NstError
 from nst_jax.files import write_atomically
 from nst_jax.settings import Mode
-from nst_jax.transfer import machine, memory
+from nst_jax.transfer import machine, memory, pyramid
 from nst_jax.transfer.alike import group_of, program_of
 from nst_jax.transfer.problem import Problem
 from nst_jax.transfer.program import Devices, Program, Shapes, compiled, nbytes
@@ -131,6 +131,11 @@ def groups(problems: Mapping[int, Problem]) -> list[list[int]]:
     for index, problem in problems.items():
         found.setdefault((group_of(problem), program_of(problem)), []).append(index)
     return list(found.values())
+
+
+def cost(problem: Problem) -> float:
+    """Return how much work a problem is, about: pixels times evaluations, of all its sizes."""
+    return float(problem.size[0] * problem.size[1] * pyramid.budget(problem))
 
 
 def planned_as(indexes: Sequence[int], devices: int, how: How) -> str:

@@ -150,14 +150,15 @@ class Work:
             self.schedule = Schedule(self._tasks())
 
     def _tasks(self) -> list[Task]:
+        from nst_jax.transfer.plan import cost
+
         found = []
         for group, numbers in self.groups.items():
-            size, (height, width) = self.sizes[group], self.problems[group].size
+            size = self.sizes[group]
             for first in range(0, len(numbers), size):
                 chunk = tuple(numbers[first : first + size])
                 if set(chunk) - self.done:
-                    cost = float(height * width * sum(map(self.budgets.__getitem__, chunk)))
-                    found.append(Task(chunk, group, cost))
+                    found.append(Task(chunk, group, sum(cost(self.problems[number]) for number in chunk)))
         return found
 
     # Who does what.
