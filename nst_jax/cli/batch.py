@@ -80,7 +80,7 @@ def _paint(config: Json, photographs: Sequence[str], options: dict[str, Json]) -
             photographs,
             options["output"],
             mix=options["mix"],
-            paint=None if options["ray"] is None else paint,
+            paint=paint,
             callback=interrupted.watching(show),
             say=say,
             download=Download(),

@@ -67,7 +67,6 @@ def _paint(options: dict[str, Json], folder: Path, flags: dict[str, tuple[str, J
             folder,
             flags=flags,
             paint=paint,
-            mixed=options["ray"] is None,
             callback=watch,
             say=say,
             download=Download(),

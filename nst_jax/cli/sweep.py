@@ -107,7 +107,6 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
             config,
             shard=part,
             paint=paint,
-            mixed=options["ray"] is None,
             callback=watch,
             say=say,
             download=Download(),

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from nst_jax import images, samples
 from nst_jax.errors import NstError
-from nst_jax.runs import batch_files, inputs, records
+from nst_jax.runs import batch_files, inputs, painting, records
 from nst_jax.runs.batch_files import Job, photographs
 from nst_jax.runs.batch_work import Painter, Progress, Work, how_for
-from nst_jax.runs.painting import Paint
 from nst_jax.settings import Settings, Solver
 from nst_jax.transfer.canvases import PROGRAM, canvases
 from nst_jax.transfer.pictures import Size, bounded_size, cropped
@@ -47,7 +46,7 @@ def run(
     output: str,
     *,
     mix: bool = False,
-    paint: Paint | None = None,
+    paint: painting.Paint = painting.here,
     callback: Callable[[Progress], object] = lambda progress: None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
@@ -59,7 +58,7 @@ def run(
         photographs: files, see `photographs`, or ``sample:NAME``.
         output: a folder, or a pattern such as ``out/{name}_{style}.jpg``.
         mix: whether several styles are mixed, as in a single run, in place of each by itself.
-        paint: who does it; None: this process.
+        paint: who does it.
         callback: called every now and then; the work stops if it returns True, and the same call goes on.
         say: told what the user should know.
         download: called while weights are downloaded.

@@ -120,11 +120,13 @@ class Work:
         return None
 
 
-def how_for(settings: Settings, paint: Paint | None = None) -> "How":
-    """Return how the work is done, by whom; None: by this process."""
+def how_for(settings: Settings, paint: Paint = painting.here) -> "How":
+    """Return how the work is done, and by whom."""
     from nst_jax.transfer.plan import How
 
-    return How(settings.sweep.lanes, settings.sweep.max_parallel or (None if paint else AT_ONCE))
+    return How(
+        settings.sweep.lanes, settings.sweep.max_parallel or (AT_ONCE if paint is painting.here else None)
+    )
 
 
 # Painting.
@@ -137,8 +139,7 @@ class Painter:
     work: Work
     callback: Callable[[Progress], object]
     say: inputs.Say
-    elsewhere: Paint | None = None
-    """Who paints in place of this process."""
+    by: Paint = painting.here
     painted: list[Path] = field(default_factory=list)
     begun: float = field(default_factory=time.perf_counter)
     behind: float = 0.0
@@ -158,7 +159,7 @@ class Painter:
     def paint(self) -> None:
         """Paint what can be painted, or some of it before an interruption."""
         groups = self.work.groups
-        if self.elsewhere:  # others may be at several programs at once
+        if self.by is not painting.here:  # others may be at several programs at once
             groups = [[job for group in groups for job in group]] if groups else []
         all(map(self._paint_group, groups))
 
@@ -167,9 +168,9 @@ class Painter:
         from nst_jax.transfer.remembering import remembering
 
         area = max(map(self._area, group))
-        if self.elsewhere:
+        if self.by is not painting.here:
             size = min(AT_ONCE_ELSEWHERE, PIXELS_ELSEWHERE // area)
-            return all(self._paint(chunk, self.elsewhere) for chunk in _chunks(group, size))
+            return all(self._paint(chunk, self.by) for chunk in _chunks(group, size))
         paint = partial(painting.here, remember=_of_all(remembering(_REMEMBERED)))
         return all(self._paint(chunk, paint) for chunk in _chunks(group, min(AT_ONCE, PIXELS // area)))
 
@@ -197,7 +198,7 @@ class Painter:
                 encoders={number: self._encoder(posed) for number, posed in waiting.items()},
                 store=lambda number, files: self._write(waiting.pop(number), files),
                 finished=(),
-                how=how_for(self.work.settings, self.elsewhere),
+                how=how_for(self.work.settings, self.by),
                 watch=watch,
             )
         except OutputError:

@@ -76,7 +76,6 @@ def run(
     *,
     flags: Mapping[str, tuple[str, Json]] = {},
     paint: painting.Paint = painting.here,
-    mixed: bool = True,
     callback: Callable[[str, Json], object] | None = None,
     say: Callable[[str], None] = print,
     download: Callable[[int, int], None] | None = None,
@@ -87,8 +86,7 @@ def run(
         chosen: names of figures; none: all.
         folder: where each gets a folder, beside ``index.html``.
         flags: settings for all of them, as in `config.load`.
-        paint: who does it.
-        mixed: whether panels may be there that other versions of something have painted.
+        paint: who does it, see `sweep.run`.
         callback: called now and then with a figure's name and a `lanes.GridProgress`; all stops if it
             returns True.
         say: told what the user should know.
@@ -130,8 +128,8 @@ def run(
         def watch(progress: Json, name: str = name) -> object:
             return callback(name, progress) if callback else None
 
-        whole = partial(sweep.run, config, paint=paint, mixed=mixed, callback=watch, say=once)
-        outcome = _checked(name, partial(whole, download=download))
+        work = partial(sweep.run, config, paint=paint, callback=watch, say=once, download=download)
+        outcome = _checked(name, work)
         seconds, done = seconds + outcome.seconds, done + (outcome.done == outcome.cells)
         page = write_page(folder, thumbnail)
         if outcome.interrupted:

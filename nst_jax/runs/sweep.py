@@ -51,7 +51,6 @@ def run(
     *,
     shard: Shard = (1, 1),
     paint: painting.Paint = painting.here,
-    mixed: bool = True,
     callback: Callable[["GridProgress"], object] = lambda progress: None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
@@ -63,8 +62,8 @@ def run(
         settings: the settings, with the axes.
         shard: which cells this process paints. With "auto" it takes the next that nobody is at until all are
             done, by whomever.
-        paint: who does it; with "auto" this process does.
-        mixed: whether cells may be there that other versions of something have painted; with "auto" never.
+        paint: who does it; with "auto" this process does. Only where it does so alone may cells be there that
+            other versions of something have painted.
         callback: called now and then with a `batch.GridProgress`; the work stops if it returns True.
         say: told what the user should know.
         download: called while weights are downloaded.
@@ -94,7 +93,7 @@ def run(
     collection = None
     with sweep_folder.claimed(folder, record, name) as (keep, known):
         different = records.differences(record, known | {"inputs": {}})
-        if different and (shard == "auto" or not mixed):
+        if different and paint is not painting.here:
             what = f"{folder}: was begun by other versions, which are not mixed here: {'; '.join(different)}"
             raise OutputError(f"{what}; use those, or give another --output")
         for difference in different:

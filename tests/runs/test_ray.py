@@ -115,7 +115,7 @@ def painted(machines, found, *, callback=lambda progress: None, **options):
     """Paint a sweep on a cluster; return the outcome."""
     said = []
     with rays.cluster(machines.address, say=said.append, **options) as paint:
-        outcome = sweep.run(found, paint=paint, mixed=False, callback=callback, say=said.append)
+        outcome = sweep.run(found, paint=paint, callback=callback, say=said.append)
     assert said == []
     return outcome
 
@@ -242,7 +242,7 @@ def test_figures_share_the_workers(machines, monkeypatch):
     flags = size | {"weights": ("--weights", "narrow.h5")}
     figures.run(names, Path("one"), flags=flags, say=lambda line: None)
     with rays.cluster(machines.address) as paint:
-        figures.run(names, Path("two"), flags=flags, paint=paint, mixed=False, say=lambda line: None)
+        figures.run(names, Path("two"), flags=flags, paint=paint, say=lambda line: None)
     one, two = tree("one"), tree("two")
     pictures = [name for name in one if name.endswith(".png")]
     assert pictures
@@ -346,7 +346,7 @@ def test_a_folder_of_other_versions_is_refused(world):
     before = tree("grid")
     fail = lambda *rest, **options: pytest.fail("painted")
     with pytest.raises(OutputError, match="other versions, which are not mixed here: jax is") as caught:
-        paint_sweep(settings(2), paint=fail, mixed=False)
+        paint_sweep(settings(2), paint=fail)
     assert "\n" not in str(caught.value)
     assert tree("grid") == before
     assert len(paint_sweep(settings(2))[1]) == 1  # a note
