@@ -34,7 +34,7 @@ Curve = list[Point]
 POINTS = 50
 """A curve has about so many points."""
 
-_REMEMBERED = 64
+REMEMBERED = 64
 """So many pictures' targets are kept."""
 
 
@@ -174,7 +174,7 @@ class _Grid:
     spent: dict[int, int] = field(default_factory=dict)
     best_loss: float = float("inf")
     begun: float = field(default_factory=time.perf_counter)
-    remember: Remember = field(default_factory=lambda: remembering(_REMEMBERED))
+    remember: Remember = field(default_factory=lambda: remembering(REMEMBERED))
 
     def __post_init__(self) -> None:
         self.ended = set(self.finished)

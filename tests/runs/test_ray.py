@@ -1,4 +1,3 @@
-import builtins
 import contextlib
 import functools
 import http.server
@@ -393,14 +392,7 @@ def test_mistakes_are_one_line(arguments, phrase, monkeypatch, capsys):
 
 
 def test_without_ray(monkeypatch):
-    real = builtins.__import__
-
-    def absent(name, *rest):
-        if name == "ray":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'nst_jax\[ray\]'"), rays.cluster("local"):
         pass
 

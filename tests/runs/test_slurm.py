@@ -1,4 +1,3 @@
-import builtins
 import subprocess
 import sys
 
@@ -45,14 +44,7 @@ def test_mistakes_come_before_any_job(world):
 
 
 def test_without_submitit(monkeypatch):
-    real = builtins.__import__
-
-    def absent(name, *rest):
-        if name == "submitit":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ConfigError, match=r"pip install 'nst_jax\[slurm\]'"):
         slurm.submit(sweep_settings(), 2)
 

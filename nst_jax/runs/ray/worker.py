@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from nst_jax.transfer.plan import Job
     from nst_jax.transfer.problem import Problem
 
-_REMEMBERED = 64
-"""So many pictures' targets are kept."""
-
 
 @dataclass(frozen=True)
 class About:
@@ -175,6 +172,7 @@ class Worker:
         import ray
 
         from nst_jax.pretrained.network import Network
+        from nst_jax.transfer.batch import REMEMBERED
         from nst_jax.transfer.remembering import remembering
 
         def shared(name: str) -> Json:
@@ -182,7 +180,7 @@ class Worker:
                 return self.network[1]
             found = ray.get(refs[name])
             if isinstance(found, Network):
-                self.network, self.programs, self.remember = (name, found), {}, remembering(_REMEMBERED)
+                self.network, self.programs, self.remember = (name, found), {}, remembering(REMEMBERED)
             return found
 
         with self.lock:
