@@ -160,25 +160,48 @@ def forecast(
     return lines
 
 
-def pace(problem: "Problem") -> tuple[float, float]:
-    """Return the seconds of an evaluation, in the mean over a problem's sizes, and of compiling.
+@dataclass(frozen=True)
+class Pace:
+    """What a picture takes, in seconds."""
 
-    Some evaluations are made.
+    evaluation: float
+    """Each, in the mean over its sizes."""
+    besides: float
+    """Once, at all sizes together."""
+    compiling: float
+
+
+def timed(work: Callable[[int], int]) -> Pace:
+    """Return what a picture takes.
+
+    Args:
+        work: paints it with so many evaluations at each size, and returns how many these are together.
     """
+
+    def seconds(evaluations: int) -> tuple[int, float]:
+        since = time.perf_counter()
+        made = work(evaluations)
+        return made, time.perf_counter() - since
+
+    _, first = seconds(_FEW)
+    (few, before), (more, after) = seconds(_FEW), seconds(_MORE)
+    each = (after - before) / (more - few) if after > before else after / more  # others are at work here
+    return Pace(each, max(0.0, before - few * each), max(0.0, first - before))
+
+
+def pace(problem: "Problem") -> Pace:
+    """Return what a problem takes; some evaluations are made."""
     from nst_jax.transfer import pyramid
     from nst_jax.transfer.loop import solve
     from nst_jax.transfer.stretch import Batch
 
-    def run(evaluations: int) -> tuple[int, float]:
+    def work(evaluations: int) -> int:
         settings = problem.settings.with_values({"solver.evaluations": evaluations})
-        short, since = replace(problem, settings=settings), time.perf_counter()
+        short = replace(problem, settings=settings)
         solve(Batch((short,)))
-        return pyramid.budget(short), time.perf_counter() - since
+        return pyramid.budget(short)
 
-    _, first = run(_FEW)
-    (few, before), (more, after) = run(_FEW), run(_MORE)
-    each = (after - before) / (more - few) if after > before else after / more  # others are at work here
-    return each, max(0.0, first - before)
+    return timed(work)
 
 
 def _count(number: int, name: str) -> str:

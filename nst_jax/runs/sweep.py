@@ -172,8 +172,8 @@ def _forecast(problems: dict[int, "Problem"], workers: int, devices: str | None)
     seconds, compiling = None, 0.0
     if problems and devices in (None, own):
         typical = problems[max(places, key=len)[0]]
-        each, compiling = forecasts.pace(typical)
-        seconds = each / (typical.size[0] * typical.size[1])
+        pace = forecasts.pace(typical)
+        compiling, seconds = pace.compiling, pace.evaluation / (typical.size[0] * typical.size[1])
     return forecasts.forecast(tasks, workers, devices or own, seconds=seconds, compiling=compiling)
 
 

@@ -14,10 +14,8 @@ from nst_jax.runs import frames, inputs
 from nst_jax.runs.film import check, copies_of
 from nst_jax.runs.film.following import contents, motion_by
 from nst_jax.runs.film.painter import Painter
+from nst_jax.runs.forecast import timed
 from nst_jax.settings import Settings
-
-_FEW, _MORE = 2, 8
-"""Evaluations that are timed, so that what a frame takes besides them can be told from them."""
 
 
 @dataclass(frozen=True)
@@ -75,24 +73,21 @@ def forecast(
     past = [(content, np.ones(content.shape[:2], np.float32))]
     wanted = painter.later.solver.evaluations
 
-    def seconds(evaluations: int) -> float:
+    def work(evaluations: int) -> int:
         painter.later = painter.later.with_values({"solver.evaluations": evaluations})
-        since = time.perf_counter()
         painter.painted(content, past)
-        return time.perf_counter() - since
+        return evaluations
 
-    seconds(_FEW)  # compiles
-    few, more = seconds(_FEW), seconds(_MORE)
-    each = max(0.0, more - few) / (_MORE - _FEW)
-    besides = max(0.0, few - _FEW * each)
+    pace = timed(work)
+    later = pace.besides + wanted * pace.evaluation
     whole = painter.posed(content, [], painter.settings)
     sizes = sum(settings.pyramid.factor ** (-2 * level) for level in range(whole.levels))
     return Forecast(
         width=content.shape[1],
         height=content.shape[0],
         frames=film.frames,
-        first=whole.levels * besides + sizes * whole.evaluations * each,
-        later=max(besides + wanted * each, settings.film.every * moving),  # one beside the other
+        first=whole.levels * pace.besides + sizes * whole.evaluations * pace.evaluation,
+        later=max(later, settings.film.every * moving),  # one beside the other
         every=settings.film.every,
         passes=settings.film.passes,
         memory=memory.table(*memory.fit(painter.posed(content, past, painter.later, content))),
