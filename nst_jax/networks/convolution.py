@@ -1,7 +1,8 @@
-"""The 3x3 convolutions of VGG, each with its bias and rectifier, by one of two engines.
+"""The 3x3 convolutions of VGG, each with its bias and rectifier, by one of three engines.
 
 ``direct`` is XLA's own convolution. ``winograd`` (see `winograd`) needs less arithmetic and keeps less for
-the gradient; on CPUs it is the faster one for all but narrow layers.
+the gradient; on CPUs it is the faster one for all but narrow layers. ``native`` is the same in C++, where a
+compiler has been found (see `native`): faster again, and it wants nothing but kernel and bias.
 
 A layer is a dict with ``kernel`` ``(3, 3, in, out)`` and ``bias`` ``(out,)``, and whatever `prepare` adds:
 copies of the kernel in another form. Gradients with respect to input, kernel and bias are those of the
@@ -21,11 +22,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
-from nst_jax.networks import winograd
+from nst_jax.networks import native, winograd
 from nst_jax.networks.strips import Padding as Padding
 from nst_jax.networks.strips import bordered, instantiated
 
-Engine = Literal["auto", "direct", "winograd"]
+Engine = Literal["auto", "direct", "winograd", "native"]
 Layer = Mapping[str, Array]
 
 NARROWEST = {"cpu": 32}
@@ -44,20 +45,32 @@ def unwrapped(padding: Padding) -> Padding:
 
 
 def engine_for(engine: Engine, kernel: Array) -> Engine:
-    """Return the engine that computes a layer with such a kernel on the default device."""
+    """Return the engine that computes a layer with such a kernel on the default device.
+
+    Raises:
+        ConfigError: ``native`` is asked for, and is not there.
+    """
     if kernel.dtype.itemsize < 4:  # Winograd's transforms would lose the few bits there are
         return "direct"
+    if engine == "native":
+        native.check()
+        return "native" if native.takes(kernel) else "winograd"
     if engine != "auto":
         return engine
     narrowest = NARROWEST.get(jax.default_backend())
-    return "direct" if narrowest is None or min(kernel.shape[2:]) < narrowest else "winograd"
+    if narrowest is None or min(kernel.shape[2:]) < narrowest:
+        return "direct"
+    return "native" if native.takes(kernel) and native.is_there() else "winograd"
 
 
 def prepare(layer: Layer, *, engine: Engine) -> dict[str, Array]:
     """Return a layer with what its engine would otherwise compute from the kernel at every evaluation."""
     kernel = layer["kernel"]
-    if engine_for(engine, kernel) == "winograd":
-        return {**layer, "winograd": winograd.transformed(kernel)}
+    match engine_for(engine, kernel):
+        case "native":
+            return dict(layer)
+        case "winograd":
+            return {**layer, "winograd": winograd.transformed(kernel)}
     return {**layer, "transposed": transpose(kernel)}
 
 
@@ -67,12 +80,13 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
     Args:
         x: features.
         layer: kernel and bias, perhaps prepared.
-        engine: ``direct``, ``winograd``, or ``auto``: see `engine_for`.
+        engine: ``direct``, ``winograd``, ``native``, or ``auto``: see `engine_for`.
         padding: what lies beyond the border.
     """
-    if engine_for(engine, layer["kernel"]) == "winograd":
+    engine = engine_for(engine, layer["kernel"])
+    if engine != "direct":
         weights = layer["bias"], layer["kernel"], layer.get("winograd")
-        return _rectified(x, *weights, padding)
+        return _rectified(x, *weights, padding, engine == "native")[0]
     y = convolved(x, layer, padding=padding)
     return jnp.where(y > 0, y, 0)  # unlike maximum, needs no array of zeros to compare with
 
@@ -125,9 +139,14 @@ _direct.defvjp(_direct_forward, _direct_backward)
 # who need a second. The input is kept only where the gradient of kernel or bias is wanted.
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _rectified(x: Array, bias: Array, kernel: Array, U: Array | None, padding: Padding) -> Array:
-    return winograd.rectified(x, _transformed(kernel, U, x), bias, padding=padding)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _rectified(
+    x: Array, bias: Array, kernel: Array, U: Array | None, padding: Padding, is_native: bool
+) -> tuple[Array, Array]:
+    """Return the rectified convolution, and where it is positive."""
+    if is_native:
+        return native.rectified(x, kernel, bias, padding=padding)
+    return winograd.rectified(x, _transformed(kernel, U, x), bias, padding=padding)
 
 
 _Saved = tuple[Array | None, Array | None, Array, Array | None]
@@ -140,20 +159,22 @@ def _rectified_forward(
     kernel: CustomVJPPrimal,
     U: CustomVJPPrimal | None,
     padding: Padding,
-) -> tuple[Array, _Saved]:
+    is_native: bool,
+) -> tuple[tuple[Array, Array], _Saved]:
     known = U.value if U else None
-    transforms = _transformed(kernel.value, known, x.value)
-    y, positive = winograd.rectified(x.value, transforms, bias.value, padding=padding)
-    return y, (x.value if kernel.perturbed or bias.perturbed else None, positive, kernel.value, known)
+    # By the rule itself, for those who want the gradient of this.
+    y, positive = _rectified(x.value, bias.value, kernel.value, known, padding, is_native)
+    kept = x.value if kernel.perturbed or bias.perturbed else None
+    return (y, positive), (kept, positive, kernel.value, known)
 
 
 def _rectified_backward(
-    padding: Padding, saved: _Saved, g: Array | SymbolicZero
+    padding: Padding, is_native: bool, saved: _Saved, cotangents: tuple[Array | SymbolicZero, object]
 ) -> tuple[Array, Array | None, Array | None, None]:
     x, positive, kernel, U = saved
     assert positive is not None
-    g = instantiated(g)
-    to_input = _convolved(g, positive, kernel, U, True, padding)
+    g = instantiated(cotangents[0])
+    to_input = _convolved(g, positive, kernel, U, True, padding, is_native)
     if x is None:
         return to_input, None, None, None
     gated = jnp.where(positive, g, 0)
@@ -163,14 +184,23 @@ def _rectified_backward(
 _rectified.defvjp(_rectified_forward, _rectified_backward, symbolic_zeros=True)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def _convolved(
-    x: Array, gate: Array | None, kernel: Array, U: Array | None, turned: bool, padding: Padding
+    x: Array,
+    gate: Array | None,
+    kernel: Array,
+    U: Array | None,
+    turned: bool,
+    padding: Padding,
+    is_native: bool,
 ) -> Array:
     """Return the convolution, or ``turned`` what carries gradients back through it."""
     is_folded = turned and padding == "replicate"
     beyond: Padding = "zero" if is_folded else padding
-    y = winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned, padding=beyond)
+    if is_native:
+        y = native.convolve(x, kernel, gate=gate, turned=turned, padding=beyond)
+    else:
+        y = winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned, padding=beyond)
     return _folded(y, x, gate, transpose(kernel)) if is_folded else y
 
 
@@ -207,18 +237,19 @@ def _convolved_forward(
     U: CustomVJPPrimal | None,
     turned: bool,
     padding: Padding,
+    is_native: bool,
 ) -> tuple[Array, _Saved]:
     known, mask = U.value if U else None, gate.value if gate else None
-    y = _convolved(x.value, mask, kernel.value, known, turned, padding)
+    y = _convolved(x.value, mask, kernel.value, known, turned, padding, is_native)
     return y, (x.value if kernel.perturbed else None, mask, kernel.value, known)
 
 
 def _convolved_backward(
-    turned: bool, padding: Padding, saved: _Saved, g: Array | SymbolicZero
+    turned: bool, padding: Padding, is_native: bool, saved: _Saved, g: Array | SymbolicZero
 ) -> tuple[Array, None, Array | None, None]:
     x, gate, kernel, U = saved
     g = instantiated(g)
-    to_input = _convolved(g, None, kernel, U, not turned, padding)
+    to_input = _convolved(g, None, kernel, U, not turned, padding, is_native)
     if gate is not None:
         to_input = jnp.where(gate, to_input, 0)
     if x is None:

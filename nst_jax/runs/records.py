@@ -122,8 +122,11 @@ def lines(path: Path) -> list[Record]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide what a picture is."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+    """Return the versions of Python, of the packages that decide what a picture is, and of convolutions."""
+    from nst_jax.networks import native
+
+    convolutions = {"convolutions": "native" if native.is_there() else "XLA's"}
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES} | convolutions
 
 
 def replayed(path: str | Path) -> tuple[Record, Record]:

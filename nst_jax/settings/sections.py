@@ -276,11 +276,11 @@ class Network(Section):
         "scale every filter to mean activation one, as in the paper (section 2); null: as the convention "
         "expects (gatys2016 and literal)",
     )
-    engine: Literal["auto", "direct", "winograd"] = setting(
+    engine: Literal["auto", "direct", "winograd", "native"] = setting(
         "auto",
-        Choice(("auto", "direct", "winograd")),
-        "how convolutions are computed: direct (by XLA), winograd (less arithmetic), or auto: what is "
-        "faster here",
+        Choice(("auto", "direct", "winograd", "native")),
+        "how convolutions are computed: direct (by XLA), winograd (less arithmetic), native (in C++, for "
+        "CPUs, compiled at first use), or auto: what is faster here",
     )
 
 

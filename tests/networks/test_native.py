@@ -1,0 +1,120 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from nst_jax.errors import ConfigError
+from nst_jax.networks import compiled, convolution, native
+
+PADDINGS = {"zero": "constant", "replicate": "edge", "wrap": "wrap"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def there():
+    if not native.is_there():
+        pytest.skip("no C++ compiler")
+
+
+@pytest.fixture
+def make(random):
+    """Arrays of small whole numbers, of which no sum is rounded."""
+    return lambda *shape: np.float32(random.integers(-3, 4, shape))
+
+
+def convolved(x, kernel, padding):
+    """SciPy's correlation, channel by channel."""
+    x = np.pad(np.float64(x), ((1, 1), (1, 1), (0, 0)), mode=PADDINGS[padding])
+    each = [
+        sum(correlate(x[:, :, i], kernel[:, :, i, o], "valid") for i in range(kernel.shape[2]))
+        for o in range(kernel.shape[3])
+    ]
+    return np.stack(each, -1)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize(
+    ("size", "channels"), [((9, 14), (16, 48)), ((1, 5), (32, 16)), ((3, 1), (16, 16)), ((33, 30), (48, 32))]
+)
+def test_features_are_those_of_scipy(make, size, channels, padding):
+    x, kernel, bias = make(*size, channels[0]), make(3, 3, *channels), make(channels[1])
+    wanted = convolved(x, kernel, padding) + bias
+    found, positive = native.rectified(*map(jnp.asarray, (x, kernel, bias)), padding=padding)
+    np.testing.assert_allclose(found, np.maximum(wanted, 0), rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    assert np.array_equal(positive, np.asarray(found) > 0)
+    found = native.convolve(jnp.asarray(x), jnp.asarray(kernel), padding=padding)
+    np.testing.assert_allclose(np.asarray(found) + bias, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize(("size", "channels"), [((9, 14), (16, 48)), ((1, 1), (16, 16)), ((12, 5), (64, 32))])
+def test_gradients_are_those_of_the_direct_engine_up_to_the_second(random, size, channels, padding):
+    x, y, z = (np.float32(random.normal(size=(*size, channels[i]))) for i in (0, 1, 0))
+    layer = {
+        "kernel": np.float32(random.normal(size=(3, 3, *channels))),
+        "bias": np.float32(random.normal(size=channels[1])),
+    }
+
+    def orders(engine, x, layer):
+        look = lambda x: convolution.rectified(x, layer, engine=engine, padding=padding)
+
+        def first(x):
+            value, pull = jax.vjp(look, x)
+            return pull(y * jnp.tanh(value))[0], value
+
+        slope, pull, value = jax.vjp(first, x, has_aux=True)
+        return value, slope, pull(z)[0]
+
+    def of_layer(engine, layer):
+        look = lambda layer: convolution.rectified(x, layer, engine=engine, padding=padding)
+        return jax.grad(lambda layer: jnp.sum(look(layer) * y))(layer)
+
+    for f, given in ((orders, (x, layer)), (of_layer, (layer,))):
+        found, wanted = (jax.jit(f, static_argnums=0)(engine, *given) for engine in ("native", "direct"))
+        for ours, right in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
+            np.testing.assert_allclose(ours, right, rtol=1e-3, atol=1e-4 * float(jnp.abs(right).max()))
+
+
+def test_what_is_no_number_is_not_positive(make):
+    x, kernel, bias = make(8, 8, 16), make(3, 3, 16, 16), make(16)
+    x[3, 3] = np.nan
+    found, positive = native.rectified(*map(jnp.asarray, (x, kernel, bias)))
+    assert np.isfinite(found).all()  # as where(y > 0, y, 0) has it
+    assert not positive[3, 3].any()
+
+
+def test_results_do_not_depend_on_threads_or_neighbours(random):
+    """The same bytes, from one thread after another and from many at once, of one picture and of a batch."""
+    xs = np.float32(random.normal(size=(6, 40, 44, 32)))
+    kernel = jnp.asarray(random.normal(size=(3, 3, 32, 64)), jnp.float32)
+    look = jax.jit(lambda x: native.convolve(x, kernel))
+    alone = [np.asarray(look(x)) for x in xs]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda x: np.asarray(look(x)), xs))
+    assert np.array_equal(alone, together)
+    assert np.array_equal(alone, jax.jit(jax.vmap(lambda x: native.convolve(x, kernel)))(xs))
+
+
+def test_other_kernels_are_left_to_winograd():
+    shape = lambda *channels, dtype="float32": jax.ShapeDtypeStruct((3, 3, *channels), dtype)
+    assert native.takes(shape(64, 128))
+    assert not native.takes(shape(3, 64))
+    assert not native.takes(shape(64, 64, dtype="float64"))
+    assert convolution.engine_for("native", shape(64, 40)) == "winograd"
+    assert convolution.engine_for("auto", shape(64, 40)) == "winograd"
+    assert convolution.engine_for("auto", shape(64, 64)) == "native"
+
+
+@pytest.mark.parametrize("broken", ["nothing", "no library"])
+def test_without_it_xla_computes(monkeypatch, tmp_path, broken):
+    path = tmp_path / "x.so"
+    path.write_text("no library")
+    monkeypatch.setattr(compiled, "library", lambda: None if broken == "nothing" else path)
+    monkeypatch.setattr(native, "_found", [])
+    kernel = jax.ShapeDtypeStruct((3, 3, 64, 64), "float32")
+    assert not native.is_there()
+    assert convolution.engine_for("auto", kernel) == "winograd"
+    with pytest.raises(ConfigError, match=r"network\.engine: native is for CPUs"):
+        convolution.engine_for("native", kernel)
