@@ -10,7 +10,7 @@ from typing import Any
 
 from nst_jax.cli.terminal import say
 from nst_jax.errors import ConfigError
-from nst_jax.networks import compiled
+from nst_jax.native import library
 from nst_jax.transfer import machine
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -110,7 +110,7 @@ def prepare_process(join: Callable[[], None] = lambda: None) -> None:
         say(f"note: {trouble}")
     machine.keep_freed()
     if not machine.accelerated():
-        compiled.begin()
+        library.begin()
     join()
     if asked := os.environ.get("JAX_PLATFORMS"):
         _check_platforms(asked)

@@ -4,6 +4,9 @@ Features F are ``(height, width, channels)``, after their ReLU. With N channels 
 positions, F_ij of the paper is channel i at position j.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import jax
@@ -11,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.losses.terms import AdditiveTerm
+from nst_jax.native import operations
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,65 @@ def style_loss(G: Array, A: Array) -> Array:
     return jnp.mean(jnp.square(G - A))
 
 
-@jax.custom_jvp
+_is_native: ContextVar[bool] = ContextVar("native", default=False)
+
+
+@contextmanager
+def natively(is_native: bool) -> Iterator[None]:
+    """Have `gram_matrix` use operations of our own where it can, or not: these have no forward mode."""
+    before = _is_native.set(is_native)
+    try:
+        yield
+    finally:
+        _is_native.reset(before)
+
+
 def gram_matrix(F: Array) -> Array:
     """Return the Gram matrix per position, G_ij / M with G_ij = sum_k F_ik F_jk, ``(channels, channels)``.
 
     Equation (3). Differs from the paper: divided here by the M positions, where the paper divides in equation
     (4), so that images of different sizes can be compared. Of float32 for features of a narrower type.
     """
+    if _is_native.get() and operations.takes(F):
+        return _own(positions(F)) / len(positions(F))
+    return _by_xla(F)
+
+
+@jax.custom_jvp
+def _by_xla(F: Array) -> Array:
     flat = positions(F)  # one plain matrix product, on a CPU twice as fast as einsum
     return product(flat, flat) / len(flat)
 
 
-@gram_matrix.defjvp
-def _gram_matrix_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+@_by_xla.defjvp
+def _by_xla_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     # G is symmetric: its gradient is one matrix product in this form, two if left to the product rule.
     (F,), (change,) = primals, tangents
     half = product(positions(F), positions(change)) / len(positions(F))
-    return gram_matrix(F), half + half.T
+    return _by_xla(F), half + half.T
+
+
+@jax.custom_vjp
+def _own(F: Array) -> Array:
+    return operations.gram(F)
+
+
+@jax.custom_vjp
+def _times(F: Array, S: Array) -> Array:
+    return operations.times(F, S)
+
+
+def _times_forward(F: Array, S: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _times(F, S), (F, S)
+
+
+def _times_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    F, S = saved
+    return _times(g, S.T), product(F, g)
+
+
+_times.defvjp(_times_forward, _times_backward)
+_own.defvjp(lambda F: (_own(F), F), lambda F, g: (_times(F, g + g.T),))
 
 
 def positions(F: Array) -> Array:

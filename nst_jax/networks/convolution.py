@@ -2,7 +2,7 @@
 
 ``direct`` is XLA's own convolution. ``winograd`` (see `winograd`) needs less arithmetic and keeps less for
 the gradient; on CPUs it is the faster one for all but narrow layers. ``native`` is the same in C++, where a
-compiler has been found (see `native`): faster again, and it wants nothing but kernel and bias.
+compiler has been found (see `nst_jax.native`): faster again, and it wants nothing but kernel and bias.
 
 A layer is a dict with ``kernel`` ``(3, 3, in, out)`` and ``bias`` ``(out,)``, and whatever `prepare` adds:
 copies of the kernel in another form. Gradients with respect to input, kernel and bias are those of the
@@ -22,7 +22,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
-from nst_jax.networks import native, winograd
+from nst_jax.native import library, operations
+from nst_jax.networks import winograd
 from nst_jax.networks.strips import Padding as Padding
 from nst_jax.networks.strips import bordered, instantiated
 
@@ -53,14 +54,24 @@ def engine_for(engine: Engine, kernel: Array) -> Engine:
     if kernel.dtype.itemsize < 4:  # Winograd's transforms would lose the few bits there are
         return "direct"
     if engine == "native":
-        native.check()
-        return "native" if native.takes(kernel) else "winograd"
+        operations.check()
+        return "native" if operations.takes(kernel) else "winograd"
     if engine != "auto":
         return engine
     narrowest = NARROWEST.get(jax.default_backend())
     if narrowest is None or min(kernel.shape[2:]) < narrowest:
         return "direct"
-    return "native" if native.takes(kernel) and native.is_there() else "winograd"
+    return "native" if operations.takes(kernel) and library.is_there() else "winograd"
+
+
+def may_be_native(engine: Engine) -> bool:
+    """Tell whether an engine computes what it can by operations of our own."""
+    return engine in ("auto", "native") and library.is_there()
+
+
+def quick(engine: Engine) -> Engine:
+    """Return an engine that computes about the same and compiles quickly, for what is computed once."""
+    return engine if may_be_native(engine) else "direct"
 
 
 def prepare(layer: Layer, *, engine: Engine) -> dict[str, Array]:
@@ -145,7 +156,7 @@ def _rectified(
 ) -> tuple[Array, Array]:
     """Return the rectified convolution, and where it is positive."""
     if is_native:
-        return native.rectified(x, kernel, bias, padding=padding)
+        return operations.rectified(x, kernel, bias, padding=padding)
     return winograd.rectified(x, _transformed(kernel, U, x), bias, padding=padding)
 
 
@@ -198,7 +209,7 @@ def _convolved(
     is_folded = turned and padding == "replicate"
     beyond: Padding = "zero" if is_folded else padding
     if is_native:
-        y = native.convolve(x, kernel, gate=gate, turned=turned, padding=beyond)
+        y = operations.convolve(x, kernel, gate=gate, turned=turned, padding=beyond)
     else:
         y = winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned, padding=beyond)
     return _folded(y, x, gate, transpose(kernel)) if is_folded else y

@@ -123,9 +123,9 @@ def lines(path: Path) -> list[Record]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, of the packages that decide what a picture is, and of convolutions."""
-    from nst_jax.networks import native
+    from nst_jax.native import library
 
-    convolutions = {"convolutions": "native" if native.is_there() else "XLA's"}
+    convolutions = {"convolutions": "native" if library.is_there() else "XLA's"}
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES} | convolutions
 
 

@@ -22,6 +22,7 @@ from nst_jax.losses.conventions import CONVENTIONS
 from nst_jax.losses.kinds import style_layers, style_term
 from nst_jax.losses.regions import by_regions
 from nst_jax.losses.terms import StyleTerm
+from nst_jax.native import library
 from nst_jax.networks import vgg
 from nst_jax.pretrained.network import Network
 from nst_jax.settings import LONGEST, Memory, Settings
@@ -274,7 +275,8 @@ def _may_be_outside(settings: Settings) -> bool:
 
 def _may_be_direct(settings: Settings) -> bool:
     is_auto = (settings.memory, settings.network.engine) == ("auto", "auto")
-    return is_auto and settings.devices == "one" and jax.default_backend() == "cpu"
+    is_cpu = settings.devices == "one" and jax.default_backend() == "cpu"
+    return is_auto and is_cpu and not library.is_there()  # which wants no more than the network has either
 
 
 def _paintings(pictures: Pictures, settings: Settings) -> tuple[Painting, ...]:

@@ -22,11 +22,11 @@ from jax import Array
 
 from nst_jax.architecture import block_and_index, canonical_layers
 from nst_jax.losses.content import content_loss
-from nst_jax.losses.gram import Gram
+from nst_jax.losses.gram import Gram, natively
 from nst_jax.losses.terms import INPUT, AdditiveTerm
 from nst_jax.losses.variation import Slices, total_variation, variation_of_part
 from nst_jax.networks import tiles, vgg
-from nst_jax.networks.convolution import Engine, Padding, unwrapped
+from nst_jax.networks.convolution import Engine, Padding, may_be_native, unwrapped
 from nst_jax.networks.tiles import Place, Tiling
 from nst_jax.networks.vgg import Params, Pool
 from nst_jax.typing import Tree
@@ -279,7 +279,8 @@ class _Unit:
                     if name in G:
                         guide = here.of_image(G[name], stride, own.shape[:2]) if here else G[name]
                         averages = partial(self.term.guided, guide=guide)
-                    found.statistics[name] = _times(averages(own), count)
+                    with natively(may_be_native(self.network.engine)):
+                        found.statistics[name] = _times(averages(own), count)
                 if name in P:
                     there = here.of_image(P[name], stride, own.shape[:2]) if here else P[name]
                     found.distances[name] = _times(content_loss(own.astype(there.dtype), there), count)

@@ -14,6 +14,7 @@ from nst_jax import images
 from nst_jax.losses.content import content_target
 from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm, is_even, mean_of
 from nst_jax.networks import vgg
+from nst_jax.networks.convolution import quick
 from nst_jax.transfer import objective, rows
 from nst_jax.transfer.canvases import extent_on, put_on
 from nst_jax.transfer.pictures import Image, Painting, Size
@@ -152,8 +153,8 @@ def _seen(
         whole = np.asarray(image)
         image, wanted = put_on(whole, canvas), wanted | {"extent": extent_on(whole, canvas)}
     seeing = seeing_style(problem.program.seeing) if of_style else problem.program.seeing
-    if not seeing["recompute"]:  # once only: not worth the time that Winograd's convolutions take to compile
-        seeing["engine"] = "direct"
+    if not seeing["recompute"]:  # once only: not worth the time that XLA's take to compile with Winograd
+        seeing["engine"] = quick(seeing["engine"])
     if problem.program.is_by_rows:
         image = rows.placed(np.asarray(image), problem.program.devices)
     with problem.program.precisely():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import reference
 
-from nst_jax.losses.gram import Gram, gram_matrix, style_loss
+from nst_jax.losses.gram import Gram, gram_matrix, natively, style_loss
+from nst_jax.native import library
 
 SHAPE = (5, 7, 4)
 
@@ -86,3 +87,22 @@ def test_positions_count_by_their_shares(maps, random):
         gram_matrix(F[:2]),
         rtol=1e-5,
     )
+
+
+def test_matrices_by_operations_of_our_own_are_the_same_up_to_second_derivatives(random):
+    if not library.is_there():
+        pytest.skip("no C++ compiler")
+    F, change = np.float32(random.normal(size=(2, 9, 11, 32)))
+
+    def orders(is_native):
+        def slope(F):
+            with natively(is_native):
+                return jax.grad(lambda F: jnp.sum(gram_matrix(F) ** 3))(F)
+
+        found, pull = jax.vjp(slope, F)
+        return found, pull(change)[0], str(jax.make_jaxpr(slope)(F)).count("ffi_call")
+
+    (*found, ours), (*wanted, theirs) = orders(True), orders(False)
+    assert (ours, theirs) == (2, 0)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())

@@ -36,7 +36,7 @@ def test_settings_become_terms_weights_and_a_program(pair, narrow):
     found = make_problem(Pictures(*pair), Settings(), network_of(narrow))
     assert (found.term, found.levels, found.deepest) == (Gram(), 1, "conv5_1")
     assert (found.init, found.seed, found.evaluations) == ("content", 0, 150)
-    assert found.open == ("history", "recompute", "history_on", "engine")
+    assert found.open[:3] == ("history", "recompute", "history_on")
     assert tuple(found.weights.style_layers) == Gram().layers
     assert (found.weights.convention, found.weights.style) == ("gatys2016", 1e3)
     values = {"solver.history": 7, "memory": "low", "seed": 3, "network.normalised": False} | PATCHES
@@ -45,6 +45,13 @@ def test_settings_become_terms_weights_and_a_program(pair, narrow):
     assert (other.program.solver.history, other.program.recompute) == (7, (1, 2))
     assert other.init is pair[1]
     assert tuple(other.weights.style_layers) == ("conv2_1",)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_only_engines_that_want_memory_of_their_own_are_given_up_for_it(pair, narrow, monkeypatch, is_there):
+    monkeypatch.setattr(problems.library, "is_there", lambda: is_there)
+    found = make_problem(Pictures(*pair), Settings(), network_of(narrow))
+    assert ("engine" in found.open) == (not is_there)
 
 
 def test_strength_takes_the_place_of_the_contents_weight(pair, narrow):

@@ -1,4 +1,4 @@
-// The 3x3 convolutions of winograd.py as one operation of XLA's on CPUs, compiled where it runs: see native.py.
+// The 3x3 convolutions of networks/winograd.py as one operation.
 //
 // Lavin & Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), F(4x4, 3x3), with the points and
 // matrices of winograd.py. What that has as arrays, transformed inputs, products and transformed kernels, is here
@@ -7,80 +7,17 @@
 //
 // Every output is summed up in one order, whatever the number of threads: results do not depend on it.
 
-#include <algorithm>
-#include <atomic>
-#include <cstdint>
-#include <cstdlib>
-#include <functional>
-#include <memory>
-#include <thread>
+#pragma once
 
-#include "xla/ffi/api/ffi.h"
-
-namespace ffi = xla::ffi;
+#include "vectors.h"
 
 namespace {
-
-// Numbers in a vector register, and rows of a product that fit in registers with two vectors of columns.
-#if defined(__AVX512F__)
-constexpr int LANES = 16, ROWS = 12;
-#elif defined(__AVX__)
-constexpr int LANES = 8, ROWS = 6;
-#else
-constexpr int LANES = 4, ROWS = 8;
-#endif
-constexpr int VECTORS = 2, COLUMNS = LANES * VECTORS;
 
 constexpr int POINTS = 36;
 constexpr int TILE = 4;
 constexpr int64_t TILES = 4 * ROWS;         // whose products are transformed back at once
 constexpr int64_t STRIP_BYTES = 8 << 20;    // of transformed inputs
 constexpr int64_t CHANNELS = 64, FEW = 8;   // of inputs that one thread transforms at once, and tiles
-
-typedef float Vector __attribute__((vector_size(4 * LANES)));
-typedef float Unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
-typedef uint8_t Bytes __attribute__((vector_size(LANES)));
-typedef uint8_t UnalignedBytes __attribute__((vector_size(LANES), aligned(1), may_alias));
-
-inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
-inline void store(float* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
-inline Vector where(Integers mask, Vector v) { return (Vector)((Integers)v & mask); }
-
-// Memory that a thread keeps for the next call.
-class Scratch {
- public:
-  ~Scratch() { std::free(memory_); }
-  float* get(int64_t count) {
-    if (count > count_) {
-      std::free(memory_);
-      count_ = (count + 15) / 16 * 16;
-      memory_ = static_cast<float*>(std::aligned_alloc(64, 4 * count_));
-    }
-    return memory_;
-  }
-
- private:
-  float* memory_ = nullptr;
-  int64_t count_ = 0;
-};
-
-// Calls work(0) to work(count - 1), each once, in this thread and in those of the pool that are free.
-template <typename Work>
-void in_parallel(ffi::ThreadPool& pool, int64_t count, const Work& work) {
-  struct Shared {
-    std::atomic<int64_t> next{0}, done{0};
-  };
-  const int64_t others = std::min<int64_t>(count, pool.num_threads()) - 1;
-  auto shared = std::make_shared<Shared>();
-  // One that comes too late finds nothing left, and does not touch what is of this call.
-  auto take = [shared, count, &work] {
-    for (int64_t i; (i = shared->next.fetch_add(1)) < count; shared->done.fetch_add(1)) work(i);
-  };
-  for (int64_t n = 0; n < others; ++n) pool.Schedule(std::function<void()>(take));
-  take();
-  while (shared->done.load() < count) std::this_thread::yield();
-}
 
 // B^T d, A^T m and G g of winograd.py.
 
@@ -110,33 +47,6 @@ inline void transform_kernel(const Vector g[3], Vector out[6]) {
   out[3] = (g[0] + 2.0f * g[1] + 4.0f * g[2]) * (2.0f / 9);
   out[4] = (4.0f * g[0] + 2.0f * g[1] + g[2]) * (2.0f / 9);
   out[5] = g[2];
-}
-
-// out = a b of (rows, depth) and (depth, vectors * LANES).
-template <int rows, int vectors>
-void product(const float* a, int64_t stride, const float* b, int64_t depth, float* out) {
-  Vector sums[rows][vectors] = {};
-  for (int64_t c = 0; c < depth; ++c) {
-    Vector right[vectors];
-    for (int v = 0; v < vectors; ++v) right[v] = load(b + (c * vectors + v) * LANES);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) {
-      const float left = a[r * stride + c];
-      for (int v = 0; v < vectors; ++v) sums[r][v] += left * right[v];
-    }
-  }
-  for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < vectors; ++v) store(out + (r * vectors + v) * LANES, sums[r][v]);
-}
-
-template <int vectors, int rows = ROWS - 1>
-void last_rows(int64_t left, const float* a, int64_t stride, const float* b, int64_t depth, float* out) {
-  if constexpr (rows > 0) {
-    if (left == rows)
-      product<rows, vectors>(a, stride, b, depth, out);
-    else
-      last_rows<vectors, rows - 1>(left, a, stride, b, depth, out);
-  }
 }
 
 void transpose(Vector v[LANES]) {
@@ -309,12 +219,8 @@ struct Convolution {
       const int64_t count = std::min(TILES, end - tile);
       for (int k = 0; k < POINTS; ++k) {
         const float* a = V + k * stride + (tile - first) * depth();
-        const float* b = U + k * plane(vectors);
         float* m = M + k * TILES * vectors * LANES;
-        int64_t r = 0;
-        for (; r + ROWS <= count; r += ROWS)
-          product<ROWS, vectors>(a + r * depth(), depth(), b, in, m + r * vectors * LANES);
-        last_rows<vectors>(count - r, a + r * depth(), depth(), b, in, m + r * vectors * LANES);
+        multiply<vectors>(count, a, U + k * plane(vectors), m, in, {depth(), 1, vectors * LANES, vectors * LANES});
       }
       for (int64_t t = 0; t < count; ++t)
         write<vectors>(tile + t, channel, M + t * vectors * LANES, TILES * vectors * LANES);
@@ -354,36 +260,4 @@ struct Convolution {
   static int64_t round_up(int64_t count) { return std::max<int64_t>(1, (count + ROWS - 1) / ROWS) * ROWS; }
 };
 
-// Arrays without elements stand for none: no gate, or no bias and then no mask.
-ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::PRED> gate,
-                    ffi::Buffer<ffi::F32> kernel, ffi::Buffer<ffi::F32> bias, bool is_turned, int64_t padding,
-                    ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::PRED> positive) {
-  const auto size = x.dimensions();
-  Convolution convolution{size[0], size[1], size[2], y->dimensions()[2]};
-  if (convolution.in % 16 || convolution.out % 16)
-    return ffi::Error::InvalidArgument("channels should be multiples of 16");
-  convolution.x = x.typed_data();
-  convolution.kernel = kernel.typed_data();
-  convolution.bias = bias.element_count() ? bias.typed_data() : nullptr;
-  convolution.gate = gate.element_count() ? reinterpret_cast<const uint8_t*>(gate.typed_data()) : nullptr;
-  convolution.y = y->typed_data();
-  convolution.positive = reinterpret_cast<uint8_t*>(positive->typed_data());
-  convolution.is_turned = is_turned;
-  convolution.padding = static_cast<int>(padding);
-  convolution.run(pool);
-  return ffi::Error::Success();
-}
-
 }  // namespace
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxConvolve, convolve,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Arg<ffi::Buffer<ffi::PRED>>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Attr<bool>("turned")
-                                  .Attr<int64_t>("padding")
-                                  .Ret<ffi::Buffer<ffi::F32>>()
-                                  .Ret<ffi::Buffer<ffi::PRED>>());

@@ -7,14 +7,15 @@ import pytest
 from scipy.signal import correlate
 
 from nst_jax.errors import ConfigError
-from nst_jax.networks import compiled, convolution, native
+from nst_jax.native import library, operations
+from nst_jax.networks import convolution
 
 PADDINGS = {"zero": "constant", "replicate": "edge", "wrap": "wrap"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def there():
-    if not native.is_there():
+    if not library.is_there():
         pytest.skip("no C++ compiler")
 
 
@@ -41,10 +42,10 @@ def convolved(x, kernel, padding):
 def test_features_are_those_of_scipy(make, size, channels, padding):
     x, kernel, bias = make(*size, channels[0]), make(3, 3, *channels), make(channels[1])
     wanted = convolved(x, kernel, padding) + bias
-    found, positive = native.rectified(*map(jnp.asarray, (x, kernel, bias)), padding=padding)
+    found, positive = operations.rectified(*map(jnp.asarray, (x, kernel, bias)), padding=padding)
     np.testing.assert_allclose(found, np.maximum(wanted, 0), rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
     assert np.array_equal(positive, np.asarray(found) > 0)
-    found = native.convolve(jnp.asarray(x), jnp.asarray(kernel), padding=padding)
+    found = operations.convolve(jnp.asarray(x), jnp.asarray(kernel), padding=padding)
     np.testing.assert_allclose(np.asarray(found) + bias, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
@@ -80,7 +81,7 @@ def test_gradients_are_those_of_the_direct_engine_up_to_the_second(random, size,
 def test_what_is_no_number_is_not_positive(make):
     x, kernel, bias = make(8, 8, 16), make(3, 3, 16, 16), make(16)
     x[3, 3] = np.nan
-    found, positive = native.rectified(*map(jnp.asarray, (x, kernel, bias)))
+    found, positive = operations.rectified(*map(jnp.asarray, (x, kernel, bias)))
     assert np.isfinite(found).all()  # as where(y > 0, y, 0) has it
     assert not positive[3, 3].any()
 
@@ -89,19 +90,19 @@ def test_results_do_not_depend_on_threads_or_neighbours(random):
     """The same bytes, from one thread after another and from many at once, of one picture and of a batch."""
     xs = np.float32(random.normal(size=(6, 40, 44, 32)))
     kernel = jnp.asarray(random.normal(size=(3, 3, 32, 64)), jnp.float32)
-    look = jax.jit(lambda x: native.convolve(x, kernel))
+    look = jax.jit(lambda x: operations.convolve(x, kernel))
     alone = [np.asarray(look(x)) for x in xs]
     with ThreadPoolExecutor(6) as pool:
         together = list(pool.map(lambda x: np.asarray(look(x)), xs))
     assert np.array_equal(alone, together)
-    assert np.array_equal(alone, jax.jit(jax.vmap(lambda x: native.convolve(x, kernel)))(xs))
+    assert np.array_equal(alone, jax.jit(jax.vmap(lambda x: operations.convolve(x, kernel)))(xs))
 
 
 def test_other_kernels_are_left_to_winograd():
     shape = lambda *channels, dtype="float32": jax.ShapeDtypeStruct((3, 3, *channels), dtype)
-    assert native.takes(shape(64, 128))
-    assert not native.takes(shape(3, 64))
-    assert not native.takes(shape(64, 64, dtype="float64"))
+    assert operations.takes(shape(64, 128))
+    assert not operations.takes(shape(3, 64))
+    assert not operations.takes(shape(64, 64, dtype="float64"))
     assert convolution.engine_for("native", shape(64, 40)) == "winograd"
     assert convolution.engine_for("auto", shape(64, 40)) == "winograd"
     assert convolution.engine_for("auto", shape(64, 64)) == "native"
@@ -111,10 +112,19 @@ def test_other_kernels_are_left_to_winograd():
 def test_without_it_xla_computes(monkeypatch, tmp_path, broken):
     path = tmp_path / "x.so"
     path.write_text("no library")
-    monkeypatch.setattr(compiled, "library", lambda: None if broken == "nothing" else path)
-    monkeypatch.setattr(native, "_found", [])
+    monkeypatch.setattr(library, "compiled", lambda: None if broken == "nothing" else path)
+    monkeypatch.setattr(library, "_found", [])
     kernel = jax.ShapeDtypeStruct((3, 3, 64, 64), "float32")
-    assert not native.is_there()
+    assert not library.is_there()
     assert convolution.engine_for("auto", kernel) == "winograd"
     with pytest.raises(ConfigError, match=r"network\.engine: native is for CPUs"):
         convolution.engine_for("native", kernel)
+
+
+@pytest.mark.parametrize(("positions", "channels"), [(1, 16), (700, 48), (4097, 64), (9000, 32)])
+def test_gram_matrices_and_products_are_those_of_numpy(make, positions, channels):
+    F, S = make(positions, channels), make(channels, channels)
+    assert np.array_equal(
+        operations.gram(jnp.asarray(F)), F.T @ F
+    )  # of whole numbers, so that none is rounded
+    assert np.array_equal(operations.times(jnp.asarray(F), jnp.asarray(S)), F @ S)

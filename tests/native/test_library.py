@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nst_jax.networks import compiled
+from nst_jax.native import library
 
 
 @pytest.fixture
@@ -34,43 +34,43 @@ WRITES = 'while [ "$1" != -o ]; do shift; done; echo made > "$2"'
 def test_it_is_compiled_once_for_this_very_processor(cache, compiler):
     calls = compiler(WRITES)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: compiled.library(), range(4)))
+        found = list(pool.map(lambda _: library.compiled(), range(4)))
     assert len({*found}) == 1
     assert found[0].read_text() == "made\n"
     assert [path.name for path in cache.iterdir()] == [found[0].name]
     (call,) = calls()
     assert "-march=native" in call.split()
-    assert str(compiled.SOURCE) in call.split()
+    assert str(library.SOURCE) in call.split()
 
 
 def test_a_compiler_in_other_words_is_understood(cache, compiler):
     calls = compiler(f'case "$*" in *march*) exit 1;; esac; {WRITES}')
-    assert compiled.library().read_text() == "made\n"
+    assert library.compiled().read_text() == "made\n"
     assert ["-march=native" in call.split() for call in calls()] == [True, False]
 
 
 def test_one_that_fails_is_asked_again_a_day_later(cache, compiler):
     calls = compiler("echo no such thing >&2; exit 1")
-    assert (compiled.library(), compiled.library()) == (None, None)
+    assert (library.compiled(), library.compiled()) == (None, None)
     assert len(calls()) == 2  # in both words, once
     (said,) = cache.iterdir()
     assert said.read_text() == "no such thing\n" * 2
     os.utime(said, (time.time() - 90_000,) * 2)
-    assert compiled.library() is None
+    assert library.compiled() is None
     assert len(calls()) == 4
 
 
 def test_another_compiler_makes_another_file(cache, compiler):
     compiler(WRITES)
-    first = compiled.library()
+    first = library.compiled()
     compiler(WRITES + "; true")
-    assert compiled.library() != first
+    assert library.compiled() != first
 
 
 def test_without_a_compiler_there_is_none(cache, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert compiled.library() is None
+    assert library.compiled() is None
     assert not cache.exists()
 
 
@@ -78,4 +78,4 @@ def test_a_cache_that_cannot_be_written_is_no_error(compiler, monkeypatch, tmp_p
     compiler(WRITES)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path / "file"))
-    assert compiled.library() is None
+    assert library.compiled() is None

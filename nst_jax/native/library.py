@@ -1,9 +1,10 @@
-"""``winograd.cc``, compiled on this machine for its very processor, and kept in the cache folder.
+"""The operations in C++, compiled on this machine for its very processor, and kept in the cache folder.
 
-It takes some seconds, once, and the C++ compiler that is there: ``$CXX``, c++, g++ or clang++. There is no
-JAX in here, so that it can be compiled while that is imported.
+That takes some seconds, once, and the C++ compiler that is there: ``$CXX``, c++, g++ or clang++. JAX is
+imported late, so that they can be compiled meanwhile.
 """
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -19,7 +20,15 @@ from pathlib import Path
 
 from nst_jax.files import cache_folder
 
-SOURCE = Path(__file__).with_name("winograd.cc")
+SOURCE = Path(__file__).with_name("operations.cc")
+
+FUNCTIONS = {
+    "nst_jax_convolve": "NstJaxConvolve",
+    "nst_jax_gram": "NstJaxGram",
+    "nst_jax_times": "NstJaxTimes",
+}
+"""What JAX calls the operations, and C++."""
+
 
 _FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 _OWN = ("-march=native", "-mcpu=native")
@@ -32,16 +41,48 @@ _AGAIN = 86400.0
 """Seconds after which a compiler that failed is asked again: it may have been for want of memory."""
 
 
+_once = threading.Lock()
+_found: list[bool] = []
+"""Whether the operations are there, once that is known."""
+
+
+def is_there() -> bool:
+    """Tell whether this machine has the operations; the first to ask compiles them."""
+    import jax
+
+    with _once:
+        if not _found:
+            _found.append(jax.default_backend() == "cpu" and _load())
+    return _found[0]
+
+
+def _load() -> bool:
+    import jax
+
+    path = compiled()
+    if path is None:
+        return False
+    try:
+        library = ctypes.CDLL(str(path))
+        handlers = {name: getattr(library, function) for name, function in FUNCTIONS.items()}
+    except (OSError, AttributeError):  # a folder from which nothing may be run, another C library, ...
+        return False
+    for name, handler in handlers.items():
+        capsule = jax.ffi.pycapsule(handler)  # type: ignore[no-untyped-call]
+        jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    return True
+
+
 def begin() -> None:
-    """Compile it beside other work, for processes that will ask for it."""
-    threading.Thread(target=library, name="native", daemon=True).start()
+    """Compile them beside other work, for processes that will ask for them."""
+    threading.Thread(target=compiled, name="native", daemon=True).start()
 
 
 _building = threading.Lock()
 
 
-def library() -> Path | None:
-    """Return the file that it is compiled to, and compile it if it is not there; None if that cannot be."""
+def compiled() -> Path | None:
+    """Return the file that they are compiled to, which is made if need be; None if that cannot be."""
     compiler = _compiler()
     if compiler is None:
         return None
@@ -99,7 +140,7 @@ def _key(compiler: str) -> str:
     """Return what tells compiled files apart: processors as well, for machines may share the folder."""
     whole = Path(compiler).resolve()
     parts = (
-        SOURCE.read_bytes(),
+        *(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[hc]*"))),
         repr((_FLAGS, _OWN, version("jaxlib"), str(whole), whole.stat().st_mtime_ns)).encode(),
         repr((sys.platform, platform.machine(), platform.processor())).encode(),
         _features(),

@@ -1,0 +1,68 @@
+// The operations of this folder as XLA's foreign functions on CPUs, see operations.py.
+
+#include "gram.h"
+#include "winograd.h"
+
+namespace {
+
+// Arrays without elements stand for none: no gate, or no bias and then no mask.
+ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::PRED> gate,
+                    ffi::Buffer<ffi::F32> kernel, ffi::Buffer<ffi::F32> bias, bool is_turned, int64_t padding,
+                    ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::PRED> positive) {
+  const auto size = x.dimensions();
+  Convolution convolution{size[0], size[1], size[2], y->dimensions()[2]};
+  if (convolution.in % 16 || convolution.out % 16)
+    return ffi::Error::InvalidArgument("channels should be multiples of 16");
+  convolution.x = x.typed_data();
+  convolution.kernel = kernel.typed_data();
+  convolution.bias = bias.element_count() ? bias.typed_data() : nullptr;
+  convolution.gate = gate.element_count() ? reinterpret_cast<const uint8_t*>(gate.typed_data()) : nullptr;
+  convolution.y = y->typed_data();
+  convolution.positive = reinterpret_cast<uint8_t*>(positive->typed_data());
+  convolution.is_turned = is_turned;
+  convolution.padding = static_cast<int>(padding);
+  convolution.run(pool);
+  return ffi::Error::Success();
+}
+
+ffi::Error gram(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> F, ffi::ResultBuffer<ffi::F32> G) {
+  const auto size = F.dimensions();
+  if (size[1] % 16) return ffi::Error::InvalidArgument("channels should be multiples of 16");
+  Gram{size[0], size[1], F.typed_data(), G->typed_data()}.run(pool);
+  return ffi::Error::Success();
+}
+
+ffi::Error times(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> F, ffi::Buffer<ffi::F32> S,
+                 ffi::ResultBuffer<ffi::F32> to) {
+  const auto size = F.dimensions();
+  if (size[1] % 16) return ffi::Error::InvalidArgument("channels should be multiples of 16");
+  Times{size[0], size[1], F.typed_data(), S.typed_data(), to->typed_data()}.run(pool);
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxConvolve, convolve,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::PRED>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Attr<bool>("turned")
+                                  .Attr<int64_t>("padding")
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::PRED>>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxGram, gram,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxTimes, times,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>());

@@ -1,0 +1,69 @@
+"""Winograd's convolutions and Gram matrices as operations of our own for CPUs, in C++.
+
+Where they cannot be compiled, see `library`, XLA computes the same by its own operations: results agree to
+1e-4, but take more time and memory. No operation here has a derivative: who calls them has rules for that.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nst_jax.errors import ConfigError
+from nst_jax.native import library
+
+CHANNELS = 16
+"""Of input and output, of which they take multiples."""
+
+_PADDINGS = {"zero": 0, "replicate": 1, "wrap": 2}
+
+
+def check() -> None:
+    """Raise ConfigError if they are not there."""
+    if not library.is_there():
+        what = "is for CPUs, and for where a C++ compiler (c++, or $CXX) can compile it; use auto"
+        raise ConfigError(f"network.engine: native {what}")
+
+
+def takes(x: Array) -> bool:
+    """Tell whether kernels, features or Gram matrices are of a type and of channels that these compute."""
+    return x.dtype == np.float32 and not any(n % CHANNELS for n in x.shape[2:])
+
+
+def rectified(x: Array, kernel: Array, bias: Array, *, padding: str = "zero") -> tuple[Array, Array]:
+    """Return max(0, convolution + bias), and a mask of where it is positive; see `networks.winograd`."""
+    return _call(x, kernel, bias=bias, gate=None, turned=False, padding=padding)
+
+
+def convolve(
+    x: Array, kernel: Array, *, gate: Array | None = None, turned: bool = False, padding: str = "zero"
+) -> Array:
+    """Return the convolution, likewise."""
+    return _call(x, kernel, bias=None, gate=gate, turned=turned, padding=padding)[0]
+
+
+def _call(
+    x: Array, kernel: Array, *, bias: Array | None, gate: Array | None, turned: bool, padding: str
+) -> tuple[Array, Array]:
+    shape = (*x.shape[:2], kernel.shape[2 if turned else 3])
+    mask = shape if bias is not None else (0,)
+    kinds = jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct(mask, bool)  # type: ignore[no-untyped-call]
+    call = jax.ffi.ffi_call("nst_jax_convolve", kinds, vmap_method="sequential")
+    gates = jnp.zeros(0, bool) if gate is None else gate
+    biases = jnp.zeros(0, np.float32) if bias is None else bias
+    y, positive = call(x, gates, kernel, biases, turned=turned, padding=np.int64(_PADDINGS[padding]))
+    return y, positive
+
+
+def gram(F: Array) -> Array:
+    """Return F^T F of ``(positions, channels)``."""
+    kind = jax.ShapeDtypeStruct((F.shape[1], F.shape[1]), np.float32)  # type: ignore[no-untyped-call]
+    found: Array = jax.ffi.ffi_call("nst_jax_gram", kind, vmap_method="sequential")(F)
+    return found
+
+
+def times(F: Array, S: Array) -> Array:
+    """Return F S of ``(positions, channels)`` and ``(channels, channels)``."""
+    kind = jax.ShapeDtypeStruct(F.shape, np.float32)  # type: ignore[no-untyped-call]
+    found: Array = jax.ffi.ffi_call("nst_jax_times", kind, vmap_method="sequential")(F, S)
+    return found

@@ -1,0 +1,118 @@
+// Vectors, matrix products and threads, for the operations in this folder.
+
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+// Numbers in a vector register, and rows of a product that fit in registers with two vectors of columns.
+#if defined(__AVX512F__)
+constexpr int LANES = 16, ROWS = 12;
+#elif defined(__AVX__)
+constexpr int LANES = 8, ROWS = 6;
+#else
+constexpr int LANES = 4, ROWS = 8;
+#endif
+constexpr int VECTORS = 2, COLUMNS = LANES * VECTORS;
+
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef float Unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+typedef uint8_t UnalignedBytes __attribute__((vector_size(LANES), aligned(1), may_alias));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+inline void store(float* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
+inline Vector where(Integers mask, Vector v) { return (Vector)((Integers)v & mask); }
+
+// Memory that a thread keeps for the next call.
+class Scratch {
+ public:
+  ~Scratch() { std::free(memory_); }
+  float* get(int64_t count) {
+    if (count > count_) {
+      std::free(memory_);
+      count_ = (count + 15) / 16 * 16;
+      memory_ = static_cast<float*>(std::aligned_alloc(64, 4 * count_));
+    }
+    return memory_;
+  }
+
+ private:
+  float* memory_ = nullptr;
+  int64_t count_ = 0;
+};
+
+// Calls work(0) to work(count - 1), each once, in this thread and in those of the pool that are free.
+template <typename Work>
+void in_parallel(ffi::ThreadPool& pool, int64_t count, const Work& work) {
+  struct Shared {
+    std::atomic<int64_t> next{0}, done{0};
+  };
+  const int64_t others = std::min<int64_t>(count, pool.num_threads()) - 1;
+  auto shared = std::make_shared<Shared>();
+  // One that comes too late finds nothing left, and does not touch what is of this call.
+  auto take = [shared, count, &work] {
+    for (int64_t i; (i = shared->next.fetch_add(1)) < count; shared->done.fetch_add(1)) work(i);
+  };
+  for (int64_t n = 0; n < others; ++n) pool.Schedule(std::function<void()>(take));
+  take();
+  while (shared->done.load() < count) std::this_thread::yield();
+}
+
+// out = a b of (rows, depth) and (depth, vectors * LANES), or with `is_added` out + a b. The element (r, c) of a lies
+// at r * row + c * column, the rows of b and out lie `right` and `to` apart.
+struct Strides {
+  int64_t row, column, right, to;
+};
+
+template <int rows, int vectors, bool is_added = false>
+inline void product(const float* a, const float* b, float* out, int64_t depth, Strides strides) {
+  Vector sums[rows][vectors] = {};
+  if constexpr (is_added)
+    for (int r = 0; r < rows; ++r)
+      for (int v = 0; v < vectors; ++v) sums[r][v] = load(out + r * strides.to + v * LANES);
+  for (int64_t c = 0; c < depth; ++c) {
+    Vector right[vectors];
+    for (int v = 0; v < vectors; ++v) right[v] = load(b + c * strides.right + v * LANES);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+      const float left = a[r * strides.row + c * strides.column];
+      for (int v = 0; v < vectors; ++v) sums[r][v] += left * right[v];
+    }
+  }
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < vectors; ++v) store(out + r * strides.to + v * LANES, sums[r][v]);
+}
+
+template <int vectors, bool is_added, int rows = ROWS - 1>
+inline void last_rows(int64_t left, const float* a, const float* b, float* out, int64_t depth, Strides strides) {
+  if constexpr (rows > 0) {
+    if (left == rows)
+      product<rows, vectors, is_added>(a, b, out, depth, strides);
+    else
+      last_rows<vectors, is_added, rows - 1>(left, a, b, out, depth, strides);
+  }
+}
+
+// The same of any number of rows.
+template <int vectors, bool is_added = false>
+inline void multiply(int64_t count, const float* a, const float* b, float* out, int64_t depth, Strides strides) {
+  int64_t r = 0;
+  for (; r + ROWS <= count; r += ROWS)
+    product<ROWS, vectors, is_added>(a + r * strides.row, b, out + r * strides.to, depth, strides);
+  last_rows<vectors, is_added>(count - r, a + r * strides.row, b, out + r * strides.to, depth, strides);
+}
+
+}  // namespace
