@@ -116,10 +116,6 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
     if outcome.interrupted:
         say(f"{outcome.done} of {outcome.cells} cells are done; the same command goes on from here")
         return interrupted.code if interrupted else 0
-    if outcome.collection is None and outcome.done == outcome.cells:  # another process has made them
-        shown = f"{outcome.folder}/index.html, sheet.png"
-        tell(f"{shown}: {outcome.done} of {outcome.cells} cells, {outcome.seconds:.1f} s")
-        return 0
     if outcome.collection is None:
         tell(f"{outcome.folder}: {outcome.done} of {outcome.cells} cells done, {outcome.seconds:.1f} s")
         say(f"when the others are done too: nst-jax sweep --collect {outcome.folder}")

@@ -43,7 +43,7 @@ class Outcome:
     interrupted: bool
     seconds: float
     collection: gallery.Collection | None
-    """What was made of the folder, if all cells are done; of the shards "auto" by one of the processes."""
+    """What was made of the folder, by this process or another, if all cells are done."""
 
 
 def run(
@@ -114,7 +114,7 @@ def run(
         )
         if whole and shard == "auto":
             with closing(keep, lease) as is_last:
-                collection = gallery.collect(folder) if is_last else None
+                collection = gallery.collect(folder) if is_last else gallery.look(folder)
         elif whole:
             shutil.rmtree(keep, ignore_errors=True)
     done = sum(gallery.read_cell(folder, cell) is not None for cell in cells)

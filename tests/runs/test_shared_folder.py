@@ -14,7 +14,7 @@ from makers import AXES, paint_sweep, sweep_settings
 
 from nst_jax import config
 from nst_jax.errors import NstError, OutputError
-from nst_jax.runs import leases, shared_folder
+from nst_jax.runs import gallery, leases, shared_folder
 from nst_jax.transfer import batch, plan
 
 pytestmark = pytest.mark.usefixtures("world")
@@ -225,7 +225,9 @@ def test_threads_as_processes_share_batches(world, monkeypatch):
             solved.append(job.indexes)
         return real(grid, job)
 
+    collect, collected = gallery.collect, []
     monkeypatch.setattr(batch, "_solve", counted)
+    monkeypatch.setattr(gallery, "collect", lambda folder: collected.append(folder) or collect(folder))
     outcomes = []
 
     def work():
@@ -239,7 +241,8 @@ def test_threads_as_processes_share_batches(world, monkeypatch):
         thread.join()
     assert sorted(solved) == [(0, 1), (2, 3), (4, 5)]
     assert [outcome.done for outcome in outcomes] == [6, 6]
-    assert sorted(outcome.collection is None for outcome in outcomes) == [False, True]
+    assert len(collected) == 1
+    assert outcomes[0].collection == outcomes[1].collection
     assert tree(world / "grid") == whole
 
 
@@ -370,8 +373,9 @@ def test_who_comes_when_others_have_just_done_all(world, monkeypatch):
     monkeypatch.setattr(batch, "fitted", slow)
     seen = []
     outcome, said = paint_sweep(sweep_settings(), shard="auto", callback=seen.append)
-    assert (outcome.done, outcome.interrupted, outcome.collection, said) == (6, False, None, [])
-    assert inner[1].collection.missing == ()
+    assert (outcome.done, outcome.interrupted, said) == (6, False, [])
+    assert outcome.collection == inner[1].collection
+    assert outcome.collection.missing == ()
     assert (seen[-1].done, seen[-1].evaluations) == (6, 36)
     assert left_over(world / "grid") == []
 
