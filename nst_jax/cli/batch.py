@@ -1,11 +1,12 @@
 """nst-jax batch: many photographs."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from nst_jax.cli.arguments import RUN, SWEEP, configured, is_printed, parser_for, settings_of
-from nst_jax.cli.cluster import add_ray_flags, painter, refuse_with_ray
+from nst_jax.cli.cluster import add_ray_flags, foretell, painter, refuse_with_ray
 from nst_jax.cli.process import interruptible, prepare_process
-from nst_jax.cli.terminal import Download, batch_progress, hand_over, say, tell
+from nst_jax.cli.terminal import Download, batch_progress, say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -54,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     config = configured(options, flags)
     if is_printed(options, config):
         return 0
-    refuse_with_ray(options, "dry_run")
+    refuse_with_ray(options)
     if not options["photographs"]:
         what = "nst-jax batch photos/ --style painting.jpg --output out/"
         raise ConfigError(f"nothing to do: give photographs or folders of them, such as {what}")
@@ -63,10 +64,8 @@ def run(arguments: Sequence[str]) -> int:
 
     photographs = batch.photographs(options["photographs"], recursive=options["recursive"])
     if options["dry_run"]:
-        prepare_process()
-        about = (config, photographs, options["output"])
-        hand_over(batch.plan(*about, mix=options["mix"], say=say, download=Download()))
-        return 0
+        about = partial(batch.plan, config, photographs, options["output"], mix=options["mix"])
+        return foretell(options, about)
     return _paint(config, photographs, options)
 
 

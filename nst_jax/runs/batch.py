@@ -16,6 +16,7 @@ from nst_jax.errors import NstError
 from nst_jax.runs import batch_files, inputs, painting, records
 from nst_jax.runs.batch_files import Job, photographs
 from nst_jax.runs.batch_work import Painter, Progress, Work, how_for
+from nst_jax.runs.forecast import of_problems
 from nst_jax.settings import Settings, Solver
 from nst_jax.transfer.canvases import PROGRAM, canvases
 from nst_jax.transfer.pictures import Size, bounded_size, cropped
@@ -86,10 +87,15 @@ def plan(
     output: str,
     *,
     mix: bool = False,
+    workers: int = 1,
+    devices: str | None = None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
 ) -> str:
-    """Return in words what `run` would paint and take of memory; nothing is written or computed.
+    """Return in words what `run` would paint and take of memory and time; nothing is written.
+
+    It is compiled, and some evaluations are made here to tell the time. For ``workers`` and ``devices`` see
+    `sweep.outlook`.
 
     Raises:
         NstError: as `run`, or too little memory.
@@ -106,8 +112,9 @@ def plan(
         problems += [posed.problem] * len(group) if posed else []
     left = sum(map(len, work.groups))
     lines = [f"{len(found)} pictures: {len(work.skipped)} are done already, {left} to be painted"]
-    lines += [share.sentence("picture") for share in shares(dict(enumerate(problems)), how_for(settings))]
-    return "\n".join([*lines, *work.faults])
+    numbered = dict(enumerate(problems))
+    lines += [share.sentence("picture") for share in shares(numbered, how_for(settings))]
+    return "\n".join([*lines, *of_problems(numbered, workers, devices).lines, *work.faults])
 
 
 def _jobs(settings: Settings, files: Sequence[str], output: str, mix: bool) -> tuple[str, list[Job]]:

@@ -59,9 +59,10 @@ def test_settings_and_a_dry_run(world, capsys):
     assert not problems
     assert config.load(base=printed).solver.evaluations == 3
     assert nst("photo.png", "--dry-run") == 0
-    assert capsys.readouterr().out.startswith(
-        "1 pictures: 0 are done already, 1 to be painted\n1 picture of "
-    )
+    counts, share, time = capsys.readouterr().out.splitlines()
+    assert counts == "1 pictures: 0 are done already, 1 to be painted"
+    assert share.startswith("1 picture of ")
+    assert re.fullmatch(r"1 job of 1 program on 1 worker \(cpu\): about .*, longest job .* s", time)
     assert sorted(world.iterdir()) == before
 
 
