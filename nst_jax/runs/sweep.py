@@ -16,7 +16,7 @@ from nst_jax import images
 from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.files import write_atomically
-from nst_jax.runs import gallery, inputs, leases, painting, records, sweep_folder
+from nst_jax.runs import claims, gallery, inputs, leases, painting, records, sweep_folder
 from nst_jax.runs.forecast import Forecast, of_problems
 from nst_jax.runs.shared_folder import Shared, closing
 from nst_jax.settings import Settings
@@ -83,7 +83,7 @@ def run(
 
     problems = _problems(cells, found, network)
     record = records.record(settings, network.record(), _digests(cells, found)) | {"kind": "sweep"}
-    mine, name = cells, sweep_folder.AUTO
+    mine, name = cells, claims.AUTO
     if shard == "auto":
         paint = Shared(lambda number: gallery.is_done(folder, cells[number]), say, lease)
     else:

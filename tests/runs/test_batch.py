@@ -314,9 +314,9 @@ def test_killed_work_leaves_no_half_of_a_picture(world):
 
 
 def test_one_batch_at_a_time_works_in_a_folder(world):
-    (world / "out").mkdir()
+    (world / "out" / ".batch").mkdir(parents=True)
     with (
-        filelock.FileLock(world / "out" / ".batch.lock"),
+        filelock.FileLock(world / "out" / ".batch" / "1-of-1.lock"),
         pytest.raises(OutputError, match="another batch is painted there"),
     ):
         paint("out/{name}.jpg")
