@@ -1,8 +1,10 @@
 """The files of a batch: which photographs there are, where their pictures go, and which of these are done."""
 
 import contextlib
+import hashlib
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,6 +238,12 @@ def _check_place(path: Path) -> None:
         raise OutputError(f"{path}: the folder {folder} cannot be made")
 
 
+def lease_of(job: Job, root: Path) -> str:
+    """Return the name of a picture's lease: the same in all processes, whatever else each of them paints."""
+    below = os.path.relpath(job.output, root)
+    return hashlib.sha256(os.fsencode(below)).hexdigest()[:32]
+
+
 @contextlib.contextmanager
 def claimed(root: Path, found: Iterable[Job], *, is_shared: bool = False) -> Iterator[Path]:
     """Make the folders of the pictures, and remove halves of these; give one for what is kept meanwhile.
@@ -250,19 +258,25 @@ def claimed(root: Path, found: Iterable[Job], *, is_shared: bool = False) -> Ite
     for job in found:
         by_folder.setdefault(job.output.parent, set()).update(path.name for path in job.written)
 
-    def begin(is_alone: bool) -> None:
+    states = root / ".batch"
+
+    def begin() -> None:
         for folder, names in by_folder.items():
             make_folder(folder)
             for name in names:
                 check_folder(folder / name)
-            for path in list(folder.iterdir()) if is_alone else ():
+
+    def tidy() -> None:
+        shutil.rmtree(states / claims.AUTO, ignore_errors=True)
+        for folder, names in by_folder.items():
+            for path in list(folder.iterdir()) if folder.is_dir() else ():
                 half = _HALF.fullmatch(path.name)
                 if half and half[1] in names:
                     path.unlink(missing_ok=True)
 
     make_folder(root)
     busy, name = f"{root}: another batch is painted there", claims.AUTO if is_shared else claims.ALL
-    with claims.claimed(root / ".batch", name, busy, begin, is_kept=False) as (keep, _):
+    with claims.claimed(states, name, busy, begin, tidy) as (keep, _):
         yield keep
 
 

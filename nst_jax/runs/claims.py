@@ -1,7 +1,6 @@
 """Who works in a folder: shards by number, each one process's, or any number of processes that share all."""
 
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,7 +27,11 @@ _Begun = TypeVar("_Begun")
 
 @contextmanager
 def claimed(
-    states: Path, name: str, busy: str, begin: Callable[[bool], _Begun], *, is_kept: bool = True
+    states: Path,
+    name: str,
+    busy: str,
+    begin: Callable[[], _Begun],
+    tidy: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[Path, _Begun]]:
     """Claim a shard of what is painted into a folder; give a folder for what is kept, and what was begun.
 
@@ -36,14 +39,15 @@ def claimed(
         states: the hidden folder in that, which is there only while it is of use.
         name: of the shard: `AUTO`, or as of numbers such as `ALL`.
         busy: what to say if another process has the shard.
-        begin: called when it is claimed and no other process can begin, with whether this one is alone as far
-            as is known, which is not if the drive has no locks.
-        is_kept: whether what is kept is of use when nobody works in the folder.
+        begin: called when it is claimed and no other process can begin.
+        tidy: removes what processes have left that were killed. Called at the beginning, and by the last of
+            those that share all at its end; on a drive without locks, which is that is not known.
 
     Raises:
         OutputError: the folder cannot be written, another process has the shard, or one of the other kind:
             those of numbers and `AUTO` do not know of each other's work.
     """
+    is_claimed = False
     make_folder(states)
     try:
         with ExitStack() as claims:
@@ -51,17 +55,16 @@ def claimed(
                 _refuse_others(states, name)
                 others = _others(states)
                 is_locked = claims.enter_context(_lock(states, name, busy))
-                is_alone = name != AUTO or (is_locked and not others)
-                if is_alone and not is_kept:
-                    shutil.rmtree(states / AUTO, ignore_errors=True)  # of processes that were killed
+                if name != AUTO or (is_locked and not others):
+                    tidy()
                 make_folder(states / name)
-                begun = begin(is_alone)
+                begun, is_claimed = begin(), True
             yield states / name, begun
     finally:
-        if name == AUTO:
+        if name == AUTO and is_claimed:
             with suppress(OutputError), locked(states / _GUARD, "", wait=_WAIT) as is_locked:
-                if not _others(states) and is_locked and not is_kept:
-                    shutil.rmtree(states / AUTO, ignore_errors=True)
+                if not _others(states) and is_locked:
+                    tidy()
         for path in (states / name, states):
             with suppress(OSError):  # there are states, or another shard is still at work
                 path.rmdir()

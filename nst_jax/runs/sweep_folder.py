@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nst_jax import config as configs
 from nst_jax.errors import OutputError
-from nst_jax.files import same_file, write_atomically
+from nst_jax.files import make_folder, same_file, write_atomically
 from nst_jax.runs import claims, gallery, records
 from nst_jax.settings import Settings, as_dict
 
@@ -59,9 +59,9 @@ def claimed(folder: Path, record: records.Record, name: str) -> Iterator[tuple[P
         OutputError: the folder is of something else, or as `claims.claimed`.
     """
 
-    def begin(is_alone: bool) -> records.Record:
+    def begin() -> records.Record:
         known = _settled(folder, record)
-        (folder / "cells").mkdir(exist_ok=True)
+        make_folder(folder / "cells")
         return known
 
     busy = f"{folder}: shard {name} is being painted by another process"
