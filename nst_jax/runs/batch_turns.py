@@ -92,4 +92,5 @@ def agree(held: Leases, root: Path, made_by: str) -> None:
             write_atomically(path, text)
         if path.read_bytes() != text:
             what = f"{root}: is being painted in other styles, or with other settings or versions"
-            raise OutputError(f"{what}: give all processes the same, or wait for those")
+            otherwise = f"give all the same, or wait for those; if none is at work, remove {held.folder}"
+            raise OutputError(f"{what}: {otherwise}")

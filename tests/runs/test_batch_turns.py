@@ -220,6 +220,23 @@ def test_who_shares_and_who_does_not_do_not_mix(world):
     assert list(tree()) == ["3.png"]
 
 
+def test_without_locks_nothing_is_removed_that_may_be_of_others(world, monkeypatch):
+    def acquire(self, timeout):
+        raise NotImplementedError("no flock")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    (world / "out").mkdir()
+    half = world / "out" / ".3.png.01234567.partial"
+    half.write_text("half")
+    assert len(paint()[0].painted) == COUNT
+    assert half.exists()
+    assert len(paint()[0].skipped) == COUNT
+    with pytest.raises(OutputError, match=r"if none is at work, remove out/\.batch/auto$"):
+        paint(about=settings(solver={"evaluations": 7}))
+    shutil.rmtree("out/.batch/auto")
+    assert len(paint(about=settings(solver={"evaluations": 7}))[0].painted) == COUNT
+
+
 def test_other_shards_are_refused():
     with pytest.raises(ConfigError, match="--shard 1/4: a batch is shared by --shard auto"):
         paint(shard="1/4")
