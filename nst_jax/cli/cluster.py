@@ -58,13 +58,13 @@ def foretell(options: Mapping[str, Json], plan: Callable[..., str]) -> int:
     Raises:
         NstError: there is no such cluster, or what ``plan`` refuses.
     """
-    workers, devices = machines(options)
+    workers, devices = _machines(options)
     prepare_process()
     hand_over(plan(workers=workers, devices=devices, say=say, download=Download()))
     return 0
 
 
-def machines(options: Mapping[str, Json]) -> tuple[int, str | None]:
+def _machines(options: Mapping[str, Json]) -> tuple[int, str | None]:
     """Return how many workers there would be and on what; without ``--ray`` this machine's devices.
 
     Raises:
