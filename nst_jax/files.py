@@ -88,6 +88,18 @@ def rescued(write: Callable[[Path], object], suffix: str, beside: Path) -> Path 
     return None
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it is in, unless they are there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made: {error.strerror or error}") from None
+
+
 def check_folder(path: Path) -> None:
     """Refuse a path that cannot be written, as far as can be told without writing: better before the work.
 
@@ -151,7 +163,7 @@ class LockedError(OutputError):
 
 
 @contextlib.contextmanager
-def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
+def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[bool]:
     """Hold a lock that ends with the process, however that ends; a file beside it says whose it is.
 
     Args:
@@ -159,13 +171,14 @@ def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
         busy: what to say if another process holds it; which one and since when is added.
         wait: seconds to wait for it.
 
-    On a file system without locks, as some network drives are, nothing is held.
+    Gives whether it is held: on a file system without locks, as some network drives are, nothing is.
 
     Raises:
         LockedError: another process holds it.
         OutputError: the file cannot be made.
     """
     lock, owner = filelock.FileLock(path), path.with_name(f"{path.name}.owner")
+    is_held = True
     try:
         lock.acquire(timeout=wait)
         if not path.exists():  # who held it before removed it after this process had opened it
@@ -181,8 +194,9 @@ def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
         lock.release()
         if not isinstance(error, NotImplementedError) and error.errno not in _NO_LOCKS:
             raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+        is_held = False
     try:
-        yield
+        yield is_held
     finally:
         for file in (owner, path):
             with contextlib.suppress(OSError):  # Windows removes no file that is open

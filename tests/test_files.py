@@ -147,14 +147,15 @@ def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch, prob
         raise problem
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
-    with files.locked(tmp_path / "lock", "busy"):
-        pass
+    with files.locked(tmp_path / "lock", "busy") as is_held:
+        assert not is_held
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_says_whose_it_is_and_ends_with_its_block(tmp_path):
     path, whose = tmp_path / "lock", f"^here: process {os.getpid()} on"
-    with files.locked(path, "here"):
+    with files.locked(path, "here") as is_held:
+        assert is_held
         with pytest.raises(files.LockedError, match=whose), files.locked(path, "here"):
             pass
         assert path.exists()

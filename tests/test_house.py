@@ -95,6 +95,7 @@ TESTED_ELSEWHERE = {
     "images/profiles.py": "images/test_reading.py",
     "runs/batch_files.py": "runs/test_batch.py",
     "runs/batch_work.py": "runs/test_batch.py",
+    "runs/claims.py": "runs/test_shared_folder.py",
     "runs/frames.py": "runs/test_animate.py",
     "runs/painting.py": "runs/test_sweep.py",
     "runs/sweep_folder.py": "runs/test_sweep.py",

@@ -1,11 +1,12 @@
 """nst-jax batch: many photographs."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from nst_jax.cli.arguments import RUN, SWEEP, configured, is_printed, parser_for, settings_of
-from nst_jax.cli.cluster import add_ray_flags, painter, refuse_with_ray
+from nst_jax.cli.cluster import add_ray_flags, foretell, painter, refuse_with_ray
 from nst_jax.cli.process import interruptible, prepare_process
-from nst_jax.cli.terminal import Download, batch_progress, hand_over, say, tell
+from nst_jax.cli.terminal import Download, batch_progress, say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -19,6 +20,7 @@ examples:
   nst-jax batch photos/ more.jpg --style a.jpg --style b.jpg --output "out/{name}_{style}.jpg"
   nst-jax batch photos/ --style a.jpg --style b.jpg --mix --output out/
   nst-jax batch photos/ --style painting.jpg --output out/ --size 1024 --dry-run
+  nst-jax batch photos/ --style painting.jpg --output out/ --shard auto       with others, on any machines
   nst-jax batch photos/ --style painting.jpg --output out/ --ray
 Several styles are painted each by itself, unlike those of a single run; --mix mixes them.
 Interrupted work goes on with the same command; pictures that are done are not painted again.
@@ -44,6 +46,9 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--mix", action="store_true", help="mix several styles in each picture, as a single run does"
     )
+    parser.add_argument(
+        "--shard", metavar="auto", help="paint whatever no other process paints, which has the same command"
+    )
     add_ray_flags(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be painted and what it takes, and stop"
@@ -54,19 +59,18 @@ def run(arguments: Sequence[str]) -> int:
     config = configured(options, flags)
     if is_printed(options, config):
         return 0
-    refuse_with_ray(options, "dry_run")
+    refuse_with_ray(options, "shard")
     if not options["photographs"]:
         what = "nst-jax batch photos/ --style painting.jpg --output out/"
         raise ConfigError(f"nothing to do: give photographs or folders of them, such as {what}")
 
     from nst_jax.runs import batch
 
+    batch.check_shard(options["shard"])
     photographs = batch.photographs(options["photographs"], recursive=options["recursive"])
     if options["dry_run"]:
-        prepare_process()
-        about = (config, photographs, options["output"])
-        hand_over(batch.plan(*about, mix=options["mix"], say=say, download=Download()))
-        return 0
+        about = partial(batch.plan, config, photographs, options["output"], mix=options["mix"])
+        return foretell(options, about)
     return _paint(config, photographs, options)
 
 
@@ -80,6 +84,7 @@ def _paint(config: Json, photographs: Sequence[str], options: dict[str, Json]) -
             photographs,
             options["output"],
             mix=options["mix"],
+            shard=options["shard"],
             paint=paint,
             callback=interrupted.watching(show),
             say=say,
@@ -88,6 +93,7 @@ def _paint(config: Json, photographs: Sequence[str], options: dict[str, Json]) -
     for fault in outcome.faults:
         say(fault)
     counts = [f"{len(outcome.painted)} painted"]
+    counts += [f"{len(outcome.elsewhere)} painted by others"] * bool(outcome.elsewhere)
     counts += [f"{len(outcome.skipped)} done already"] * bool(outcome.skipped)
     counts += [f"{len(outcome.faults)} could not be"] * bool(outcome.faults)
     tell(f"{options['output']}: {', '.join(counts)}, {outcome.seconds:.1f} s")

@@ -2,10 +2,11 @@
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from nst_jax.cli.terminal import say
+from nst_jax.cli.process import prepare_process
+from nst_jax.cli.terminal import Download, hand_over, say
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -47,7 +48,23 @@ def refuse_with_ray(options: Mapping[str, Json], *others: str) -> None:
         raise ConfigError(f"--workers {workers}: should be the number of workers, at least 1")
 
 
-def machines(options: Mapping[str, Json]) -> tuple[int, str | None]:
+def foretell(options: Mapping[str, Json], plan: Callable[..., str]) -> int:
+    """Write what work would take here, or with ``--ray`` on the cluster, and return the exit code.
+
+    Args:
+        options: of the command.
+        plan: says it, such as `runs.sweep.plan` of the settings.
+
+    Raises:
+        NstError: there is no such cluster, or what ``plan`` refuses.
+    """
+    workers, devices = _machines(options)
+    prepare_process()
+    hand_over(plan(workers=workers, devices=devices, say=say, download=Download()))
+    return 0
+
+
+def _machines(options: Mapping[str, Json]) -> tuple[int, str | None]:
     """Return how many workers there would be and on what; without ``--ray`` this machine's devices.
 
     Raises:

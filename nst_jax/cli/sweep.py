@@ -2,13 +2,14 @@
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from nst_jax.cli import live, studio
 from nst_jax.cli.arguments import SWEEP, configured, is_printed, pairs, parser_for, settings_of
-from nst_jax.cli.cluster import add_ray_flags, machines, painter, refuse_with_ray
+from nst_jax.cli.cluster import add_ray_flags, foretell, painter, refuse_with_ray
 from nst_jax.cli.process import interruptible, prepare_process
-from nst_jax.cli.terminal import Download, grid_progress, hand_over, say, tell
+from nst_jax.cli.terminal import Download, grid_progress, say, tell
 from nst_jax.errors import ConfigError
 from nst_jax.typing import Json
 
@@ -76,11 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     if options["dry_run"]:
         from nst_jax.runs import sweep as sweeps
 
-        workers, devices = machines(options)
-        prepare_process()
-        about = sweeps.plan(config, workers=workers, devices=devices, say=say, download=Download())
-        hand_over(about)
-        return 0
+        return foretell(options, partial(sweeps.plan, config))
     if options["slurm"] is not None:
         return _submit(config, options)
     return _paint(config, options)
@@ -116,10 +113,6 @@ def _paint(config: Json, options: dict[str, Json]) -> int:
     if outcome.interrupted:
         say(f"{outcome.done} of {outcome.cells} cells are done; the same command goes on from here")
         return interrupted.code if interrupted else 0
-    if outcome.collection is None and outcome.done == outcome.cells:  # another process has made them
-        shown = f"{outcome.folder}/index.html, sheet.png"
-        tell(f"{shown}: {outcome.done} of {outcome.cells} cells, {outcome.seconds:.1f} s")
-        return 0
     if outcome.collection is None:
         tell(f"{outcome.folder}: {outcome.done} of {outcome.cells} cells done, {outcome.seconds:.1f} s")
         say(f"when the others are done too: nst-jax sweep --collect {outcome.folder}")

@@ -7,15 +7,19 @@ is wrong with one photograph is its own matter: the others are painted.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nst_jax import images, samples
-from nst_jax.errors import NstError
-from nst_jax.runs import batch_files, inputs, painting, records
+from nst_jax.errors import ConfigError, NstError
+from nst_jax.runs import batch_files, claims, inputs, leases, painting, records
 from nst_jax.runs.batch_files import Job, photographs
+from nst_jax.runs.batch_turns import PainterInTurn, agree
 from nst_jax.runs.batch_work import Painter, Progress, Work, how_for
+from nst_jax.runs.forecast import of_problems
 from nst_jax.settings import Settings, Solver
 from nst_jax.transfer.canvases import PROGRAM, canvases
 from nst_jax.transfer.pictures import Size, bounded_size, cropped
@@ -38,6 +42,8 @@ class Outcome:
     left: int
     """So many were not begun, for it was interrupted."""
     seconds: float
+    elsewhere: tuple[Path, ...] = ()
+    """Painted by other processes meanwhile, where these share the batch."""
 
 
 def run(
@@ -46,10 +52,12 @@ def run(
     output: str,
     *,
     mix: bool = False,
+    shard: str | None = None,
     paint: painting.Paint = painting.here,
     callback: Callable[[Progress], object] = lambda progress: None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
+    lease: float = leases.SECONDS,
 ) -> Outcome:
     """Paint each photograph in each style.
 
@@ -58,26 +66,52 @@ def run(
         photographs: files, see `photographs`, or ``sample:NAME``.
         output: a folder, or a pattern such as ``out/{name}_{style}.jpg``.
         mix: whether several styles are mixed, as in a single run, in place of each by itself.
-        paint: who does it.
+        shard: with "auto" any number of processes share the batch: each paints what no other does, and
+            returns when all is done, by whomever.
+        paint: who does it; with "auto" this process does.
         callback: called every now and then; the work stops if it returns True, and the same call goes on.
         say: told what the user should know.
         download: called while weights are downloaded.
+        lease: seconds without a sign of life after which others take over what a process was at, with "auto";
+            the same for all of them.
 
     Raises:
         NstError: settings, styles or names that cannot be used, a place that cannot be written.
     """
     begun = time.perf_counter()
+    check_shard(shard)
     pattern, found = _jobs(settings, photographs, output, mix)
-    _check_styles(settings)
-    with batch_files.claimed(batch_files.root_of(pattern), found):
+    styles, root = _check_styles(settings), batch_files.root_of(pattern)
+    with batch_files.claimed(root, found, is_shared=shard is not None) as keep, ExitStack() as around:
         work = _look(settings, found, say, download)
         if work.skipped:
             say(f"{len(work.skipped)} of {len(found)} are done already")
-        painter = Painter(work, callback, say, paint)
+        if shard is None:
+            painter = Painter(work, callback, say, paint)
+        else:
+            held = around.enter_context(leases.Leases(keep, lease))
+            agree(held, root, " ".join([work.stamp, *styles]))
+            count = partial(claims.processes, keep.parent)
+            painter = PainterInTurn(work, callback, say, root=root, held=held, processes=count)
         painter.paint()
-    painted, skipped, seconds = tuple(painter.painted), tuple(work.skipped), time.perf_counter() - begun
-    left = painter.total - len(painted) - work.failed
-    return Outcome(painted, skipped, tuple(work.faults), left, seconds)
+    return Outcome(
+        painted=tuple(painter.painted),
+        skipped=tuple(work.skipped),
+        faults=tuple(work.faults),
+        left=painter.left,
+        seconds=time.perf_counter() - begun,
+        elsewhere=tuple(painter.elsewhere),
+    )
+
+
+def check_shard(shard: str | None) -> None:
+    """Refuse shards that a batch does not have.
+
+    Raises:
+        ConfigError: it is none of those.
+    """
+    if shard not in (None, claims.AUTO):
+        raise ConfigError(f"--shard {shard}: a batch is shared by --shard auto, in any number of processes")
 
 
 def plan(
@@ -86,10 +120,15 @@ def plan(
     output: str,
     *,
     mix: bool = False,
+    workers: int = 1,
+    devices: str | None = None,
     say: inputs.Say = print,
     download: inputs.Download | None = None,
 ) -> str:
-    """Return in words what `run` would paint and take of memory; nothing is written or computed.
+    """Return in words what `run` would paint and take of memory and time; nothing is written.
+
+    It is compiled, and some evaluations are made here to tell the time. For ``workers`` and ``devices`` see
+    `sweep.outlook`.
 
     Raises:
         NstError: as `run`, or too little memory.
@@ -106,8 +145,9 @@ def plan(
         problems += [posed.problem] * len(group) if posed else []
     left = sum(map(len, work.groups))
     lines = [f"{len(found)} pictures: {len(work.skipped)} are done already, {left} to be painted"]
-    lines += [share.sentence("picture") for share in shares(dict(enumerate(problems)), how_for(settings))]
-    return "\n".join([*lines, *work.faults])
+    numbered = dict(enumerate(problems))
+    lines += [share.sentence("picture") for share in shares(numbered, how_for(settings))]
+    return "\n".join([*lines, *of_problems(numbered, workers, devices).lines, *work.faults])
 
 
 def _jobs(settings: Settings, files: Sequence[str], output: str, mix: bool) -> tuple[str, list[Job]]:
@@ -116,9 +156,18 @@ def _jobs(settings: Settings, files: Sequence[str], output: str, mix: bool) -> t
     return pattern, batch_files.jobs(settings, files, pattern, mix=mix)
 
 
-def _check_styles(settings: Settings) -> None:
+def _check_styles(settings: Settings) -> list[str]:
+    """Return the digests of the styles, if they can be used.
+
+    Raises:
+        NstError: one cannot.
+    """
+    found = []
     for name in inputs.styles_of(settings):
-        cropped(inputs.with_alpha(inputs.read_picture(name, settings.max_pixels)[0]), settings)
+        picture, digest = inputs.read_picture(name, settings.max_pixels)
+        cropped(inputs.with_alpha(picture), settings)
+        found.append(digest)
+    return found
 
 
 # What there is to do.
@@ -136,28 +185,16 @@ def _look(
 
     sizes, broken = _sizes(settings, found)
     network = inputs.network(settings, download, say=say)
-    work = Work(settings, network, sizes, {}, [], [], list(broken.values()))
     stamp = batch_files.stamp_of(records.record(settings, network.record(), {}))
+    work = Work(settings, network, sizes, {}, [], [], list(broken.values()), stamp)
     there = [job for job in found if job.photograph in sizes]
-    work.skipped += [job.output for job in there if _is_done(work, job, stamp)]
+    work.skipped += [job.output for job in there if work.is_done(job)]
     left = [job for job in there if job.output not in set(work.skipped)]
     first = work.first_posed(there) if left else None  # not of those left: that changes with interruptions
     if first and can_share(first.problem):
         work.canvases = _canvases(sizes, settings.solver.evaluations)
     work.groups = _groups(left, sizes | work.canvases)
     return work
-
-
-def _is_done(work: Work, job: Job, stamp: str) -> bool:
-    """Tell whether the picture of a job is there, made as it would be now of the same pixels."""
-    made_of = batch_files.is_made(job, stamp)
-    if made_of is None:
-        return False
-    work.reader.forget()
-    try:
-        return bool(work.reader.read(job.settings(work.settings)).digests == made_of)
-    except NstError:  # said when it is to be painted
-        return False
 
 
 def _sizes(settings: Settings, found: Sequence[Job]) -> tuple[dict[str, Size], dict[str, str]]:

@@ -1,8 +1,10 @@
 """The files of a batch: which photographs there are, where their pictures go, and which of these are done."""
 
 import contextlib
+import hashlib
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from nst_jax import images
 from nst_jax.errors import ConfigError, OutputError
-from nst_jax.files import check_folder, locked, write_atomically
+from nst_jax.files import check_folder, make_folder, write_atomically
 from nst_jax.images import FloatArray
-from nst_jax.runs import inputs, records, run_folder
+from nst_jax.runs import claims, inputs, records, run_folder
 from nst_jax.runs.painting import Files
 from nst_jax.settings import Settings
 from nst_jax.transfer.pictures import Size
@@ -236,9 +238,17 @@ def _check_place(path: Path) -> None:
         raise OutputError(f"{path}: the folder {folder} cannot be made")
 
 
+def lease_of(job: Job, root: Path) -> str:
+    """Return the name of a picture's lease: the same in all processes, whatever else each of them paints."""
+    below = os.path.relpath(job.output, root)
+    return hashlib.sha256(os.fsencode(below)).hexdigest()[:32]
+
+
 @contextlib.contextmanager
-def claimed(root: Path, found: Iterable[Job]) -> Iterator[None]:
-    """Make the folders of the pictures, in which no other batch works meanwhile, and remove halves of them.
+def claimed(root: Path, found: Iterable[Job], *, is_shared: bool = False) -> Iterator[Path]:
+    """Make the folders of the pictures, and remove halves of these; give one for what is kept meanwhile.
+
+    No other batch works there meanwhile, but those that share it if this one does.
 
     Raises:
         LockedError: another batch works there.
@@ -247,21 +257,27 @@ def claimed(root: Path, found: Iterable[Job]) -> Iterator[None]:
     by_folder: dict[Path, set[str]] = {root: set()}
     for job in found:
         by_folder.setdefault(job.output.parent, set()).update(path.name for path in job.written)
-    with contextlib.ExitStack() as held:
+
+    states = root / ".batch"
+
+    def begin() -> None:
         for folder, names in by_folder.items():
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
-            if folder == root:
-                held.enter_context(locked(root / ".batch.lock", f"{root}: another batch is painted there"))
+            make_folder(folder)
             for name in names:
                 check_folder(folder / name)
-            for path in list(folder.iterdir()):
+
+    def tidy() -> None:
+        shutil.rmtree(states / claims.AUTO, ignore_errors=True)
+        for folder, names in by_folder.items():
+            for path in list(folder.iterdir()) if folder.is_dir() else ():
                 half = _HALF.fullmatch(path.name)
                 if half and half[1] in names:
                     path.unlink(missing_ok=True)
-        yield
+
+    make_folder(root)
+    busy, name = f"{root}: another batch is painted there", claims.AUTO if is_shared else claims.ALL
+    with claims.claimed(states, name, busy, begin, tidy) as (keep, _):
+        yield keep
 
 
 def stamp_of(record: records.Record) -> str:

@@ -69,9 +69,30 @@ class Work:
     """Each of one program."""
     skipped: list[Path]
     faults: list[str]
+    stamp: str
+    """What pictures have in common that are made by these settings, see `batch_files.stamp_of`."""
     reader: inputs.Reader = field(default_factory=inputs.Reader)
     failed: int = 0
     """Pictures that could not be painted, once they were looked at."""
+    digests: dict[Path, dict[str, str]] = field(default_factory=dict)
+    """Of what pictures would be made of, as far as it was looked at; by the places of the pictures."""
+
+    def is_done(self, job: Job) -> bool:
+        """Tell whether the picture of a job is there, made as it would be now of the same pixels."""
+        made_of = batch_files.is_made(job, self.stamp)
+        if made_of is None:
+            return False
+        if job.output not in self.digests:
+            self.reader.forget()
+            try:
+                self.digests[job.output] = self.reader.read(job.settings(self.settings)).digests
+            except NstError:  # said when it is to be painted
+                return False
+        return self.digests[job.output] == made_of
+
+    def place_of(self, job: Job) -> Size:
+        """Return the size of a job's program."""
+        return self.canvases.get(job.photograph) or self.sizes[job.photograph]
 
     def posed(self, job: Job) -> Posed:
         """Read what a job is of.
@@ -141,6 +162,8 @@ class Painter:
     say: inputs.Say
     by: Paint = painting.here
     painted: list[Path] = field(default_factory=list)
+    elsewhere: list[Path] = field(default_factory=list)
+    """What other processes have painted meanwhile."""
     begun: float = field(default_factory=time.perf_counter)
     behind: float = 0.0
     """Pixels of the chunks that are done."""
@@ -153,7 +176,7 @@ class Painter:
         self.pixels = sum(map(self._area, every))
 
     def _area(self, job: Job) -> int:
-        height, width = (self.work.sizes | self.work.canvases)[job.photograph]
+        height, width = self.work.place_of(job)
         return height * width
 
     def paint(self) -> None:
@@ -165,14 +188,9 @@ class Painter:
 
     def _paint_group(self, group: Sequence[Job]) -> bool:
         """Paint pictures; return whether all was done that could be, without interruption."""
-        from nst_jax.transfer.remembering import remembering
-
-        area = max(map(self._area, group))
-        if self.by is not painting.here:
-            size = min(AT_ONCE_ELSEWHERE, PIXELS_ELSEWHERE // area)
-            return all(self._paint(chunk, self.by) for chunk in _chunks(group, size))
-        paint = partial(painting.here, remember=_of_all(remembering(_REMEMBERED)))
-        return all(self._paint(chunk, paint) for chunk in _chunks(group, min(AT_ONCE, PIXELS // area)))
+        area, is_here = max(map(self._area, group)), self.by is painting.here
+        paint = painting_here() if is_here else self.by
+        return all(self._paint(chunk, paint) for chunk in _chunks(group, at_once(area, is_here=is_here)))
 
     def _paint(self, chunk: Sequence[Job], paint: Paint) -> bool:
         ready = [posed for job in chunk if (posed := self.work.tried(job))]
@@ -213,8 +231,13 @@ class Painter:
         """Tell how far the work is, after an area of the chunk; return whether it should end."""
         seconds, share = time.perf_counter() - self.begun, (self.behind + area) / self.pixels
         left = seconds * (1 - share) / share if share else None
-        done = len(self.painted) + self.work.failed
+        done = self.total - self.left
         return self.callback(Progress(done, self.total, len(self.work.faults), seconds, left)) is True
+
+    @property
+    def left(self) -> int:
+        """Return how many pictures are neither painted, by whomever, nor known not to be possible."""
+        return self.total - len(self.painted) - len(self.elsewhere) - self.work.failed
 
     def _encoder(self, posed: Posed) -> batch_files.Encoder:
         network, read, canvas = self.work.network.record(), posed.read, posed.problem.canvas
@@ -228,9 +251,21 @@ class Painter:
         self.painted.append(posed.job.output)
 
 
-def _chunks(group: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
-    """Give the jobs of a group, so many at a time, or two."""
-    count = max(2, size)
+def at_once(area: int, *, is_here: bool = True) -> int:
+    """Return how many pictures of an area, in pixels, are painted together, by this process or by others."""
+    most, pixels = (AT_ONCE, PIXELS) if is_here else (AT_ONCE_ELSEWHERE, PIXELS_ELSEWHERE)
+    return max(2, min(most, pixels // area))
+
+
+def painting_here() -> Paint:
+    """Return what paints in this process, and remembers what pictures of one program have in common."""
+    from nst_jax.transfer.remembering import remembering
+
+    return partial(painting.here, remember=_of_all(remembering(_REMEMBERED)))
+
+
+def _chunks(group: Sequence[Job], count: int) -> Iterator[Sequence[Job]]:
+    """Give the jobs of a group, so many at a time."""
     yield from (group[first : first + count] for first in range(0, len(group), count))
 
 

@@ -15,6 +15,7 @@ from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError, did_you_mean
 from nst_jax.files import write_atomically
 from nst_jax.runs import gallery, inputs, painting, records, sweep
+from nst_jax.runs.forecast import duration
 from nst_jax.runs.report import figures_page
 from nst_jax.samples import works
 from nst_jax.settings import Settings
@@ -95,13 +96,7 @@ def run(
     Raises:
         NstError: an unknown figure, settings or pictures that cannot be used, a folder of something else.
     """
-    known = names()
-    for name in chosen:
-        if name not in known:
-            near = did_you_mean(name, known)
-            raise ConfigError(f"{name}: is no figure of the papers{near}; allowed: {', '.join(known)}")
-    wanted = [name for name in known if not chosen or name in chosen]
-    found = {name: config_of(name, folder, flags) for name in wanted}
+    found = _configs(chosen, folder, flags)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -135,6 +130,51 @@ def run(
         if outcome.interrupted:
             return Outcome(page, len(found), done, True, seconds)
     return Outcome(page, len(found), done, False, seconds)
+
+
+def plan(
+    chosen: Sequence[str],
+    folder: Path,
+    *,
+    flags: Mapping[str, tuple[str, Json]] = {},
+    workers: int = 1,
+    devices: str | None = None,
+    say: Callable[[str], None] = print,
+    download: Callable[[int, int], None] | None = None,
+) -> str:
+    """Return in words what `run` would take of memory and time, figure by figure; nothing is written.
+
+    For ``workers`` and ``devices`` see `sweep.outlook`.
+
+    Raises:
+        NstError: as `run`, or too little memory.
+    """
+    found = _configs(chosen, folder, flags)
+    if not folder.is_dir():  # none of them can have a folder then, and this one is to be made
+        found = {name: config.with_values({"sweep.folder": str(folder)}) for name, config in found.items()}
+    lines: list[str] = []
+    seconds: list[float | None] = []
+    for name, config in found.items():
+        look = partial(sweep.outlook, config, workers=workers, devices=devices, say=say, download=download)
+        about = _checked(name, look)
+        lines += [f"{name}: {line}" for line in about.lines]
+        seconds.append(about.seconds)
+    known = [each for each in seconds if each is not None]
+    if len(known) == len(found) > 1:
+        lines.append(f"{len(found)} figures, one after another: about {duration(sum(known))}")
+    return "\n".join(lines)
+
+
+def _configs(
+    chosen: Sequence[str], folder: Path, flags: Mapping[str, tuple[str, Json]]
+) -> dict[str, Settings]:
+    """Return the configs of figures, none chosen: of all, in the order of the page."""
+    known = names()
+    for name in chosen:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise ConfigError(f"{name}: is no figure of the papers{near}; allowed: {', '.join(known)}")
+    return {name: config_of(name, folder, flags) for name in known if not chosen or name in chosen}
 
 
 def write_page(folder: Path, thumbnail: Callable[[str, int], bytes | None]) -> Path:

@@ -119,6 +119,15 @@ def simulate(
     return Simulated(makespan, compiled, lost)
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What work takes."""
+
+    lines: tuple[str, ...]
+    seconds: float | None
+    """Until all is done; None: not known."""
+
+
 def forecast(
     tasks: Collection[Task],
     workers: int,
@@ -126,8 +135,8 @@ def forecast(
     *,
     seconds: float | None = None,
     compiling: float = 0.0,
-) -> list[str]:
-    """Say what a cluster would take, in lines.
+) -> Forecast:
+    """Return what a cluster would take.
 
     Args:
         tasks: that are left to do.
@@ -137,7 +146,7 @@ def forecast(
         compiling: seconds that a worker takes to compile a program, where ``seconds`` are known.
     """
     if not tasks:
-        return ["nothing is left to do"]
+        return Forecast(("nothing is left to do",), 0.0)
     programs = len({task.program for task in tasks})
     total, longest = sum(task.cost for task in tasks), max(task.cost for task in tasks)
     unit = seconds if seconds is not None else 1 / total
@@ -149,7 +158,8 @@ def forecast(
     what = f"{_count(len(tasks), 'job')} of {_count(programs, 'program')}"
     where = f"on {_count(workers, 'worker')} ({devices})"
     if seconds is not None:
-        taken = f"about {_time(span)}, at least {_time(least)} ({why}), longest job {_time(longest * unit)}"
+        about, bound, last = map(duration, (span, least, longest * unit))
+        taken = f"about {about}, at least {bound} ({why}), longest job {last}"
     else:
         taken = (
             f"{span:.2g} of one worker's time, at least {least:.2g} ({why}), longest job {longest * unit:.2g}"
@@ -157,7 +167,32 @@ def forecast(
     lines = [f"{what} {where}: {taken}"]
     if workers > len(tasks):
         lines.append(f"note: {workers - len(tasks)} of the workers have nothing to do")
-    return lines
+    return Forecast(tuple(lines), None if seconds is None else span)
+
+
+def of_problems(problems: Mapping[int, "Problem"], workers: int, devices: str | None) -> Forecast:
+    """Return what solving problems would take.
+
+    Args:
+        problems: that are left to do.
+        workers: how many there are, each of which solves one at a time.
+        devices: what the workers' are; None: this machine's. If it has such, some evaluations are timed.
+    """
+    import jax
+
+    from nst_jax.transfer import plan
+
+    own = jax.default_backend()
+    places = plan.groups(problems)
+    tasks = [
+        Task((n,), place, plan.cost(problems[n])) for place, numbers in enumerate(places) for n in numbers
+    ]
+    seconds, compiling = None, 0.0
+    if problems and devices in (None, own):
+        typical = problems[max(places, key=len)[0]]
+        found = pace(typical)
+        compiling, seconds = found.compiling, found.evaluation / (typical.size[0] * typical.size[1])
+    return forecast(tasks, workers, devices or own, seconds=seconds, compiling=compiling)
 
 
 @dataclass(frozen=True)
@@ -208,7 +243,8 @@ def _count(number: int, name: str) -> str:
     return f"{number} {name}{'s' * (number != 1)}"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say how long something takes, about."""
     if seconds < 99.5:
         return f"{seconds:.2g} s"
     minutes = round(seconds / 60)

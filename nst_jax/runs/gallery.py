@@ -99,10 +99,7 @@ def collect(folder: Path) -> Collection:
         NstError: the folder is not of a sweep, or cannot be written.
     """
     record = read_sweep(folder)
-    try:
-        config = configs.load(base=record["config"])
-    except ConfigError as error:  # of another version of the program
-        raise OutputError(f"{folder}: cannot be shown: {error}") from None
+    config = _config(folder, record)
     axes, cells = configs.axes(config), configs.cells(config)
     found = {cell.index: read_cell(folder, cell) for cell in cells}
     parts = 1 if len(cells) <= _LARGE_GRID else 2
@@ -134,6 +131,29 @@ def collect(folder: Path) -> Collection:
     words = [{"title": axis.title, "labels": axis.labels} for axis in axes]
     text = page(title, words, entries, facts=_facts(config, axes, record))
     write_atomically(folder / "index.html", text.encode())
+    return _collection(folder, cells, found)
+
+
+def look(folder: Path) -> Collection:
+    """Return what a sweep's folder holds by now, of which another process has made sheet and page.
+
+    Raises:
+        OutputError: the folder is not of a sweep.
+    """
+    cells = configs.cells(_config(folder, read_sweep(folder)))
+    return _collection(folder, cells, {cell.index: read_cell(folder, cell) for cell in cells})
+
+
+def _config(folder: Path, record: Mapping[str, Json]) -> Settings:
+    try:
+        return configs.load(base=record["config"])
+    except ConfigError as error:  # of another version of the program
+        raise OutputError(f"{folder}: cannot be shown: {error}") from None
+
+
+def _collection(
+    folder: Path, cells: list[Cell], found: Mapping[int, Mapping[str, Json] | None]
+) -> Collection:
     return Collection(
         folder=folder,
         cells=len(cells),

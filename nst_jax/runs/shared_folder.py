@@ -6,28 +6,24 @@ FOLDER/00007.1.npz     the state of that, which who takes over goes on with
 """
 
 import shutil
-import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nst_jax.errors import OutputError
+from nst_jax.files import make_folder
 from nst_jax.runs import painting
-from nst_jax.runs.leases import SECONDS, Leases, Stand
-from nst_jax.runs.schedule import Program, Task, next_task
+from nst_jax.runs.leases import SECONDS, Leases
+from nst_jax.runs.schedule import Task
+from nst_jax.runs.turns import Turns
 
 if TYPE_CHECKING:
     from nst_jax.transfer.batch import Curve, GridProgress
     from nst_jax.transfer.looks import Result
     from nst_jax.transfer.plan import How, Job
     from nst_jax.transfer.problem import Problem
-
-Found = Callable[[Collection[int]], bool]
-_Left = dict[str, tuple[Task, "Job | None"]]
 
 
 @dataclass(frozen=True)
@@ -72,15 +68,21 @@ class Shared:
         with Leases(folder, self.seconds) as held:
 
             def queue(jobs: Iterator["Job"]) -> _Queue:
+                found: dict[str, Job] = {}
                 try:
                     with held.alone("plan"):  # which is made as jobs are asked for
-                        left: _Left = {_name(job): (_task(job), job) for job in jobs}
-                    return _Queue(self, keep, held, left)
+                        found = {_name(job): job for job in jobs}
+                    left, is_late = {name: _task(job) for name, job in found.items()}, False
                 except OutputError:
                     if folder.is_dir():
                         raise
-                left = {str(n): (Task((n,), None, 0.0), None) for n in problems.keys() - set(finished)}
-                return _Queue(self, keep, held, left, is_late=True)
+                    rest = problems.keys() - set(finished)
+                    left, is_late = {str(n): Task((n,), None, 0.0) for n in rest}, True
+
+                def is_done(name: str) -> bool:
+                    return all(map(self.is_done, left[name].numbers))
+
+                return _Queue(Turns(held, left, is_done, self.say, "cell", is_late), keep, found)
 
             shared = replace(how, is_shared=True)
             return batch.run(problems, done=done, finished=finished, how=shared, watch=watch, queue=queue)
@@ -93,10 +95,7 @@ def folder_of(keep: Path) -> Path:
         OutputError: it cannot be.
     """
     folder = keep / "leases"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from None
+    make_folder(folder)
     return folder
 
 
@@ -124,100 +123,21 @@ def _task(job: "Job") -> Task:
 
 @dataclass(eq=False)
 class _Queue:
-    """The tasks that are left, of which threads of this process take those that nobody holds."""
+    """The jobs of this process, see `transfer.batch.Queue`."""
 
-    shared: Shared
+    turns: Turns
     keep: Path
-    held: Leases
-    left: _Left
-    """Not done yet, as far as is known; by the names of their leases."""
-    is_late: bool = False
-    """Whether others have done all before this process knew what there was to do, and removed the folder."""
-    mine: set[str] = field(default_factory=set)
-    """Of those, what threads of this process are at."""
-    known: set[Program] = field(default_factory=set)
-    """What this process has compiled."""
-    is_waiting: bool = False
-    gone: float | None = None
-    """Since when the folder is."""
-    stands: dict[str, Stand] = field(default_factory=dict)
-    """How the others stood, when it was looked last."""
-    looked: float = float("-inf")
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    jobs: Mapping[str, "Job"]
+    """By the names of their leases."""
 
-    def take(self, found: Found) -> "Job | None":
+    def take(self, found: Callable[[Collection[int]], bool]) -> "Job | None":
         """Return a job, if need be after waiting; None if nothing is left but what this process is at."""
-        while True:
-            with self.lock:
-                done = self._look()
-                job = self._next()
-                rest = self.left.keys() - self.mine
-            if (done or not job) and found(done):
-                if job:
-                    self.leave(job, is_done=False)
-                return None
-            if job or not rest:
-                return job
-            self._tell_waiting(rest)
-            time.sleep(self.held.patience)
-
-    def _look(self) -> set[int]:
-        """See how tasks stand that others may hold, and return the problems that are found to be done."""
-        now = time.monotonic()
-        if now - self.looked < self.held.patience / 2:  # many threads wait
-            return set()
-        is_gone = self.is_late or not self.held.folder.is_dir()  # who removes it has seen that all is done
-        self.gone = (self.gone or now) if is_gone else None
-        self.looked, self.stands = now, self.held.stands(self.left.keys() - self.mine)
-        begun = {name for name, stand in self.stands.items() if is_gone or stand != "new"}
-        numbers = {n for name in filter(self._is_done, begun) for n in self.left.pop(name)[0].numbers}
-        if self.gone and self.left and now - self.gone > self.held.seconds:
-            raise OutputError(f"{self.held.folder}: was removed before all was done")
-        return numbers
-
-    def _is_done(self, name: str) -> bool:
-        return all(map(self.shared.is_done, self.left[name][0].numbers))
-
-    def _next(self) -> "Job | None":
-        """Take a task that nobody holds, and return its job; None if there is none."""
-        stands = {name: stand for name, stand in self.stands.items() if name in self.left.keys() - self.mine}
-        held = {name for name, stand in stands.items() if stand == "held"}
-        waiting = {self.left[name][0].numbers: name for name in stands.keys() - held}
-        at = Counter(self.left[name][0].program for name in held | self.mine)
-        while self.gone is None and waiting:
-            tasks = [self.left[name][0] for name in waiting.values()]
-            task = next_task(tasks, known=self.known, at=at, workers=at.total() + 1)
-            assert task
-            name = waiting.pop(task.numbers)
-            self.stands[name] = "held"  # by this process or, if that was faster, another
-            if not self._is_taken(name):
-                at[task.program] += 1
-            elif self._is_done(name):  # which could not be seen yet
-                self.held.end(name)
-            else:
-                self.mine.add(name)
-                self.known.add(task.program)
-                return self.left[name][1]
-        return None
-
-    def _is_taken(self, name: str) -> bool:
-        try:
-            return self.held.take(name)
-        except OutputError:
-            if self.held.folder.is_dir():
-                raise
-            return False  # all is done by now
-
-    def _tell_waiting(self, names: Collection[str]) -> None:
-        with self.lock:
-            if not self.is_waiting:
-                self.is_waiting = True
-                count = sum(len(self.left[name][0].numbers) for name in names if name in self.left)
-                self.shared.say(f"waiting for {count} cell{'s' * (count != 1)} that others paint")
+        names = self.turns.take(lambda tasks: found({n for task in tasks for n in task.numbers}))
+        return self.jobs[names[0]] if names else None
 
     def state_of(self, job: "Job") -> Path:
         """Return the file for a job's state, each holder's own: what the one before kept is moved there."""
-        generation = self.held.generation(_name(job))
+        generation = self.turns.held.generation(_name(job))
         files = [self.keep / f"{job.indexes[0]:05d}.{number}.npz" for number in range(generation, 0, -1)]
         for older in files[1:]:
             if older.exists() and not files[0].exists():
@@ -227,15 +147,8 @@ class _Queue:
 
     def is_lost(self, job: "Job", *, surely: bool = False) -> bool:
         """Tell whether another process has taken over a job."""
-        return self.held.is_lost(_name(job), surely=surely)
+        return self.turns.held.is_lost(_name(job), surely=surely)
 
     def leave(self, job: "Job", *, is_done: bool) -> None:
         """Give back the lease of a job that is not done, and keep no longer that of one that is."""
-        name = _name(job)
-        with self.lock:
-            self.mine.discard(name)
-            if is_done:
-                self.left.pop(name, None)
-                self.held.end(name)
-            else:
-                self.held.give_back(name)
+        self.turns.leave(_name(job), is_done=is_done)

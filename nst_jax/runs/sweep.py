@@ -7,7 +7,7 @@ on with interrupted work, and shards of a sweep may be run by anyone in any orde
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,9 +16,8 @@ from nst_jax import images
 from nst_jax.config import Cell
 from nst_jax.errors import ConfigError, NstError, OutputError
 from nst_jax.files import write_atomically
-from nst_jax.runs import forecast as forecasts
-from nst_jax.runs import gallery, inputs, leases, painting, records, sweep_folder
-from nst_jax.runs.schedule import Task
+from nst_jax.runs import claims, gallery, inputs, leases, painting, records, sweep_folder
+from nst_jax.runs.forecast import Forecast, of_problems
 from nst_jax.runs.shared_folder import Shared, closing
 from nst_jax.settings import Settings
 
@@ -43,7 +42,7 @@ class Outcome:
     interrupted: bool
     seconds: float
     collection: gallery.Collection | None
-    """What was made of the folder, if all cells are done; of the shards "auto" by one of the processes."""
+    """What was made of the folder, by this process or another, if all cells are done."""
 
 
 def run(
@@ -84,7 +83,7 @@ def run(
 
     problems = _problems(cells, found, network)
     record = records.record(settings, network.record(), _digests(cells, found)) | {"kind": "sweep"}
-    mine, name = cells, sweep_folder.AUTO
+    mine, name = cells, claims.AUTO
     if shard == "auto":
         paint = Shared(lambda number: gallery.is_done(folder, cells[number]), say, lease)
     else:
@@ -114,7 +113,7 @@ def run(
         )
         if whole and shard == "auto":
             with closing(keep, lease) as is_last:
-                collection = gallery.collect(folder) if is_last else None
+                collection = gallery.collect(folder) if is_last else gallery.look(folder)
         elif whole:
             shutil.rmtree(keep, ignore_errors=True)
     done = sum(gallery.read_cell(folder, cell) is not None for cell in cells)
@@ -131,7 +130,20 @@ def plan(
     say: inputs.Say = print,
     download: inputs.Download | None = None,
 ) -> str:
-    """Return in words what a sweep would take of memory and time; nothing is written.
+    """Return in words what a sweep would take of memory and time, see `outlook`."""
+    found = outlook(settings, workers=workers, devices=devices, say=say, download=download)
+    return "\n".join(found.lines)
+
+
+def outlook(
+    settings: Settings,
+    *,
+    workers: int = 1,
+    devices: str | None = None,
+    say: inputs.Say = print,
+    download: inputs.Download | None = None,
+) -> Forecast:
+    """Return what a sweep would take of memory and time; nothing is written.
 
     It is compiled, and some evaluations are made here to tell the time.
 
@@ -155,26 +167,8 @@ def plan(
     lines = [share.sentence("cell") for share in every]
     folder = Path(settings.sweep.folder)
     left = {c.index: problems[c.index] for c in cells if not gallery.is_done(folder, c)}
-    return "\n".join([*lines, *_forecast(left, workers, devices)])
-
-
-def _forecast(problems: dict[int, "Problem"], workers: int, devices: str | None) -> list[str]:
-    """Say how long cells would take."""
-    import jax
-
-    from nst_jax.transfer import plan
-
-    own = jax.default_backend()
-    places = plan.groups(problems)
-    tasks = [
-        Task((n,), place, plan.cost(problems[n])) for place, numbers in enumerate(places) for n in numbers
-    ]
-    seconds, compiling = None, 0.0
-    if problems and devices in (None, own):
-        typical = problems[max(places, key=len)[0]]
-        pace = forecasts.pace(typical)
-        compiling, seconds = pace.compiling, pace.evaluation / (typical.size[0] * typical.size[1])
-    return forecasts.forecast(tasks, workers, devices or own, seconds=seconds, compiling=compiling)
+    taken = of_problems(left, workers, devices)
+    return replace(taken, lines=(*lines, *taken.lines))
 
 
 def check(settings: Settings) -> tuple[list[Cell], list[inputs.Inputs]]:

@@ -2,15 +2,14 @@
 
 import json
 import os
-import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from nst_jax import config as configs
 from nst_jax.errors import OutputError
-from nst_jax.files import locked, same_file, write_atomically
-from nst_jax.runs import gallery, records
+from nst_jax.files import make_folder, same_file, write_atomically
+from nst_jax.runs import claims, gallery, records
 from nst_jax.settings import Settings, as_dict
 
 
@@ -52,68 +51,22 @@ def _is_only_begun(folder: Path) -> bool:
     return begun and ("cells" not in rest or not any((folder / "cells").iterdir()))
 
 
-AUTO = "auto"
-"""Name of the shard that any number of processes share."""
-
-
 @contextmanager
 def claimed(folder: Path, record: records.Record, name: str) -> Iterator[tuple[Path, records.Record]]:
     """Make the folder a sweep's and claim a shard of it; give a folder for states and the sweep's record.
 
     Raises:
-        OutputError: the folder cannot be written or is of something else, another process has the shard, or
-            one of the other kind: those of numbers and `AUTO` do not know of each other's cells.
+        OutputError: the folder is of something else, or as `claims.claimed`.
     """
-    states = folder / ".state"
-    try:
-        folder.mkdir(exist_ok=True)
-        (states / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
-    try:
-        with ExitStack() as claims:
-            with locked(states / "sweep.lock", f"{folder}: another process is at it", wait=60.0):
-                _refuse_others(states, name)
-                known = _settled(folder, record)
-                (folder / "cells").mkdir(exist_ok=True)
-                claims.enter_context(_lock(states, name))
-            yield states / name, known
-    finally:
-        if name == AUTO:
-            for path in states.glob(_AUTOS):
-                with suppress(OutputError), locked(path, "a process that is still at work"):
-                    pass  # what was killed has left it, and now it is gone
-        for path in (states / name, states):
-            with suppress(OSError):  # there are states, or another shard is still at work
-                path.rmdir()
 
+    def begin() -> records.Record:
+        known = _settled(folder, record)
+        make_folder(folder / "cells")
+        return known
 
-_AUTOS = f"{AUTO}-*.lock"
-
-
-def _refuse_others(states: Path, name: str) -> None:
-    """Refuse to work beside shards of the other kind."""
-    if name == AUTO:
-        others, beside = (
-            "*-of-*.lock",
-            "a process without --shard auto is painting it: wait for it or stop it",
-        )
-    else:
-        others, beside = (
-            _AUTOS,
-            "processes with --shard auto are painting it: give that as well, or stop them",
-        )
-    for path in states.glob(others):
-        with locked(path, f"{states.parent}: {beside}"):
-            pass  # nobody holds it
-
-
-def _lock(states: Path, name: str) -> AbstractContextManager[None]:
-    if name == AUTO:  # each has its own, for which others only look
-        return locked(states / f"{AUTO}-{secrets.token_hex(4)}.lock", f"{states}: is busy", wait=60.0)
-    return locked(
-        states / f"{name}.lock", f"{states.parent}: shard {name} is being painted by another process"
-    )
+    busy = f"{folder}: shard {name} is being painted by another process"
+    with claims.claimed(folder / ".state", name, busy, begin) as found:
+        yield found
 
 
 def _settled(folder: Path, record: records.Record) -> records.Record:

@@ -28,6 +28,14 @@ def test_a_batch_and_again(capsys):
     assert "2 of 2 are done already" in err
 
 
+def test_sharing_as_one_goes(capsys):
+    assert nst("photo.png", "sample:coffee", "--output", "out", "--shard", "auto") == 0
+    assert re.fullmatch(r"out: 2 painted, [\d.]+ s\n", capsys.readouterr().out)
+    assert sorted(path.name for path in Path("out").iterdir()) == ["coffee.png", "photo.png"]
+    assert nst("photo.png", "sample:coffee", "--output", "out", "--shard", "auto") == 0
+    assert re.fullmatch(r"out: 0 painted, 2 done already, [\d.]+ s\n", capsys.readouterr().out)
+
+
 def test_faults_are_listed_at_the_end_and_in_the_exit_code(capsys):
     Path("text.jpg").write_text("no picture")
     assert nst("text.jpg", "photo.png", "--output", "{name}_new.jpg") == 1
@@ -45,6 +53,9 @@ def test_faults_are_listed_at_the_end_and_in_the_exit_code(capsys):
         (["photo.png", "--content", "photo.png"], "unrecognized arguments: --content"),
         (["photo.png", "--output", "{x}.png"], "allowed: {name}, {style}"),
         (["photo.png", "--set", "style.layers=[conv9_1]"], "conv9_1"),
+        (["photo.png", "--shard", "1/4"], "--shard 1/4: a batch is shared by --shard auto"),
+        (["photo.png", "--shard", "1/4", "--dry-run"], "--shard 1/4: a batch is shared by --shard auto"),
+        (["photo.png", "--shard", "auto", "--ray"], "leave out --shard"),
     ],
 )
 def test_mistakes(capsys, arguments, phrase):
@@ -59,9 +70,10 @@ def test_settings_and_a_dry_run(world, capsys):
     assert not problems
     assert config.load(base=printed).solver.evaluations == 3
     assert nst("photo.png", "--dry-run") == 0
-    assert capsys.readouterr().out.startswith(
-        "1 pictures: 0 are done already, 1 to be painted\n1 picture of "
-    )
+    counts, share, time = capsys.readouterr().out.splitlines()
+    assert counts == "1 pictures: 0 are done already, 1 to be painted"
+    assert share.startswith("1 picture of ")
+    assert re.fullmatch(r"1 job of 1 program on 1 worker \(cpu\): about .*, longest job .* s", time)
     assert sorted(world.iterdir()) == before
 
 

@@ -50,16 +50,23 @@ def test_sharing_as_one_goes(world, capsys):
     assert err == ""
 
 
-def test_who_is_not_the_last_has_no_page_to_make(world, capsys, monkeypatch):
-    @contextlib.contextmanager
-    def another_was_last(keep, lease):
-        yield False
+def test_who_is_not_the_last_has_no_page_to_make_and_says_the_same(capsys, monkeypatch, exploding):
+    told = []
+    command_line = [*ARGUMENTS, "--axis", f"style.weight=[1, {exploding}]", "--shard", "auto"]
+    for is_last in (True, False):
 
-    monkeypatch.setattr("nst_jax.runs.sweep.closing", another_was_last)
-    assert cli.run([*ARGUMENTS, *AXES, "--shard", "auto"]) == 0
-    out, err = capsys.readouterr()
-    assert re.fullmatch(r"sweep/index\.html, sheet\.png: 6 of 6 cells, [\d.]+ s\n", out)
-    assert err == ""
+        @contextlib.contextmanager
+        def closing(keep, lease, is_last=is_last):
+            yield is_last
+
+        monkeypatch.setattr("nst_jax.runs.sweep.closing", closing)
+        assert cli.run(command_line) == 1
+        out, err = capsys.readouterr()
+        told.append((re.sub(r"[\d.]+ s;", "", out), err))
+        monkeypatch.setattr("nst_jax.runs.gallery.collect", None)
+    assert told[0] == told[1]
+    assert re.match(r"sweep/index\.html, sheet\.png: 2 of 2 cells, .*lowest: ", told[1][0])
+    assert "no finite number: cells 1" in told[1][1]
 
 
 def test_a_folder_of_another_version_is_not_shared(world, capsys):

@@ -314,9 +314,9 @@ def test_killed_work_leaves_no_half_of_a_picture(world):
 
 
 def test_one_batch_at_a_time_works_in_a_folder(world):
-    (world / "out").mkdir()
+    (world / "out" / ".batch").mkdir(parents=True)
     with (
-        filelock.FileLock(world / "out" / ".batch.lock"),
+        filelock.FileLock(world / "out" / ".batch" / "1-of-1.lock"),
         pytest.raises(OutputError, match="another batch is painted there"),
     ):
         paint("out/{name}.jpg")
@@ -327,11 +327,34 @@ def test_a_dry_run_writes_nothing(world):
     (world / "photos" / "text.jpg").write_text("no picture")
     before = sorted(world.rglob("*"))
     text = batch.plan(settings(), batch.photographs(["photos"]), "out", say=lambda line: None)
-    first, share, fault = text.splitlines()
+    first, share, time, fault = text.splitlines()
     assert first == "4 pictures: 1 are done already, 2 to be painted"
     assert share.startswith("2 pictures of at most 24 x 24, 12 evaluations")
+    assert time.startswith("2 jobs of 1 program on 1 worker (cpu): about ")
     assert fault.startswith("photos/text.jpg: ")
     assert sorted(world.rglob("*")) == before
+    paint()
+    text = batch.plan(settings(), batch.photographs(["photos"]), "out", say=lambda line: None)
+    assert text.splitlines()[:2] == [
+        "4 pictures: 3 are done already, 0 to be painted",
+        "nothing is left to do",
+    ]
+
+
+def test_a_dry_run_for_other_devices_is_in_shares():
+    text = batch.plan(
+        settings(),
+        batch.photographs(["photos"]),
+        "out",
+        workers=4,
+        devices="gpu",
+        say=lambda line: None,
+    )
+    assert text.splitlines()[2:] == [
+        "3 jobs of 1 program on 4 workers (gpu): 0.33 of one worker's time, at least 0.33 (the longest job), "
+        "longest job 0.33",
+        "note: 1 of the workers have nothing to do",
+    ]
 
 
 def test_maps_are_no_photographs_where_they_guide(world):

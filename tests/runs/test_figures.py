@@ -141,6 +141,23 @@ def test_mistakes_are_one_line(names, flags, kind, phrase):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_dry_run_of_figures(world, capsys, is_begun):
+    line = ["figures", *PAIR, "--size", "32", "--evaluations", "1", "--set", "network.normalised=false"]
+    if is_begun:
+        assert cli.run([line[0], PAIR[1], *line[3:]]) == 0
+    before = sorted(world.rglob("*"))
+    capsys.readouterr()
+    assert cli.run([*line, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"{PAIR[0]}: 4 cells of \d+ x \d+, 4 evaluations, .*", lines[0])
+    assert re.fullmatch(rf"{PAIR[0]}: 4 jobs of 1 program on 1 worker \(cpu\): about .*", lines[1])
+    left = "nothing is left to do" if is_begun else r"2 jobs of \d program.* on 1 worker \(cpu\): about .*"
+    assert re.fullmatch(f"{PAIR[1]}: {left}", lines[-2])
+    assert re.fullmatch(r"2 figures, one after another: about [\d.]+ s", lines[-1])
+    assert sorted(world.rglob("*")) == before
+
+
 def test_a_folder_of_other_settings_is_left_alone(world):
     outcome, _ = render(PAIR[1])
     before = outcome.page.read_bytes()

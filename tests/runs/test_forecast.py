@@ -79,25 +79,26 @@ def test_simulations_are_the_same_each_time(tasks, workers):
 
 def test_a_forecast_says_what_there_is_and_what_it_takes():
     tasks = tasks_of(*[60] * 12, program="p") + tasks_of(*[120] * 12, program="q", first=12)
-    assert forecast(tasks, 4, "cpu", seconds=1.0) == [
+    assert forecast(tasks, 4, "cpu", seconds=1.0).lines == (
         "24 jobs of 2 programs on 4 workers (cpu): about 9 min, at least 9 min (work / workers), "
-        "longest job 2 min"
-    ]
-    assert "about 11 min, at least 9 min" in forecast(tasks, 4, "cpu", seconds=1.0, compiling=60.0)[0]
+        "longest job 2 min",
+    )
+    assert "about 11 min, at least 9 min" in forecast(tasks, 4, "cpu", seconds=1.0, compiling=60.0).lines[0]
 
 
 def test_a_forecast_without_times_is_in_those_of_one_worker():
-    assert forecast(tasks_of(*[5] * 8), 4, "H100") == [
+    assert forecast(tasks_of(*[5] * 8), 4, "H100").lines == (
         "8 jobs of 1 program on 4 workers (H100): 0.25 of one worker's time, at least 0.25 (work / workers), "
-        "longest job 0.12"
-    ]
+        "longest job 0.12",
+    )
 
 
 def test_a_forecast_says_who_has_nothing_to_do():
     found = forecast(tasks_of(50, 7000), 5, "cpu", seconds=2.0)
-    assert found == [
+    assert found.lines == (
         "2 jobs of 1 program on 5 workers (cpu): about 3 h 53 min, at least 3 h 53 min (the longest job), "
         "longest job 3 h 53 min",
         "note: 3 of the workers have nothing to do",
-    ]
-    assert forecast([], 3, "cpu") == ["nothing is left to do"]
+    )
+    assert found.seconds == 14000.0
+    assert forecast([], 3, "cpu").lines == ("nothing is left to do",)

@@ -4,7 +4,9 @@ import http.server
 import json
 import operator
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -266,6 +268,23 @@ def test_a_batch_of_photographs_and_its_faults(machines, random):
     assert [fault.split(": ")[0] for fault in outcome.faults] == ["photos/none.png"]
     same = {name: data.replace(b"one/", b"two/") for name, data in tree("one").items()}
     assert tree("two") == same
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sweep", "--content", "photo.png", "--axis", "seed=[1, 2]", "--style", "art.png"],
+        ["batch", "photo.png", "more.png", "--style", "art.png"],
+        ["figures", "gatys2016_fig5"],
+    ],
+)
+def test_a_dry_run_asks_who_would_paint(machines, world, capsys, command):
+    shutil.copy("photo.png", "more.png")
+    before = sorted(world.rglob("*"))
+    flags = ["--size", "32", "--evaluations", "1", "--weights", "narrow.h5", "--dry-run"]
+    assert cli.run([*command, *flags, "--ray", machines.address]) == 0
+    assert re.search(r"2 jobs of . program.* on 2 workers \(cpu\): about ", capsys.readouterr().out)
+    assert sorted(world.rglob("*")) == before
 
 
 def test_what_goes_wrong_on_a_worker(machines, monkeypatch):

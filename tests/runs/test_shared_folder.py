@@ -14,7 +14,7 @@ from makers import AXES, paint_sweep, sweep_settings
 
 from nst_jax import config
 from nst_jax.errors import NstError, OutputError
-from nst_jax.runs import leases, shared_folder
+from nst_jax.runs import gallery, leases, shared_folder, turns
 from nst_jax.transfer import batch, plan
 
 pytestmark = pytest.mark.usefixtures("world")
@@ -225,7 +225,9 @@ def test_threads_as_processes_share_batches(world, monkeypatch):
             solved.append(job.indexes)
         return real(grid, job)
 
+    collect, collected = gallery.collect, []
     monkeypatch.setattr(batch, "_solve", counted)
+    monkeypatch.setattr(gallery, "collect", lambda folder: collected.append(folder) or collect(folder))
     outcomes = []
 
     def work():
@@ -239,7 +241,8 @@ def test_threads_as_processes_share_batches(world, monkeypatch):
         thread.join()
     assert sorted(solved) == [(0, 1), (2, 3), (4, 5)]
     assert [outcome.done for outcome in outcomes] == [6, 6]
-    assert sorted(outcome.collection is None for outcome in outcomes) == [False, True]
+    assert len(collected) == 1
+    assert outcomes[0].collection == outcomes[1].collection
     assert tree(world / "grid") == whole
 
 
@@ -275,7 +278,7 @@ def test_ctrl_c_lets_others_go_on_at_once(world, monkeypatch):
     assert len(states) == 1
     assert states[0].endswith(".1.npz")
     assert left_over(world / "two") == [".state"]
-    monkeypatch.setattr(shared_folder.time, "sleep", lambda seconds: pytest.fail("waited"))
+    monkeypatch.setattr(turns.time, "sleep", lambda seconds: pytest.fail("waited"))
     seen = []
     outcome, said = paint_sweep(two, shard="auto", callback=lambda p: seen.append(p.evaluations))
     assert (outcome.done, said) == (6, [])
@@ -287,7 +290,8 @@ def test_ctrl_c_lets_others_go_on_at_once(world, monkeypatch):
 def test_what_a_thread_of_a_lost_job_keeps_is_its_own(tmp_path):
     held = leases.Leases(shared_folder.folder_of(tmp_path))
     job = plan.Job((7,), None)
-    queue = shared_folder._Queue(None, tmp_path, held, {})
+    own = turns.Turns(held, {}, lambda name: False, print, "cell")
+    queue = shared_folder._Queue(own, tmp_path, {})
     held.take("0007")
     first = queue.state_of(job)
     first.write_bytes(b"a state")
@@ -370,23 +374,8 @@ def test_who_comes_when_others_have_just_done_all(world, monkeypatch):
     monkeypatch.setattr(batch, "fitted", slow)
     seen = []
     outcome, said = paint_sweep(sweep_settings(), shard="auto", callback=seen.append)
-    assert (outcome.done, outcome.interrupted, outcome.collection, said) == (6, False, None, [])
-    assert inner[1].collection.missing == ()
+    assert (outcome.done, outcome.interrupted, said) == (6, False, [])
+    assert outcome.collection == inner[1].collection
+    assert outcome.collection.missing == ()
     assert (seen[-1].done, seen[-1].evaluations) == (6, 36)
     assert left_over(world / "grid") == []
-
-
-def test_a_folder_that_someone_removes(world):
-    """Nobody waits forever for what cannot come."""
-    keep = world / "keep"
-    folder = shared_folder.folder_of(keep)
-    other = leases.Leases(folder)
-    other.take("0007")
-    task = shared_folder.Task((7,), "program", 1.0)
-    with leases.Leases(folder, 0.2) as held:
-        shared = shared_folder.Shared(lambda number: False, lambda line: None, 0.2)
-        queue = shared_folder._Queue(shared, keep, held, {"0007": (task, plan.Job((7,), None))})
-        (folder / "0007.1").unlink()
-        folder.rmdir()
-        with pytest.raises(OutputError, match="was removed before all was done"):
-            queue.take(lambda numbers: False)
