@@ -15,9 +15,10 @@ namespace {
 
 constexpr int POINTS = 36;
 constexpr int TILE = 4;
-constexpr int64_t TILES = 4 * ROWS;         // whose products are transformed back at once
-constexpr int64_t STRIP_BYTES = 8 << 20;    // of transformed inputs
-constexpr int64_t CHANNELS = 64, FEW = 8;   // of inputs that one thread transforms at once, and tiles
+constexpr int64_t TILES = 4 * ROWS;        // that are multiplied by the same kernels while these are in a cache
+constexpr int64_t FEW_CHANNELS = 128;      // of which so many tiles, transformed, fit in a cache
+constexpr int64_t STRIP_BYTES = 8 << 20;   // of transformed inputs
+constexpr int64_t CHANNELS = 64, FEW = 8;  // of inputs that one thread transforms at once, and tiles
 
 // B^T d, A^T m and G g of winograd.py.
 
@@ -39,14 +40,19 @@ inline void transform_output(const Vector m[6], Vector out[4]) {
   out[3] = odd + 2.0f * m[3] + 0.25f * m[4] + m[5];
 }
 
+inline Vector transformed(int point, const Vector g[3]) {
+  switch (point) {
+    case 0: return g[0];
+    case 1: return g[0] + g[1] + g[2];
+    case 2: return (g[0] - g[1] + g[2]) * (1.0f / 9);
+    case 3: return (g[0] + 2.0f * g[1] + 4.0f * g[2]) * (2.0f / 9);
+    case 4: return (4.0f * g[0] + 2.0f * g[1] + g[2]) * (2.0f / 9);
+    default: return g[2];
+  }
+}
+
 inline void transform_kernel(const Vector g[3], Vector out[6]) {
-  const Vector outer = g[0] + g[2];
-  out[0] = g[0];
-  out[1] = outer + g[1];
-  out[2] = (outer - g[1]) * (1.0f / 9);
-  out[3] = (g[0] + 2.0f * g[1] + 4.0f * g[2]) * (2.0f / 9);
-  out[4] = (4.0f * g[0] + 2.0f * g[1] + g[2]) * (2.0f / 9);
-  out[5] = g[2];
+  for (int point = 0; point < 6; ++point) out[point] = transformed(point, g);
 }
 
 void transpose(Vector v[LANES]) {
@@ -88,9 +94,8 @@ struct Convolution {
 
   int64_t across() const { return (width + TILE - 1) / TILE; }
   int64_t tiles() const { return (height + TILE - 1) / TILE * across(); }
-  // Of rows of transformed inputs and of planes of transformed kernels: not powers of two, which caches dislike.
-  int64_t depth() const { return in + LANES; }
-  int64_t plane(int vectors) const { return (in + 1) * vectors * LANES; }
+  // Of a transformed tile at a point: no power of two, which caches dislike.
+  int64_t depth() const { return in + 16; }
 
   // Where a row or column is taken from; -1: it is zero.
   int64_t source(int64_t i, int64_t count) const {
@@ -100,8 +105,8 @@ struct Convolution {
     return padding == REPLICATE ? std::clamp<int64_t>(i, 0, count - 1) : -1;
   }
 
-  // Writes some channels of a tile, transformed: the points lie `stride` apart.
-  void transform_inputs(int64_t tile, int64_t first, int64_t end, float* to, int64_t stride) const {
+  // Writes some channels of a tile, transformed: points lie `apart`.
+  void transform_inputs(int64_t tile, int64_t first, int64_t end, float* to, int64_t apart) const {
     int64_t offset[6][6];
     for (int i = 0; i < 6; ++i)
       for (int j = 0; j < 6; ++j) {
@@ -130,62 +135,58 @@ struct Convolution {
       for (int i = 0; i < 6; ++i) {
         Vector out[6];
         transform_input(half[i], out);
-        for (int j = 0; j < 6; ++j) store(to + (6 * i + j) * stride + c, out[j]);
+        for (int j = 0; j < 6; ++j) store(to + (6 * i + j) * apart + c, out[j]);
       }
     }
   }
 
-  // Writes the kernels of some outputs, transformed: (POINTS, in, vectors * LANES).
+  // Writes the kernels of some outputs side by side: (9, in, vectors * LANES).
   template <int vectors>
-  void transform_kernels(int64_t channel, float* to) const {
+  void gather_kernels(int64_t channel, float* to) const {
     const int64_t all = in * out;
-    auto put = [&](int64_t c, int v, const Vector g[3][3]) {  // g[column][row]
-      Vector half[6][3];
+    for (int k = 0; k < 9; ++k)
+      for (int v = 0; v < vectors; ++v) {
+        float* here = to + (k * in * vectors + v) * LANES;
+        if (!is_turned) {
+          const float* from = kernel + k * all + channel + v * LANES;
+          for (int64_t c = 0; c < in; ++c) store(here + c * vectors * LANES, load(from + c * out));
+          continue;
+        }
+        for (int64_t first = 0; first < in; first += LANES) {
+          const float* from = kernel + (8 - k) * all + (channel + v * LANES) * in + first;
+          Vector square[LANES];
+          for (int r = 0; r < LANES; ++r) square[r] = load(from + r * in);
+          transpose(square);
+          for (int r = 0; r < LANES; ++r) store(here + (first + r) * vectors * LANES, square[r]);
+        }
+      }
+  }
+
+  // Writes a row of the points of these kernels, transformed: (6, in, vectors * LANES).
+  template <int vectors>
+  void transform_kernels(int row, const float* from, float* to) const {
+    const int64_t size = in * vectors * LANES;
+    for (int64_t place = 0; place < size; place += LANES) {
+      Vector half[3], out[6];
       for (int j = 0; j < 3; ++j) {
-        Vector o[6];
-        transform_kernel(g[j], o);
-        for (int i = 0; i < 6; ++i) half[i][j] = o[i];
+        Vector g[3];
+        for (int i = 0; i < 3; ++i) g[i] = load(from + (3 * i + j) * size + place);
+        half[j] = transformed(row, g);
       }
-      for (int i = 0; i < 6; ++i) {
-        Vector o[6];
-        transform_kernel(half[i], o);
-        for (int j = 0; j < 6; ++j) store(to + (6 * i + j) * plane(vectors) + (c * vectors + v) * LANES, o[j]);
-      }
-    };
-    if (!is_turned) {
-      for (int64_t c = 0; c < in; ++c)
-        for (int v = 0; v < vectors; ++v) {
-          Vector g[3][3];
-          for (int k = 0; k < 9; ++k) g[k % 3][k / 3] = load(kernel + k * all + c * out + channel + v * LANES);
-          put(c, v, g);
-        }
-      return;
+      transform_kernel(half, out);
+      for (int j = 0; j < 6; ++j) store(to + j * size + place, out[j]);
     }
-    for (int v = 0; v < vectors; ++v)
-      for (int64_t first = 0; first < in; first += LANES) {
-        Vector taps[9][LANES];
-        for (int k = 0; k < 9; ++k) {
-          for (int r = 0; r < LANES; ++r)
-            taps[k][r] = load(kernel + k * all + (channel + v * LANES + r) * in + first);
-          transpose(taps[k]);
-        }
-        for (int r = 0; r < LANES; ++r) {
-          Vector g[3][3];
-          for (int k = 0; k < 9; ++k) g[k % 3][k / 3] = taps[8 - k][r];
-          put(first + r, v, g);
-        }
-      }
   }
 
   // Transforms the products of a tile back and writes them, with bias and rectifier if there is a bias.
   template <int vectors>
-  void write(int64_t tile, int64_t channel, const float* products, int64_t stride) const {
+  void write(int64_t tile, int64_t channel, const float* products) const {
     const int64_t top = tile / across() * TILE, left = tile % across() * TILE;
     for (int v = 0; v < vectors; ++v, channel += LANES) {
       Vector half[4][6];
       for (int j = 0; j < 6; ++j) {
         Vector m[6], o[4];
-        for (int i = 0; i < 6; ++i) m[i] = load(products + (6 * i + j) * stride + v * LANES);
+        for (int i = 0; i < 6; ++i) m[i] = load(products + ((6 * i + j) * vectors + v) * LANES);
         transform_output(m, o);
         for (int i = 0; i < 4; ++i) half[i][j] = o[i];
       }
@@ -208,52 +209,100 @@ struct Convolution {
     }
   }
 
-  // Computes some channels of the tiles from begin to end, of inputs that are transformed from `first` on.
+  // Multiplies transformed inputs of some tiles, whose points lie `apart`, by kernels at a row of points.
   template <int vectors>
-  void columns(int64_t channel, int64_t begin, int64_t end, int64_t first, const float* V, int64_t stride) const {
-    static thread_local Scratch kernels, products;
-    float* U = kernels.get(POINTS * plane(VECTORS));
-    float* M = products.get(POINTS * TILES * COLUMNS);
-    transform_kernels<vectors>(channel, U);
-    for (int64_t tile = begin; tile < end; tile += TILES) {
-      const int64_t count = std::min(TILES, end - tile);
-      for (int k = 0; k < POINTS; ++k) {
-        const float* a = V + k * stride + (tile - first) * depth();
-        float* m = M + k * TILES * vectors * LANES;
-        multiply<vectors>(count, a, U + k * plane(vectors), m, in, {depth(), 1, vectors * LANES, vectors * LANES});
-      }
-      for (int64_t t = 0; t < count; ++t)
-        write<vectors>(tile + t, channel, M + t * vectors * LANES, TILES * vectors * LANES);
+  void multiply_row(int row, int64_t count, const float* V, int64_t apart, const float* U, float* M) const {
+    constexpr int64_t width = vectors * LANES;
+    for (int k = 6 * row; k < 6 * row + 6; ++k)
+      multiply<vectors>(count, V + k * apart, U + (k - 6 * row) * in * width, M + k * width, in,
+                        {depth(), 1, width, POINTS * width});
+  }
+
+  // All channels of some tiles at a time, by kernels that are transformed before: inputs and products stay in the
+  // caches of a core.
+  void run_by_tiles(ffi::ThreadPool& pool) const {
+    static thread_local Scratch kernels;
+    const int64_t panel = POINTS * in * COLUMNS, every = tiles();
+    float* U = kernels.get(panels() * panel);
+    in_parallel(pool, panels(), [&](int64_t i) {
+      of_panel(i, [&](auto vectors, int64_t channel) {
+        static thread_local Scratch side_by_side;
+        float* g = side_by_side.get(9 * in * COLUMNS);
+        gather_kernels<vectors>(channel, g);
+        for (int row = 0; row < 6; ++row)
+          transform_kernels<vectors>(row, g, U + i * panel + 6 * row * in * vectors * LANES);
+      });
+    });
+    const int64_t block = std::min(TILES, round_up(every / (2 * pool.num_threads())));
+    in_parallel(pool, (every + block - 1) / block, [&](int64_t i) {
+      static thread_local Scratch inputs, products;
+      const int64_t first = i * block, count = std::min(block, every - first), apart = block * depth();
+      float* V = inputs.get(POINTS * apart);
+      float* M = products.get(block * POINTS * COLUMNS);
+      for (int64_t t = 0; t < count; ++t) transform_inputs(first + t, 0, in, V + t * depth(), apart);
+      for (int64_t n = 0; n < panels(); ++n)
+        of_panel(n, [&](auto vectors, int64_t channel) {
+          constexpr int64_t width = vectors * LANES;
+          for (int row = 0; row < 6; ++row)
+            multiply_row<vectors>(row, count, V, apart, U + n * panel + 6 * row * in * width, M);
+          for (int64_t t = 0; t < count; ++t) write<vectors>(first + t, channel, M + t * POINTS * width);
+        });
+    });
+  }
+
+  // Some channels of many tiles at a time, whose transformed inputs all threads share: kernels are many, and
+  // those of a row of points are transformed where they are needed.
+  void run_by_channels(ffi::ThreadPool& pool) const {
+    static thread_local Scratch inputs;
+    const int64_t every = tiles(), most = std::max<int64_t>(TILES, STRIP_BYTES / (4 * POINTS * depth()));
+    const int64_t strips = (every + most - 1) / most, strip = (every + strips - 1) / strips;
+    const int64_t apart = strip * depth(), parts = (in + CHANNELS - 1) / CHANNELS;
+    float* V = inputs.get(POINTS * apart);
+    for (int64_t first = 0; first < every; first += strip) {
+      const int64_t count = std::min(strip, every - first);
+      in_parallel(pool, (count + FEW - 1) / FEW * parts, [&](int64_t i) {
+        const int64_t channel = i % parts * CHANNELS, tile = i / parts * FEW;
+        for (int64_t t = tile; t < std::min(count, tile + FEW); ++t)
+          transform_inputs(first + t, channel, std::min(in, channel + CHANNELS), V + t * depth(), apart);
+      });
+      // With many threads and few channels each has some of the tiles only.
+      const int64_t wanted = std::min((4 * pool.num_threads() + panels() - 1) / panels(), count / (2 * TILES));
+      const int64_t each = round_up((count + std::max<int64_t>(1, wanted) - 1) / std::max<int64_t>(1, wanted));
+      const int64_t pieces = (count + each - 1) / each;
+      in_parallel(pool, panels() * pieces, [&](int64_t i) {
+        const int64_t tile = i % pieces * each, end = std::min(count, tile + each);
+        of_panel(i / pieces, [&](auto vectors, int64_t channel) {
+          static thread_local Scratch side_by_side, kernels, products;
+          constexpr int64_t width = vectors * LANES;
+          float* g = side_by_side.get(9 * in * width);
+          float* U = kernels.get(6 * in * width);
+          float* M = products.get(each * POINTS * width);
+          gather_kernels<vectors>(channel, g);
+          for (int row = 0; row < 6; ++row) {
+            transform_kernels<vectors>(row, g, U);
+            for (int64_t t = tile; t < end; t += TILES)
+              multiply_row<vectors>(row, std::min(TILES, end - t), V + t * depth(), apart, U,
+                                    M + (t - tile) * POINTS * width);
+          }
+          for (int64_t t = tile; t < end; ++t)
+            write<vectors>(first + t, channel, M + (t - tile) * POINTS * width);
+        });
+      });
     }
   }
 
-  void run(ffi::ThreadPool& pool) const {
-    static thread_local Scratch inputs;
-    const int64_t every = tiles(), tile_bytes = POINTS * depth() * 4;
-    const int64_t strips = std::max<int64_t>(1, (every * tile_bytes + STRIP_BYTES / 2) / STRIP_BYTES);
-    const int64_t most = round_up((every + strips - 1) / strips), stride = most * depth();
-    float* V = inputs.get(POINTS * stride);
-    for (int64_t first = 0; first < every; first += most) {
-      const int64_t end = std::min(every, first + most);
-      const int64_t parts = (in + CHANNELS - 1) / CHANNELS;
-      in_parallel(pool, (end - first + FEW - 1) / FEW * parts, [&](int64_t i) {
-        const int64_t channel = i % parts * CHANNELS, tile = first + i / parts * FEW;
-        for (int64_t t = tile; t < std::min(end, tile + FEW); ++t)
-          transform_inputs(t, channel, std::min(in, channel + CHANNELS), V + (t - first) * depth(), stride);
-      });
-      // Each thread has some channels; with many threads and few channels, of some tiles only.
-      const int64_t panels = (out + COLUMNS - 1) / COLUMNS, wanted = 4 * pool.num_threads();
-      const int64_t divided = std::min((wanted + panels - 1) / panels, (end - first) / (2 * TILES));
-      const int64_t each = round_up((end - first) / std::max<int64_t>(1, divided));
-      const int64_t pieces = (end - first + each - 1) / each;
-      in_parallel(pool, panels * pieces, [&](int64_t i) {
-        const int64_t channel = i / pieces * COLUMNS, tile = first + i % pieces * each;
-        if (channel + COLUMNS <= out)
-          columns<VECTORS>(channel, tile, std::min(end, tile + each), first, V, stride);
-        else
-          columns<1>(channel, tile, std::min(end, tile + each), first, V, stride);
-      });
-    }
+  void run(ffi::ThreadPool& pool) const { in <= FEW_CHANNELS ? run_by_tiles(pool) : run_by_channels(pool); }
+
+  int64_t panels() const { return (out + COLUMNS - 1) / COLUMNS; }
+
+  // Calls work with the vectors and the first channel of a panel of outputs; the last may have less of them.
+  template <typename Work>
+  void of_panel(int64_t number, const Work& work) const {
+    const int64_t channel = number * COLUMNS;
+    if (channel + COLUMNS <= out)
+      work(std::integral_constant<int, VECTORS>(), channel);
+    else
+      work(std::integral_constant<int, 1>(), channel);
   }
 
   // A multiple of the rows of a product, at least one.
