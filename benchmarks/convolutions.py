@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from nst_jax.networks import convolution
-from nst_jax.transfer.machine import keep_freed
 
 CHANNELS = (8, 16, 32, 64, 128, 256, 512)
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -54,7 +53,6 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    keep_freed()  # as a run does
     print(f"{jax.default_backend()}: winograd / direct", *(f"{size:>6}" for size in SIZES), sep="  ")
     for channels in CHANNELS:
         cells = []

@@ -19,11 +19,9 @@ import numpy as np
 TORCH = {
     "torch": {},
     "torch channels_last": {"channels_last": True},
-    "torch, memory kept": {"kept": True},
-    "torch channels_last, memory kept": {"channels_last": True, "kept": True},
     "torch channels_last compiled": {"channels_last": True, "compiled": True},
 }
-"""Engines made by `baseline.build`, and its options; ``kept``: with `keep_freed`, as nst_jax has it."""
+"""Engines made by `baseline.build`, and its options."""
 
 OURS = "nst_jax"
 CONVENTION = "gatys2016"
@@ -98,9 +96,6 @@ def trial(content: np.ndarray, style: np.ndarray) -> np.ndarray:
 
 def ours(folder: Path, settings: dict[str, Any]) -> Answers:
     """Return what nst_jax answers."""
-    from nst_jax.transfer.machine import keep_freed
-
-    keep_freed()  # as the command line does
     from functools import cache, partial
 
     import jax
@@ -275,11 +270,6 @@ def theirs(name: str, folder: Path, settings: dict[str, Any]) -> Answers:
     import baseline
     import torch
 
-    from nst_jax.transfer.machine import keep_freed
-
-    options = dict(TORCH[name])
-    if options.pop("kept", False):
-        keep_freed()
     torch.set_num_threads(settings["cores"])
     cuda = settings["device"] != "cpu" and torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
@@ -292,7 +282,7 @@ def theirs(name: str, folder: Path, settings: dict[str, Any]) -> Answers:
         convention=CONVENTION,
         device=device,
         precision=settings["precision"],
-        **options,
+        **TORCH[name],
     )
     x, history = baseline.to_tensor(content, device), settings["history"] or 100
     calls = {"forward": lambda: objective.forward(x), "gradient": lambda: objective.value_and_grad(x)}

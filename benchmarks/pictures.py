@@ -57,7 +57,6 @@ from nst_jax.errors import NstError, SettingError
 from nst_jax.networks import vgg
 from nst_jax.runs import inputs
 from nst_jax.settings import as_dict, from_dict
-from nst_jax.transfer import machine
 from nst_jax.transfer.pictures import Pictures, cropped, style_at
 
 SAMPLES = {
@@ -218,7 +217,6 @@ class Judge:
 
 def paint(pair, values, size, file):
     """Paint a pair; called in a process of its own, so that its memory can be told."""
-    machine.keep_freed()
     settings = from_dict(values)
     result = stylize(pair.shown(size), read(pair.painting), settings, size=size)
     images.write(file, result.image)

@@ -89,7 +89,7 @@ def environment(settings: dict[str, Any], **more: str) -> dict[str, str]:
 
 def torch_engines(settings: dict[str, Any]) -> list[str]:
     """Return the torch engines to measure."""
-    wanted = {"channels_last"} | {option for option in ("compiled", "kept") if settings[option]}
+    wanted = {"channels_last"} | {option for option in ("compiled",) if settings[option]}
     return [name for name, options in TORCH.items() if options.keys() <= wanted]
 
 
@@ -611,7 +611,6 @@ def main() -> None:
     parser.add_argument("--memory", choices=("auto", "fast", "low"), default="auto", help="of nst_jax")
     parser.add_argument("--precision", choices=APART, default="f32")
     parser.add_argument("--compiled", action="store_true", help="torch.compile too (on a GPU always)")
-    parser.add_argument("--kept", action="store_true", help="torch with the C library's memory kept too")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     parser.add_argument("--markdown", type=Path, nargs="+", metavar="FILE.json")
     options = parser.parse_args()

@@ -15,7 +15,7 @@ from makers import NARROW
 from nst_jax import images
 from nst_jax.networks import convolution, vgg
 from nst_jax.pretrained import files as weights
-from nst_jax.transfer import machine, memory
+from nst_jax.transfer import memory
 from nst_jax.transfer.program import forget_compiled
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -116,9 +116,3 @@ def world(tmp_path, monkeypatch, narrow, random):
     images.write(tmp_path / "photo.png", np.float32(random.uniform(size=(30, 40, 3))))
     images.write(tmp_path / "art.png", np.float32(random.uniform(size=(25, 25, 3))))
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def _as_if_nothing_was_kept(monkeypatch):
-    """Of freed memory: commands that are called in this process keep it."""
-    monkeypatch.setattr(machine, "_is_keeping", False)

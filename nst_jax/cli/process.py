@@ -100,7 +100,7 @@ def open_streams() -> None:
 
 
 def prepare_process(join: Callable[[], None] = lambda: None) -> None:
-    """Set up the process: compiled programs are kept on disk, freed memory for the next use.
+    """Set up the process: compiled programs are kept on disk.
 
     Args:
         join: called before JAX makes its devices.
@@ -108,7 +108,6 @@ def prepare_process(join: Callable[[], None] = lambda: None) -> None:
     # JAX reads these when it is imported, which it is not yet.
     if trouble := machine.keep_programs():
         say(f"note: {trouble}")
-    machine.keep_freed()
     if not machine.accelerated():
         library.begin()
     join()

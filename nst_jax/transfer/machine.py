@@ -1,7 +1,4 @@
-"""How much memory there is, how much a compiled program takes, and what becomes of what is freed.
-
-There is no JAX in here: what is kept is said before JAX starts its threads.
-"""
+"""How much memory there is, and how much a compiled program takes. There is no JAX in here."""
 
 import contextlib
 import ctypes
@@ -58,24 +55,6 @@ def held(device: Any) -> int:
     return int(stats["bytes_in_use"] if stats else psutil.Process().memory_info().rss)
 
 
-_KEEP = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**26}
-_LET_GO = {-4: 2**16, -1: 2**17, -2: 2**17}
-"""glibc's M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD: one heap for all, which never shrinks; and
-about what they are at first."""
-
-FEW_CORES = 4
-"""With more, one heap for all costs more than it saves: on 16 cores three times the time to compile."""
-
-KEPT, MOST_KEPT = 2, 768 * 2**20
-"""At most so many times what an evaluation takes lies about besides, if what is freed is kept, and no more
-than so many bytes, as measured: small arrays are put where it was, and then it does not fit there again."""
-
-IN_PIECES = 0.2
-"""So much of it does if it is given back."""
-
-_is_keeping = False
-
-
 def keep_programs() -> str:
     """Have JAX, once it is imported, keep compiled programs on disk; return why it cannot, or nothing."""
     trouble = ""
@@ -98,45 +77,6 @@ def accelerated() -> bool:
     """Tell whether JAX will look for a GPU or TPU, without importing it."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
     return platforms != "cpu" and any(find_spec(plugin) for plugin in ("jax_plugins", "libtpu"))
-
-
-def keep_freed() -> None:
-    """Have the C library keep the memory that is freed for the next use, instead of giving it back.
-
-    A step on a CPU takes some hundred megabytes, and page by page the kernel would clear them again for every
-    step: a tenth of the time. It works best before JAX starts its threads, which else have own heaps,
-    and with glibc only; elsewhere nothing is done. One heap for all makes threads wait for each other while
-    they compile, so it is done on few cores only, and not with a GPU, whose compiler has many threads.
-    """
-    with contextlib.suppress(AttributeError):
-        if len(os.sched_getaffinity(0)) <= FEW_CORES and not accelerated():
-            _heap(_KEEP, is_keeping=True)
-
-
-def let_go() -> None:
-    """Have the C library give back what is freed, as it does at first: where memory is short."""
-    if _is_keeping:
-        _heap(_LET_GO, is_keeping=False)
-        give_back()
-
-
-def is_keeping() -> bool:
-    """Tell whether the C library keeps what is freed."""
-    return _is_keeping
-
-
-def kept(nbytes: int) -> int:
-    """Return about how many bytes lie about besides the ``nbytes`` that an evaluation on a CPU takes."""
-    return min(KEPT * nbytes, MOST_KEPT) if _is_keeping else int(IN_PIECES * nbytes)
-
-
-def _heap(options: dict[int, int], *, is_keeping: bool) -> None:
-    global _is_keeping
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in options.items():
-            mallopt(option, value)
-        _is_keeping = is_keeping
 
 
 def give_back() -> None:

@@ -56,6 +56,9 @@ WHOLE = (1, 2)
 PROGRAM = 48 * 2**20
 """Bytes of a computer's memory that a compiled program takes, as measured."""
 
+IN_PIECES = 0.2
+"""So much of what an evaluation takes lies about besides, as measured: small arrays are put where it was."""
+
 FEWEST = 5
 """A shorter history is not worth the name."""
 
@@ -86,7 +89,7 @@ class Estimate:
     features: int
     """And all else that exists only during an evaluation."""
     kept: int
-    """Of what is freed after one; see `machine.keep_freed`."""
+    """Of what is freed after one, for it is in pieces."""
     programs: int
     """Compiled for other sizes, and for what follows at the last."""
     held: int
@@ -122,7 +125,7 @@ def estimate(problem: Problem, shapes: Shapes | None = None) -> Estimate:
 
 def kept(nbytes: int) -> int:
     """Return the bytes that lie about besides those that an evaluation takes: none of a GPU's."""
-    return machine.kept(nbytes) if jax.default_backend() == "cpu" else 0
+    return int(IN_PIECES * nbytes) if jax.default_backend() == "cpu" else 0
 
 
 def _there(problem: Problem, shapes: Shapes) -> int:
@@ -160,11 +163,10 @@ def _outside(problem: Problem) -> int:
 def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estimate]:
     """Return a problem that fits in memory: with a shorter history, or features computed twice, if need be.
 
-    First what is freed is no longer kept (`machine.let_go`), nor are programs of other sizes. Then only what
-    was left open is changed (`Problem.open`): the history, down to `problem.FEW` pairs, and what of the
-    features is computed twice, see `LADDER`; then the same with the history on disk, or if it must not be
-    there down to `FEWEST` pairs; then with convolutions that want no more than the network has, which are
-    slower.
+    First programs of other sizes are no longer kept. Then only what was left open is changed
+    (`Problem.open`): the history, down to `problem.FEW` pairs, and what of the features is computed twice,
+    see `LADDER`; then the same with the history on disk, or if it must not be there down to `FEWEST` pairs;
+    then with convolutions that want no more than the network has, which are slower.
 
     Args:
         problem: the problem.
@@ -174,9 +176,6 @@ def fit(problem: Problem, shapes: Shapes | None = None) -> tuple[Problem, Estima
         NstError: it does not fit, or its history not on the disk, with the numbers and what to do.
     """
     found = estimate(problem, shapes)
-    if any(hosts.gathered(machine.is_keeping())) and not found.fits:
-        machine.let_go()
-        found = estimate(problem, shapes)
     if not found.fits:
         forget_compiled()  # those of other sizes, as it will be again when their turn is over
         found = replace(estimate(problem, shapes), programs=0)
@@ -297,7 +296,6 @@ def table(problem: Problem, found: Estimate) -> str:
     twice = f"blocks 1 to {last}" if last > 1 else "block 1"
     twice += " computed twice" + ", in small tiles" * (problem.program.breadth < BREADTH)
     is_direct = problem.program.network.engine != problem.settings.network.engine
-    why = "to be faster" if machine.is_keeping() else "for it is in pieces"
     limited = problem.settings.memory_limit is not None
     is_cpu = jax.default_backend() == "cpu"
     rows = [
@@ -305,7 +303,7 @@ def table(problem: Problem, found: Estimate) -> str:
         ("network", found.network, "convolutions by the direct engine" if is_direct else ""),
         ("optimiser", found.optimiser, pairs),
         ("features", found.features, twice if recompute else "all kept"),
-        *([("kept", found.kept, f"of what is freed, {why}")] if found.kept else []),
+        *([("kept", found.kept, "of what is freed, for it is in pieces")] if found.kept else []),
         *([("programs", found.programs, "for further sizes and passes")] if found.programs else []),
         ("together", found.held + found.total, ""),
         ("usable", found.held + found.usable, "by the memory limit" if limited else "of what is free"),

@@ -40,7 +40,6 @@ def test_a_cache_that_cannot_be_is_said_once(cache, tmp_path, monkeypatch, capsy
     (tmp_path / "file").touch()
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("NST_JAX_CACHE", cache)
-    monkeypatch.setattr(process.machine, "keep_freed", lambda: None)
     monkeypatch.setattr(process.library, "begin", lambda: None)
     with warnings.catch_warnings():
         process.prepare_process()

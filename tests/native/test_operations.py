@@ -8,7 +8,8 @@ from scipy.signal import correlate
 
 from nst_jax.errors import ConfigError
 from nst_jax.native import library, operations
-from nst_jax.networks import convolution
+from nst_jax.networks import convolution, vgg
+from nst_jax.pretrained import files as weights
 
 PADDINGS = {"zero": "constant", "replicate": "edge", "wrap": "wrap"}
 
@@ -37,7 +38,7 @@ def convolved(x, kernel, padding):
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize(
-    ("size", "channels"), [((9, 14), (16, 48)), ((1, 5), (32, 16)), ((3, 1), (16, 16)), ((33, 30), (48, 32))]
+    ("size", "channels"), [((9, 14), (16, 48)), ((1, 5), (32, 16)), ((3, 1), (16, 16)), ((33, 30), (160, 32))]
 )
 def test_features_are_those_of_scipy(make, size, channels, padding):
     x, kernel, bias = make(*size, channels[0]), make(3, 3, *channels), make(channels[1])
@@ -50,7 +51,9 @@ def test_features_are_those_of_scipy(make, size, channels, padding):
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize(("size", "channels"), [((9, 14), (16, 48)), ((1, 1), (16, 16)), ((12, 5), (64, 32))])
+@pytest.mark.parametrize(
+    ("size", "channels"), [((9, 14), (16, 48)), ((1, 1), (16, 16)), ((12, 5), (144, 160))]
+)
 def test_gradients_are_those_of_the_direct_engine_up_to_the_second(random, size, channels, padding):
     x, y, z = (np.float32(random.normal(size=(*size, channels[i]))) for i in (0, 1, 0))
     layer = {
@@ -75,7 +78,22 @@ def test_gradients_are_those_of_the_direct_engine_up_to_the_second(random, size,
     for f, given in ((orders, (x, layer)), (of_layer, (layer,))):
         found, wanted = (jax.jit(f, static_argnums=0)(engine, *given) for engine in ("native", "direct"))
         for ours, right in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
-            np.testing.assert_allclose(ours, right, rtol=1e-3, atol=1e-4 * float(jnp.abs(right).max()))
+            np.testing.assert_allclose(ours, right, rtol=1e-3, atol=3e-4 * float(jnp.abs(right).max()))
+
+
+def test_large_pictures_are_worked_through_in_strips(random):
+    x = jnp.asarray(random.normal(size=(84, 90, 144)), jnp.float32)  # 10 MiB of a tile's 36 points
+    kernel = jnp.asarray(random.normal(size=(3, 3, 144, 16)), jnp.float32)
+    wanted = convolution.convolved(x, {"kernel": kernel, "bias": jnp.zeros(16)})
+    np.testing.assert_allclose(operations.convolve(x, kernel), wanted, rtol=1e-3, atol=1e-2)
+
+
+def test_real_features_are_those_of_the_direct_engine(real_weights, random):
+    params, _ = weights.read(real_weights)
+    x = np.float32(random.normal(0, 60, (90, 75, 3)))
+    found, wanted = (vgg.features(params, x, layers=list(params), engine=e) for e in ("native", "direct"))
+    for name, right in wanted.items():
+        assert float(jnp.abs(found[name] - right).max() / jnp.abs(right).max()) < 1e-4, name
 
 
 def test_what_is_no_number_is_not_positive(make):

@@ -1,6 +1,3 @@
-import ctypes
-import os
-import sys
 from types import SimpleNamespace
 
 import jax
@@ -148,34 +145,3 @@ def test_without_a_c_library_nothing_is_given_back(monkeypatch):
 
     monkeypatch.setattr(machine.ctypes, "CDLL", without)
     machine.give_back()
-
-
-@pytest.mark.parametrize(
-    ("cores", "plugin", "platforms", "kept"),
-    [
-        (2, False, "", True),
-        (16, False, "", False),  # threads would wait for each other while they compile
-        (2, True, "", False),  # a GPU's compiler too
-        (2, True, "cpu", True),
-        (2, True, "cuda", False),
-    ],
-)
-def test_freed_memory_is_kept_on_few_cores_only(cores, plugin, platforms, kept, tmp_path, monkeypatch):
-    asked = {}
-    monkeypatch.setattr(machine, "_is_keeping", False)
-    monkeypatch.setattr(
-        ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=asked.__setitem__, malloc_trim=lambda pad: 0)
-    )
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
-    monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    if plugin:
-        (tmp_path / "libtpu.py").touch()
-    machine.keep_freed()
-    assert bool(asked) == machine.is_keeping() == kept
-    most = {10**6: machine.KEPT * 10**6, 10**10: machine.MOST_KEPT} if kept else {10**6: 200_000}
-    assert {nbytes: machine.kept(nbytes) for nbytes in most} == most
-    machine.let_go()
-    assert not machine.is_keeping()
-    assert machine.kept(10**6) == 200_000
-    assert not kept or asked[-4] > 0  # large blocks are given back each

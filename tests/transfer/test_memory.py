@@ -50,7 +50,7 @@ def test_an_estimate_is_what_the_run_takes(posed, whole):
     kept = sum(array.nbytes for array in features.values())
     assert kept < whole.features < 6 * kept
     assert whole.total == whole.network + whole.optimiser + whole.features + whole.kept
-    assert (whole.kept, whole.programs) == (machine.kept(whole.features), 0)
+    assert (whole.kept, whole.programs) == (memory.kept(whole.features), 0)
 
 
 def test_each_size_and_each_other_pass_has_a_program(posed, whole, network):
@@ -68,21 +68,6 @@ def test_an_estimate_fits_in_what_is_usable_or_not(posed, whole, limit):
         limit(usable)
         found = memory.estimate(posed)
         assert (found.usable, found.fits) == (usable, usable == whole.total)
-
-
-def test_freed_memory_is_kept_only_where_there_is_room(posed, whole, limit, monkeypatch):
-    change = lambda options, is_keeping: monkeypatch.setattr(machine, "_is_keeping", is_keeping)
-    monkeypatch.setattr(machine, "_heap", change)
-    change({}, is_keeping=True)
-    more = memory.estimate(posed)
-    assert more.kept == machine.KEPT * whole.features
-    assert more.total - more.kept == whole.total - whole.kept
-    assert "to be faster" in memory.table(posed, more)
-    for usable, kept in ((more.total, more.kept), (more.total - 1, whole.kept)):
-        limit(usable)
-        same, found = memory.fit(posed)
-        assert (same.program, found.kept) == (posed.program, kept)
-    assert "in pieces" in memory.table(posed, found)
 
 
 def test_what_fits_is_left_alone(posed, limit):

@@ -62,7 +62,6 @@ class Worker:
         from nst_jax.transfer import machine
 
         machine.keep_programs()
-        machine.keep_freed()
         self.cores, self.lock = cores, threading.RLock()
         self.network: tuple[str, Json] = "", None
         self.programs: dict[object, Json] = {}
