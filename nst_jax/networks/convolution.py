@@ -212,25 +212,29 @@ def _convolved(
         y = operations.convolve(x, kernel, gate=gate, turned=turned, padding=beyond)
     else:
         y = winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned, padding=beyond)
-    return _folded(y, x, gate, transpose(kernel)) if is_folded else y
+    return _folded(y, x, gate, kernel) if is_folded else y
 
 
-def _folded(y: Array, g: Array, gate: Array | None, turned: Array) -> Array:
+def _folded(y: Array, g: Array, gate: Array | None, kernel: Array) -> Array:
     """Add to the border of a gradient what comes to the positions beyond it, which repeat it.
 
     One row or column of kernels reaches from there to ``g``.
     """
 
-    def edge(index: tuple[slice, slice]) -> Array:
-        return g[index] if gate is None else jnp.where(gate[index], g[index], 0)
+    def beyond(edge: tuple[slice | int, slice | int], taps: Array) -> Array:
+        """Return what comes to a line from one before its first position to one after its last."""
+        line = g[edge] if gate is None else jnp.where(gate[edge], g[edge], 0)
+        each = jnp.split(line @ taps.reshape(-1, taps.shape[2]).T, 3, 1)
+        shifted = [jnp.pad(part, ((tap, 2 - tap), (0, 0))) for tap, part in enumerate(each)]
+        return shifted[0] + shifted[1] + shifted[2]
 
     every, first, last = slice(None), slice(1), slice(-1, None)
-    for row, reaching in ((first, slice(2, 3)), (last, slice(1))):
-        beyond = _plain(edge((row, every)), turned[reaching], 0, 2)  # from column -1 on
-        y = _plus(y, beyond[:, 1:-1], row, every)
-        y = _plus(y, beyond[:, :1], row, first)
-        y = _plus(y, beyond[:, -1:], row, last)
-        y = _plus(y, _plain(edge((every, row)), turned[:, reaching], 1, 0), every, row)
+    for edge, row, tap in ((0, first, 0), (-1, last, 2)):
+        line = beyond((edge, every), kernel[tap])[None]
+        y = _plus(y, line[:, 1:-1], row, every)
+        y = _plus(y, line[:, :1], row, first)
+        y = _plus(y, line[:, -1:], row, last)
+        y = _plus(y, beyond((every, edge), kernel[:, tap])[1:-1, None], every, row)
     return y
 
 
