@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -13,6 +14,7 @@ from hypothesis import settings
 from makers import NARROW
 
 from nst_jax import images
+from nst_jax.native import library
 from nst_jax.networks import convolution, vgg
 from nst_jax.pretrained import files as weights
 from nst_jax.transfer import memory
@@ -26,6 +28,12 @@ PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "programs"
 os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(PROGRAMS), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+# So are the operations in C++; tests have a cache folder each that knows of it.
+OPERATIONS = PROGRAMS.parent / "operations" / "native"
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("NST_JAX_CACHE", str(OPERATIONS.parent))
+    library.compiled()
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
@@ -41,7 +49,11 @@ def _own_world(tmp_path_factory, monkeypatch):
     """No test reads or writes the user's cache, or downloads; signals are heard, under nohup too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path_factory.getbasetemp().parent / "nst_jax_cache"))
+    cache = tmp_path_factory.getbasetemp().parent / "nst_jax_cache"
+    cache.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (cache / "native").symlink_to(OPERATIONS)
+    monkeypatch.setenv("NST_JAX_CACHE", str(cache))
     monkeypatch.setattr("nst_jax.pretrained.downloads.PATIENCE", 1.0)
 
 

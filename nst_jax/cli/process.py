@@ -108,9 +108,9 @@ def prepare_process(join: Callable[[], None] = lambda: None) -> None:
     # JAX reads these when it is imported, which it is not yet.
     if trouble := machine.keep_programs():
         say(f"note: {trouble}")
+    join()  # forks, which wants no threads
     if not machine.accelerated():
         library.begin()
-    join()
     if asked := os.environ.get("JAX_PLATFORMS"):
         _check_platforms(asked)
 

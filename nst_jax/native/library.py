@@ -40,6 +40,9 @@ _PATIENCE = 120.0
 _AGAIN = 86400.0
 """Seconds after which a compiler that failed is asked again: it may have been for want of memory."""
 
+_HALF = "half-"
+"""So begin the names of folders in which there is one at work."""
+
 
 _once = threading.Lock()
 _found: list[bool] = []
@@ -75,7 +78,8 @@ def _load() -> bool:
 
 def begin() -> None:
     """Compile them beside other work, for processes that will ask for them."""
-    threading.Thread(target=compiled, name="native", daemon=True).start()
+    if not _found:
+        threading.Thread(target=compiled, name="native", daemon=True).start()
 
 
 _building = threading.Lock()
@@ -94,7 +98,10 @@ def compiled() -> Path | None:
             return path if path.exists() else None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as inside:
+            for half in folder.glob(f"{_HALF}*"):  # of processes that ended meanwhile
+                if not _is_fresh(half):
+                    shutil.rmtree(half, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=_HALF, dir=folder) as inside:
                 made = Path(inside) / path.name
                 said = _compile(compiler, made)
                 if made.exists():
@@ -106,9 +113,9 @@ def compiled() -> Path | None:
     return None
 
 
-def _is_fresh(refused: Path) -> bool:
+def _is_fresh(path: Path) -> bool:
     try:
-        return time.time() - refused.stat().st_mtime < _AGAIN
+        return time.time() - path.stat().st_mtime < _AGAIN
     except OSError:
         return False
 

@@ -79,3 +79,12 @@ def test_a_cache_that_cannot_be_written_is_no_error(compiler, monkeypatch, tmp_p
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path / "file"))
     assert library.compiled() is None
+
+
+def test_what_an_ended_process_was_at_is_removed_a_day_later(cache, compiler):
+    compiler(WRITES)
+    for name in ("half-old", "half-new"):
+        (cache / name).mkdir(parents=True)
+    os.utime(cache / "half-old", (time.time() - 90_000,) * 2)
+    found = library.compiled()
+    assert sorted(path.name for path in cache.iterdir()) == sorted([found.name, "half-new"])
