@@ -178,7 +178,6 @@ def test_what_another_paints_meanwhile_is_not_painted_here(monkeypatch):
         return real(self, chunk, *rest)
 
     monkeypatch.setattr(batch_turns.PainterInTurn, "_paint", watched)
-    monkeypatch.setattr(turns.time, "sleep", lambda seconds: pytest.fail("waited"))
     seen = []
     outcome, _ = paint(callback=seen.append)
     assert len(begun) == len(set(begun)) == COUNT
