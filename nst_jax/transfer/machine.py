@@ -20,6 +20,9 @@ SHARE = 0.8
 LIMITED = 0.95
 """How much of a limit is: it is as far as measured peaks were above their estimates."""
 
+PROGRAMS_BYTES = 2**30
+"""Of compiled programs on disk at most: those that were not used for longest make room."""
+
 _CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (
     ("", "max", "current", "inactive_file"),  # version 2
@@ -67,6 +70,7 @@ def keep_programs() -> str:
         except (OSError, OutputError):
             trouble = f"{folder} cannot be written to, so nothing is kept there; $NST_JAX_CACHE names another"
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(PROGRAMS_BYTES))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's errors, not how it times kernels on a GPU
     # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")

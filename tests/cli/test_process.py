@@ -39,6 +39,7 @@ def test_a_cache_that_cannot_be_is_said_once(cache, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_MAX_SIZE", raising=False)
     monkeypatch.setenv("NST_JAX_CACHE", cache)
     monkeypatch.setattr(process.library, "begin", lambda: None)
     with warnings.catch_warnings():
@@ -47,6 +48,7 @@ def test_a_cache_that_cannot_be_is_said_once(cache, tmp_path, monkeypatch, capsy
     possible = cache == "missing/deep"
     assert ("JAX_COMPILATION_CACHE_DIR" in os.environ) == possible
     assert said.count("\n") == (0 if possible else 1)
+    assert os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] == str(2**30)
 
 
 def test_a_kind_of_device_that_is_not_here_is_one_line(world):
