@@ -29,8 +29,8 @@ from nst_jax.transfer.problem import make_problem
 from nst_jax.transfer.targets import targets_of
 
 DEEPEST = "conv5_1"
-CONVOLVED, PRODUCTS = 9 / 4, {"direct": 9}
-"""Multiplications for each position, channel in and channel out."""
+MULTIPLICATIONS = {"direct": 9, "winograd": 9 / 4, "native": 9 / 4}
+"""For each position, channel in and channel out, by engine."""
 
 
 def median(calls, rounds):
@@ -79,7 +79,7 @@ def parts(size, engine, random):
             x, g = array(side, side, before), array(side, side, channels)
             calls[f"{key}: forwards"] = call(look, x, layer)
             calls[f"{key}: both ways"] = call(both, x, g, layer)
-            products = side * side * before * channels * PRODUCTS.get(used, CONVOLVED)
+            products = side * side * before * channels * MULTIPLICATIONS[used]
             work[key] = [2 * products, 2 * (x.nbytes + g.nbytes), 1]
         if index == 1:
             key, F, A = (

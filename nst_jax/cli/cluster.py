@@ -53,7 +53,7 @@ def foretell(options: Mapping[str, Json], plan: Callable[..., str]) -> int:
 
     Args:
         options: of the command.
-        plan: says it, such as `runs.sweep.plan` of the settings.
+        plan: says it, such as `runs.batch.plan` of its pictures.
 
     Raises:
         NstError: there is no such cluster, or what ``plan`` refuses.

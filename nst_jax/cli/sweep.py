@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from nst_jax.cli import live, studio
@@ -77,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     if options["dry_run"]:
         from nst_jax.runs import sweep as sweeps
 
-        return foretell(options, partial(sweeps.plan, config))
+        return foretell(options, lambda **how: "\n".join(sweeps.outlook(config, **how).lines))
     if options["slurm"] is not None:
         return _submit(config, options)
     return _paint(config, options)

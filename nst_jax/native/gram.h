@@ -32,17 +32,13 @@ struct Gram {
 
   void run(ffi::ThreadPool& pool) const {
     static thread_local Scratch scratch;
-    const int64_t chunks = (positions + CHUNK - 1) / CHUNK, panels = (channels + COLUMNS - 1) / COLUMNS;
-    const int64_t size = channels * channels;
+    const int64_t chunks = divided_up(positions, CHUNK), count = panels(channels), size = channels * channels;
     float* sums = scratch.get(chunks * size);
-    in_parallel(pool, chunks * panels, [&](int64_t i) {
-      // The last panels are the longest.
-      const int64_t chunk = i % chunks, first = (panels - 1 - i / chunks) * COLUMNS;
-      const int64_t begin = chunk * CHUNK, end = std::min(positions, begin + CHUNK);
-      if (first + COLUMNS <= channels)
-        panel<VECTORS>(first, begin, end, sums + chunk * size);
-      else
-        panel<1>(first, begin, end, sums + chunk * size);
+    in_parallel(pool, chunks * count, [&](int64_t i) {
+      const int64_t chunk = i % chunks, begin = chunk * CHUNK, end = std::min(positions, begin + CHUNK);
+      of_panel(count - 1 - i / chunks, channels, [&](auto vectors, int64_t first) {  // the last is the longest
+        panel<vectors>(first, begin, end, sums + chunk * size);
+      });
     });
     for (int64_t i = 0; i < channels; ++i)
       for (int64_t j = i; j < channels; ++j) {
@@ -72,15 +68,10 @@ struct Times {
 
   void run(ffi::ThreadPool& pool) const {
     constexpr int64_t rows = 16 * ROWS;
-    const int64_t pieces = (positions + rows - 1) / rows;
-    in_parallel(pool, pieces, [&](int64_t i) {
+    in_parallel(pool, divided_up(positions, rows), [&](int64_t i) {
       const int64_t begin = i * rows, end = std::min(positions, begin + rows);
-      for (int64_t first = 0; first < channels; first += COLUMNS) {
-        if (first + COLUMNS <= channels)
-          panel<VECTORS>(first, begin, end);
-        else
-          panel<1>(first, begin, end);
-      }
+      for (int64_t n = 0; n < panels(channels); ++n)
+        of_panel(n, channels, [&](auto vectors, int64_t first) { panel<vectors>(first, begin, end); });
     });
   }
 };

@@ -5,14 +5,18 @@
 
 namespace {
 
+ffi::Error check(int64_t channels) {
+  if (channels % 16) return ffi::Error::InvalidArgument("channels should be multiples of 16");
+  return ffi::Error::Success();
+}
+
 // Arrays without elements stand for none: no gate, or no bias and then no mask.
 ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::PRED> gate,
                     ffi::Buffer<ffi::F32> kernel, ffi::Buffer<ffi::F32> bias, bool is_turned, int64_t padding,
                     ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::PRED> positive) {
   const auto size = x.dimensions();
   Convolution convolution{size[0], size[1], size[2], y->dimensions()[2]};
-  if (convolution.in % 16 || convolution.out % 16)
-    return ffi::Error::InvalidArgument("channels should be multiples of 16");
+  if (auto error = check(convolution.in | convolution.out); error.failure()) return error;
   convolution.x = x.typed_data();
   convolution.kernel = kernel.typed_data();
   convolution.bias = bias.element_count() ? bias.typed_data() : nullptr;
@@ -27,7 +31,7 @@ ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
 
 ffi::Error gram(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> F, ffi::ResultBuffer<ffi::F32> G) {
   const auto size = F.dimensions();
-  if (size[1] % 16) return ffi::Error::InvalidArgument("channels should be multiples of 16");
+  if (auto error = check(size[1]); error.failure()) return error;
   Gram{size[0], size[1], F.typed_data(), G->typed_data()}.run(pool);
   return ffi::Error::Success();
 }
@@ -35,7 +39,7 @@ ffi::Error gram(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> F, ffi::ResultBuffer
 ffi::Error times(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> F, ffi::Buffer<ffi::F32> S,
                  ffi::ResultBuffer<ffi::F32> to) {
   const auto size = F.dimensions();
-  if (size[1] % 16) return ffi::Error::InvalidArgument("channels should be multiples of 16");
+  if (auto error = check(size[1]); error.failure()) return error;
   Times{size[0], size[1], F.typed_data(), S.typed_data(), to->typed_data()}.run(pool);
   return ffi::Error::Success();
 }

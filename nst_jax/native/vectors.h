@@ -37,6 +37,21 @@ inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned
 inline void store(float* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
 inline Vector where(Integers mask, Vector v) { return (Vector)((Integers)v & mask); }
 
+inline int64_t divided_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
+
+// Channels are computed in panels of `COLUMNS`; of the last there may be a single vector.
+inline int64_t panels(int64_t channels) { return divided_up(channels, COLUMNS); }
+
+// Calls work with the vectors of a panel and its first channel.
+template <typename Work>
+void of_panel(int64_t number, int64_t channels, const Work& work) {
+  const int64_t first = number * COLUMNS;
+  if (first + COLUMNS <= channels)
+    work(std::integral_constant<int, VECTORS>(), first);
+  else
+    work(std::integral_constant<int, 1>(), first);
+}
+
 // Memory that a thread keeps for the next call.
 class Scratch {
  public:

@@ -3,7 +3,7 @@
 // Lavin & Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), F(4x4, 3x3), with the points and
 // matrices of winograd.py. What that has as arrays, transformed inputs, products and transformed kernels, is here
 // as large as a strip of tiles and the caches of a core: nothing of it is kept, and kernels are transformed anew in
-// every call, which takes less time than to read four times as many numbers.
+// every call, for all of them would be four times as large as the network.
 //
 // Every output is summed up in one order, whatever the number of threads: results do not depend on it.
 
@@ -92,8 +92,8 @@ struct Convolution {
   bool is_turned;
   int padding;
 
-  int64_t across() const { return (width + TILE - 1) / TILE; }
-  int64_t tiles() const { return (height + TILE - 1) / TILE * across(); }
+  int64_t across() const { return divided_up(width, TILE); }
+  int64_t tiles() const { return divided_up(height, TILE) * across(); }
   // Of a transformed tile at a point: no power of two, which caches dislike.
   int64_t depth() const { return in + 16; }
 
@@ -223,9 +223,9 @@ struct Convolution {
   void run_by_tiles(ffi::ThreadPool& pool) const {
     static thread_local Scratch kernels;
     const int64_t panel = POINTS * in * COLUMNS, every = tiles();
-    float* U = kernels.get(panels() * panel);
-    in_parallel(pool, panels(), [&](int64_t i) {
-      of_panel(i, [&](auto vectors, int64_t channel) {
+    float* U = kernels.get(panels(out) * panel);
+    in_parallel(pool, panels(out), [&](int64_t i) {
+      of_panel(i, out, [&](auto vectors, int64_t channel) {
         static thread_local Scratch side_by_side;
         float* g = side_by_side.get(9 * in * COLUMNS);
         gather_kernels<vectors>(channel, g);
@@ -234,14 +234,14 @@ struct Convolution {
       });
     });
     const int64_t block = std::min(TILES, round_up(every / (2 * pool.num_threads())));
-    in_parallel(pool, (every + block - 1) / block, [&](int64_t i) {
+    in_parallel(pool, divided_up(every, block), [&](int64_t i) {
       static thread_local Scratch inputs, products;
       const int64_t first = i * block, count = std::min(block, every - first), apart = block * depth();
       float* V = inputs.get(POINTS * apart);
       float* M = products.get(block * POINTS * COLUMNS);
       for (int64_t t = 0; t < count; ++t) transform_inputs(first + t, 0, in, V + t * depth(), apart);
-      for (int64_t n = 0; n < panels(); ++n)
-        of_panel(n, [&](auto vectors, int64_t channel) {
+      for (int64_t n = 0; n < panels(out); ++n)
+        of_panel(n, out, [&](auto vectors, int64_t channel) {
           constexpr int64_t width = vectors * LANES;
           for (int row = 0; row < 6; ++row)
             multiply_row<vectors>(row, count, V, apart, U + n * panel + 6 * row * in * width, M);
@@ -255,23 +255,23 @@ struct Convolution {
   void run_by_channels(ffi::ThreadPool& pool) const {
     static thread_local Scratch inputs;
     const int64_t every = tiles(), most = std::max<int64_t>(TILES, STRIP_BYTES / (4 * POINTS * depth()));
-    const int64_t strips = (every + most - 1) / most, strip = (every + strips - 1) / strips;
-    const int64_t apart = strip * depth(), parts = (in + CHANNELS - 1) / CHANNELS;
+    const int64_t strips = divided_up(every, most), strip = divided_up(every, strips);
+    const int64_t apart = strip * depth(), parts = divided_up(in, CHANNELS);
     float* V = inputs.get(POINTS * apart);
     for (int64_t first = 0; first < every; first += strip) {
       const int64_t count = std::min(strip, every - first);
-      in_parallel(pool, (count + FEW - 1) / FEW * parts, [&](int64_t i) {
+      in_parallel(pool, divided_up(count, FEW) * parts, [&](int64_t i) {
         const int64_t channel = i % parts * CHANNELS, tile = i / parts * FEW;
         for (int64_t t = tile; t < std::min(count, tile + FEW); ++t)
           transform_inputs(first + t, channel, std::min(in, channel + CHANNELS), V + t * depth(), apart);
       });
       // With many threads and few channels each has some of the tiles only.
-      const int64_t wanted = std::min((4 * pool.num_threads() + panels() - 1) / panels(), count / (2 * TILES));
-      const int64_t each = round_up((count + std::max<int64_t>(1, wanted) - 1) / std::max<int64_t>(1, wanted));
-      const int64_t pieces = (count + each - 1) / each;
-      in_parallel(pool, panels() * pieces, [&](int64_t i) {
+      const int64_t wanted = std::min(divided_up(4 * pool.num_threads(), panels(out)), count / (2 * TILES));
+      const int64_t each = round_up(divided_up(count, std::max<int64_t>(1, wanted)));
+      const int64_t pieces = divided_up(count, each);
+      in_parallel(pool, panels(out) * pieces, [&](int64_t i) {
         const int64_t tile = i % pieces * each, end = std::min(count, tile + each);
-        of_panel(i / pieces, [&](auto vectors, int64_t channel) {
+        of_panel(i / pieces, out, [&](auto vectors, int64_t channel) {
           static thread_local Scratch side_by_side, kernels, products;
           constexpr int64_t width = vectors * LANES;
           float* g = side_by_side.get(9 * in * width);
@@ -293,20 +293,8 @@ struct Convolution {
 
   void run(ffi::ThreadPool& pool) const { in <= FEW_CHANNELS ? run_by_tiles(pool) : run_by_channels(pool); }
 
-  int64_t panels() const { return (out + COLUMNS - 1) / COLUMNS; }
-
-  // Calls work with the vectors and the first channel of a panel of outputs; the last may have less of them.
-  template <typename Work>
-  void of_panel(int64_t number, const Work& work) const {
-    const int64_t channel = number * COLUMNS;
-    if (channel + COLUMNS <= out)
-      work(std::integral_constant<int, VECTORS>(), channel);
-    else
-      work(std::integral_constant<int, 1>(), channel);
-  }
-
   // A multiple of the rows of a product, at least one.
-  static int64_t round_up(int64_t count) { return std::max<int64_t>(1, (count + ROWS - 1) / ROWS) * ROWS; }
+  static int64_t round_up(int64_t count) { return std::max<int64_t>(1, divided_up(count, ROWS)) * ROWS; }
 };
 
 }  // namespace

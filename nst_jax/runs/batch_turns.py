@@ -28,7 +28,6 @@ class PainterInTurn(Painter):
         super().__post_init__()
         every = [job for group in self.work.groups for job in group]
         self.jobs = {batch_files.lease_of(job, self.root): job for job in every}
-        self.names = {job.output: name for name, job in self.jobs.items()}
         tasks = {
             name: Task((number,), self.work.place_of(job), self._area(job))
             for number, (name, job) in enumerate(self.jobs.items())
@@ -72,7 +71,7 @@ class PainterInTurn(Painter):
         return most if share >= most else 2 ** (share.bit_length() - 1)
 
     def _write(self, posed: Posed, files: painting.Files) -> None:
-        name = self.names[posed.job.output]
+        name = batch_files.lease_of(posed.job, self.root)
         if files and self.held.is_lost(name, surely=True):  # who has taken over writes the same
             return
         super()._write(posed, files)

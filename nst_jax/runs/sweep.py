@@ -122,19 +122,6 @@ def run(
     return Outcome(folder, len(cells), done, not whole, time.perf_counter() - begun, collection)
 
 
-def plan(
-    settings: Settings,
-    *,
-    workers: int = 1,
-    devices: str | None = None,
-    say: inputs.Say = print,
-    download: inputs.Download | None = None,
-) -> str:
-    """Return in words what a sweep would take of memory and time, see `outlook`."""
-    found = outlook(settings, workers=workers, devices=devices, say=say, download=download)
-    return "\n".join(found.lines)
-
-
 def outlook(
     settings: Settings,
     *,

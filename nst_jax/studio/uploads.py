@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from nst_jax import images
-from nst_jax.errors import ImageError, OutputError, printable
-from nst_jax.files import replacing
+from nst_jax.errors import ImageError, printable
+from nst_jax.files import make_folder, replacing
 from nst_jax.typing import Json
 
 MOST_PIXELS = 100_000_000
@@ -114,10 +114,7 @@ class Uploads:
         return self._kept[id]
 
     def _keep(self, path: Path, name: str, data: bytes) -> _Kept:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent}: cannot be made: {error.strerror or error}") from None
+        make_folder(path.parent)
         with replacing(path) as file:
             file.write(data)
             file.flush()
