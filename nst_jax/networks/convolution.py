@@ -98,8 +98,24 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
     if engine != "direct":
         weights = layer["bias"], layer["kernel"], layer.get("winograd")
         return _rectified(x, *weights, padding, engine == "native")[0]
-    y = convolved(x, layer, padding=padding)
-    return jnp.where(y > 0, y, 0)  # unlike maximum, needs no array of zeros to compare with
+    return _positive(convolved(x, layer, padding=padding))
+
+
+@jax.custom_jvp
+def _positive(x: Array) -> Array:
+    """Return max(0, x)."""
+    # A maximum is what cuDNN's convolutions take in; on a CPU a choice leaves fewer arrays to keep.
+    positive: Array = jax.lax.platform_dependent(
+        x, cpu=lambda x: jnp.where(x > 0, x, 0), default=lambda x: jnp.maximum(x, 0)
+    )
+    return positive
+
+
+@_positive.defjvp
+def _positive_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # The result tells, so that nothing before it is kept. XLA would make "> 0" ask what was before it.
+    y = _positive(*primals)
+    return y, jnp.where(y != 0, tangents[0], 0)
 
 
 def convolved(x: Array, layer: Layer, *, padding: Padding = "zero") -> Array:

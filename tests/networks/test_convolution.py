@@ -1,3 +1,4 @@
+import re
 from functools import partial
 
 import jax
@@ -162,3 +163,12 @@ def test_prepared_layers_hold_what_their_engine_needs(narrow):
     assert set(known["direct"]) == {"kernel", "bias", "transposed"}
     assert set(known["winograd"]) == {"kernel", "bias", "winograd"}
     assert known["winograd"]["winograd"].shape == (36, 4, 4)
+
+
+def test_a_gpu_gets_a_rectifier_that_its_convolutions_can_take_in(random, layer):
+    """That is a maximum, whose gradient asks the result, or what came before it would be needed again."""
+    x, layer = np.float32(random.normal(size=(8, 9, 3))), jax.tree.map(np.float32, layer)
+    slope = jax.jit(jax.grad(lambda x: jnp.sum(convolution.rectified(x, layer) ** 2))).trace(x)
+    cuda, cpu = (slope.lower(lowering_platforms=(name,)).as_text() for name in ("cuda", "cpu"))
+    assert (cuda.count("stablehlo.maximum"), cpu.count("stablehlo.maximum")) == (1, 0)
+    assert re.findall(r"stablehlo.compare +(\w+)", cuda) == ["NE"]
