@@ -104,18 +104,25 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
 @jax.custom_jvp
 def _positive(x: Array) -> Array:
     """Return max(0, x)."""
-    # A maximum is what cuDNN's convolutions take in; on a CPU a choice leaves fewer arrays to keep.
-    positive: Array = jax.lax.platform_dependent(
-        x, cpu=lambda x: jnp.where(x > 0, x, 0), default=lambda x: jnp.maximum(x, 0)
-    )
+    positive: Array = jax.lax.platform_dependent(x, cuda=_greatest, rocm=_greatest, default=_chosen)
     return positive
+
+
+def _greatest(x: Array) -> Array:
+    return jnp.maximum(x, 0)  # as cuDNN's convolutions can do at once
+
+
+def _chosen(x: Array) -> Array:
+    return jnp.where(x > 0, x, 0)  # on a CPU fewer arrays are kept than with a maximum
 
 
 @_positive.defjvp
 def _positive_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # The result tells, so that nothing before it is kept. XLA would make "> 0" ask what was before it.
+    # Asked of the result, which is kept anyway; a TPU needs less if what was before it is asked. XLA would make
+    # that of "> 0" everywhere.
     y = _positive(*primals)
-    return y, jnp.where(y != 0, tangents[0], 0)
+    positive = jax.lax.platform_dependent(*primals, y, tpu=lambda x, y: x > 0, default=lambda x, y: y != 0)
+    return y, jnp.where(positive, tangents[0], 0)
 
 
 def convolved(x: Array, layer: Layer, *, padding: Padding = "zero") -> Array:
