@@ -3,10 +3,11 @@
 python benchmarks/devices.py --for tpu --size 512              a TPU v5e; needs jax[tpu], but no TPU
 python benchmarks/devices.py --for h100 --size 512             an H100; needs jax[cuda12] or [cuda13], no GPU
 python benchmarks/devices.py --for cpu --size 64 --chips 2     devices that are one CPU: needs nothing
-    [--programs single batch rows] [--batch 16] [--chips 4] [--precision auto]
+    [--programs single batch rows gradient] [--batch 16] [--chips 4] [--precision auto] [--text]
 
 Compiled is what a run compiles (`program.lowered`): the step of one picture, of a batch of pictures that are
-divided among the chips, and of one picture whose rows are. The network has VGG-19's shape and is random.
+divided among the chips, and of one picture whose rows are; or loss and gradient alone, of one picture. The
+network has VGG-19's shape and is random.
 
     bytes         on each chip, as the compiler says: arguments, and all else that exists during the step
     operations    of a chip: multiplications and additions of direct convolutions and Gram matrices,
@@ -16,6 +17,18 @@ divided among the chips, and of one picture whose rows are. The network has VGG-
     roofline      the longer of operations / peak and least traffic / bandwidth (`CHIPS`): what the chip can
                   do at best. It is a lower bound, not a measurement
     collectives   in the text of the compiled program, by kind
+
+With --text a table of what else is in it (`compiled_text`), not for a TPU; of a chip, loops as often as they turn:
+
+    calls         of kernels and libraries
+    convolutions  by where the channels are, and what is fused into them
+    products      operations of convolutions and matrix products, by the type that is multiplied, and what
+                  they take at the chip's peaks
+    moved         bytes that calls read and write which only copy or transpose
+    traffic       bytes that all calls read and write: each its operands and results, once
+    by host       what a GPU waits for the host at: calls, loops of unknown length and branches
+    bound         the sum over calls of the longer of products and traffic: lower than what the program takes,
+                  unless what a call wrote is still in a cache for the next
 
 XLA counts nothing for CUDA, and a GPU's bytes lack what cuDNN's convolutions work in: they are chosen on one.
 Ends with 1 if a batch or a picture by rows gathers what is divided.
@@ -30,9 +43,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import compiled_text
 import jax
 import numpy as np
 from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
 
 from nst_jax import Settings
 from nst_jax.architecture import stride
@@ -43,6 +58,7 @@ from nst_jax.transfer.pictures import Pictures
 from nst_jax.transfer.problem import make_problem
 
 PROGRAMS = ("single", "batch", "rows")
+"""The steps; ``gradient`` is no step."""
 
 COLLECTIVES = (
     "all-gather", "all-reduce", "all-to-all", "collective-broadcast", "collective-permute", "reduce-scatter",
@@ -138,17 +154,30 @@ def traffic(compiled):
     return arguments + rest + compiled.memory_analysis().temp_size_in_bytes
 
 
+def lowered_gradient(posed, shapes, device):
+    """Return loss and gradient, ready to be compiled."""
+    there = SingleDeviceSharding(device)
+    placed = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=there), (shapes.state.x, *shapes.args)
+    )
+    with posed.program.precisely():
+        return jax.jit(jax.value_and_grad(posed.program.loss, has_aux=True)).lower(*placed)
+
+
 def measured(name, options):
     """Return a row of the table: of one program, compiled."""
-    chips = 1 if name == "single" else options.chips
+    chips = 1 if name in ("single", "gradient") else options.chips
     size = options.batch if name == "batch" else 1
     devices = devices_for(options.target, chips)
     posed = problem_for(options.size, options.precision, "rows" if name == "rows" else "one")
     shapes = memory.shapes_of(posed)
     begun = time.perf_counter()
-    compiled = program.lowered(posed.program, shapes, size, devices).compile()
+    if name == "gradient":
+        compiled = lowered_gradient(posed, shapes, *devices).compile()
+    else:
+        compiled = program.lowered(posed.program, shapes, size, devices).compile()
     seconds = time.perf_counter() - begun
-    counted = compiled.cost_analysis() or {}
+    counted, text = compiled.cost_analysis() or {}, compiled.as_text()
     return {
         "program": name,
         "chips": chips,
@@ -158,7 +187,8 @@ def measured(name, options):
         "operations by XLA": counted.get("flops"),
         "traffic": traffic(compiled),
         "traffic by XLA": counted.get("bytes accessed"),
-        "collectives": collectives(compiled.as_text()),
+        "collectives": collectives(text),
+        "text": text,
     }
 
 
@@ -182,14 +212,25 @@ def short(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def cells(row, options):
-    """Return what the table says of a program, by column."""
-    what = {"single": "one picture", "batch": f"batch of {options.batch}", "rows": "one picture by rows"}
-    scaled = lambda name, unit: "" if row[name] is None else short(row[name] / unit)
-    arguments, rest = (f"{number / 2**20:.0f}" for number in row["bytes"])
-    found = {
+def place(row, options):
+    """Return the first columns."""
+    what = {
+        "single": "one picture",
+        "batch": f"batch of {options.batch}",
+        "rows": "one picture by rows",
+        "gradient": "loss and gradient",
+    }
+    return {
         "step of": f"{what[row['program']]}, {options.size} x {options.size}",
         "chips": str(row["chips"]),
+    }
+
+
+def cells(row, options):
+    """Return what the table says of a program, by column."""
+    scaled = lambda name, unit: "" if row[name] is None else short(row[name] / unit)
+    arguments, rest = (f"{number / 2**20:.0f}" for number in row["bytes"])
+    found = place(row, options) | {
         "arguments, MiB a chip": arguments,
         "rest, MiB a chip": rest,
         "operations, 1e9 a chip": scaled("operations", 1e9),
@@ -205,18 +246,42 @@ def cells(row, options):
     return found | {"compiled in, s": f"{row['seconds']:.0f}"}
 
 
+def text_cells(row, options):
+    """Return what the table of texts says of a program, by column."""
+    chip = CHIPS.get(options.target)
+    peak, bandwidth = (chip.peak, chip.bandwidth) if chip else (dict.fromkeys(("bf16", "tf32", "f32"), 1), 1)
+    said = compiled_text.summary(row["text"], AUTO.get(options.target, "f32"), peak, bandwidth)
+    numbers = lambda counts: ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+    found = place(row, options) | {
+        "calls": str(said.calls),
+        "convolutions": numbers(said.convolutions),
+        "products, 1e9": numbers({kind: short(n / 1e9) for kind, n in said.operations.items()}),
+        "moved, MiB": short(said.moved / 2**20),
+        "traffic, GiB": short(said.traffic / 2**30),
+        "by host": str(said.by_host),
+    }
+    if chip:
+        products = sum(number / peak[kind] for kind, number in said.operations.items())
+        found |= {"products, ms": short(1e3 * products), "traffic, ms": short(1e3 * said.traffic / bandwidth)}
+        found["bound, ms"] = short(1e3 * said.seconds)
+    return found
+
+
 def main():
     """Compile, print, and say whether anything is gathered."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--for", dest="target", choices=("tpu", "h100", "cpu"), default="cpu")
-    parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
+    parser.add_argument("--programs", nargs="+", choices=(*PROGRAMS, "gradient"), default=PROGRAMS)
     parser.add_argument("--size", type=int, default=512, help="pixels of each side (default: 512)")
     parser.add_argument("--batch", type=int, default=16, help="pictures (default: 16)")
     parser.add_argument("--chips", type=int, choices=V5E, default=4, help="for batch and rows (default: 4)")
     parser.add_argument("--precision", choices=("auto", "f32", "tf32", "bf16"), default="auto")
+    parser.add_argument("--text", action="store_true", help="what the texts of the programs say")
     options = parser.parse_args()
+    if options.text and options.target == "tpu":
+        parser.error("--text reads programs for a GPU or a CPU: what a TPU moves, XLA counts itself")
     if "rows" in options.programs and options.chips < 2:
         parser.error("a picture by rows takes --chips 2 or more: give --programs single batch")
     jax.config.update("jax_platforms", "cpu")  # nothing else is there
@@ -227,7 +292,7 @@ def main():
     gathered = []
     for name in options.programs:
         row = measured(name, options)
-        shown = cells(row, options)
+        shown = (text_cells if options.text else cells)(row, options)
         if name == options.programs[0]:
             line(shown)
             line(["---"] * len(shown))
