@@ -18,7 +18,8 @@ network has VGG-19's shape and is random.
                   do at best. It is a lower bound, not a measurement
     collectives   in the text of the compiled program, by kind
 
-With --text a table of what else is in it (`compiled_text`), not for a TPU; of a chip, loops as often as they turn:
+With --text a table of what else is in it (`compiled_text`), of a chip; loops count as often as they turn.
+Not for a TPU, which has arrays elsewhere than in its memory:
 
     calls         of kernels and libraries
     convolutions  by where the channels are, and what is fused into them

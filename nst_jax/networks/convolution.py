@@ -118,8 +118,8 @@ def _chosen(x: Array) -> Array:
 
 @_positive.defjvp
 def _positive_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # Asked of the result, which is kept anyway; a TPU needs less if what was before it is asked. XLA would make
-    # that of "> 0" everywhere.
+    # The result is asked, so that nothing before it is kept; on a TPU it is the other way round. For "> 0"
+    # XLA would ask what was before it everywhere.
     y = _positive(*primals)
     positive = jax.lax.platform_dependent(*primals, y, tpu=lambda x, y: x > 0, default=lambda x, y: y != 0)
     return y, jnp.where(positive, tangents[0], 0)
