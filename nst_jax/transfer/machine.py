@@ -66,15 +66,28 @@ def keep_programs() -> str:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             check_folder(folder / "program")
+            _date(folder)
             os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+            os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(PROGRAMS_BYTES))
         except (OSError, OutputError):
             trouble = f"{folder} cannot be written to, so nothing is kept there; $NST_JAX_CACHE names another"
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(PROGRAMS_BYTES))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's errors, not how it times kernels on a GPU
     # A kept program that is damaged, or cannot be kept for want of space, is compiled anew: no news to users.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     return trouble
+
+
+def _date(folder: Path) -> None:
+    """Note when programs were last used of which there is no note.
+
+    They are of a version that had no bound, or of a process that was killed; with one such JAX keeps no more.
+    """
+    for kept in folder.glob("*-cache"):
+        used = kept.with_name(f"{kept.name.removesuffix('cache')}atime")
+        with contextlib.suppress(OSError):  # another process makes room
+            if not used.exists():
+                used.write_bytes(kept.stat().st_mtime_ns.to_bytes(8, "little"))
 
 
 def accelerated() -> bool:

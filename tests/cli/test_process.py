@@ -6,6 +6,7 @@ import time
 import warnings
 
 import pytest
+from jax._src.lru_cache import LRUCache  # what JAX keeps programs with, which has no public name
 
 from nst_jax.cli import process
 
@@ -48,7 +49,24 @@ def test_a_cache_that_cannot_be_is_said_once(cache, tmp_path, monkeypatch, capsy
     possible = cache == "missing/deep"
     assert ("JAX_COMPILATION_CACHE_DIR" in os.environ) == possible
     assert said.count("\n") == (0 if possible else 1)
-    assert os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] == str(2**30)
+    assert os.environ.get("JAX_COMPILATION_CACHE_MAX_SIZE") == (str(2**30) if possible else None)
+
+
+def test_programs_are_kept_beside_those_of_a_version_without_a_bound(tmp_path, monkeypatch):
+    folder = tmp_path / "programs"
+    LRUCache(str(folder), max_size=-1).put("old", b"without a bound")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("NST_JAX_CACHE", str(tmp_path))
+    monkeypatch.setattr(process.library, "begin", lambda: None)
+    with warnings.catch_warnings():
+        process.prepare_process()
+    bounded = LRUCache(str(folder), max_size=30)
+    bounded.put("new", b"with one")
+    assert (bounded.get("old"), bounded.get("new")) == (b"without a bound", b"with one")
+    time.sleep(0.01)  # its clock is coarse
+    bounded.get("new")
+    bounded.put("newest", b"with one")
+    assert (bounded.get("old"), bounded.get("new")) == (None, b"with one")
 
 
 def test_a_kind_of_device_that_is_not_here_is_one_line(world):
