@@ -11,6 +11,10 @@
 #include <thread>
 #include <type_traits>
 
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+#endif
+
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -35,7 +39,24 @@ typedef uint8_t UnalignedBytes __attribute__((vector_size(LANES), aligned(1), ma
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 inline void store(float* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
-inline Vector where(Integers mask, Vector v) { return (Vector)((Integers)v & mask); }
+
+// Loads what a mask of bytes lets through, else zero.
+inline Vector load_gated(const float* from, const uint8_t* gate) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  const __m128i open = _mm_loadu_si128(reinterpret_cast<const __m128i*>(gate));
+  return (Vector)_mm512_maskz_loadu_ps(_mm_test_epi8_mask(open, open), from);
+#else
+  const Bytes open = *reinterpret_cast<const UnalignedBytes*>(gate);
+  return (Vector)((Integers)load(from) & -__builtin_convertvector(open, Integers));
+#endif
+}
+
+// Stores what is positive, else zero, and a mask of bytes where it is.
+inline void store_rectified(float* to, uint8_t* positive, Vector v) {
+  const Integers mask = v > 0;
+  store(to, (Vector)((Integers)v & mask));
+  *reinterpret_cast<UnalignedBytes*>(positive) = __builtin_convertvector(-mask, Bytes);
+}
 
 inline int64_t divided_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 

@@ -123,8 +123,7 @@ struct Convolution {
           if (offset[i][j] < 0) {
             d[i] = Vector{};
           } else if (gate) {
-            const Bytes open = *reinterpret_cast<const UnalignedBytes*>(gate + place);
-            d[i] = where(-__builtin_convertvector(open, Integers), load(x + place));
+            d[i] = load_gated(x + place, gate + place);
           } else {
             d[i] = load(x + place);
           }
@@ -196,14 +195,10 @@ struct Convolution {
         transform_output(half[i], o);
         for (int j = 0; j < TILE && left + j < width; ++j) {
           const int64_t place = ((top + i) * width + left + j) * out + channel;
-          if (bias) {
-            const Vector sum = o[j] + added;
-            const Integers mask = sum > 0;
-            store(y + place, where(mask, sum));
-            *reinterpret_cast<UnalignedBytes*>(positive + place) = __builtin_convertvector(-mask, Bytes);
-          } else {
+          if (bias)
+            store_rectified(y + place, positive + place, o[j] + added);
+          else
             store(y + place, o[j]);
-          }
         }
       }
     }
