@@ -1,5 +1,6 @@
 // The operations of this folder as XLA's foreign functions on CPUs, see operations.py.
 
+#include "colours.h"
 #include "gram.h"
 #include "winograd.h"
 
@@ -16,7 +17,9 @@ ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
                     ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::PRED> positive) {
   const auto size = x.dimensions();
   Convolution convolution{size[0], size[1], size[2], y->dimensions()[2]};
-  if (auto error = check(convolution.in | convolution.out); error.failure()) return error;
+  const bool is_of_colours = (is_turned ? convolution.out : convolution.in) == Colours::COLOURS;
+  const int64_t channels = is_of_colours ? std::max(convolution.in, convolution.out) : convolution.in | convolution.out;
+  if (auto error = check(channels); error.failure()) return error;
   convolution.x = x.typed_data();
   convolution.kernel = kernel.typed_data();
   convolution.bias = bias.element_count() ? bias.typed_data() : nullptr;
@@ -25,7 +28,10 @@ ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
   convolution.positive = reinterpret_cast<uint8_t*>(positive->typed_data());
   convolution.is_turned = is_turned;
   convolution.padding = static_cast<int>(padding);
-  convolution.run(pool);
+  if (is_of_colours)
+    Colours{convolution}.run(pool);
+  else
+    Winograd{convolution}.run(pool);
   return ffi::Error::Success();
 }
 

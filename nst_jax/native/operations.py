@@ -12,8 +12,8 @@ from jax import Array
 from nst_jax.errors import ConfigError
 from nst_jax.native import library
 
-CHANNELS = 16
-"""Of input and output, of which they take multiples."""
+CHANNELS, COLOURS = 16, 3
+"""They take multiples of so many channels, and of a picture's to begin with."""
 
 _PADDINGS = {"zero": 0, "replicate": 1, "wrap": 2}
 
@@ -27,7 +27,13 @@ def check() -> None:
 
 def takes(x: Array) -> bool:
     """Tell whether kernels, features or Gram matrices are of a type and of channels that these compute."""
-    return x.dtype == np.float32 and not any(n % CHANNELS for n in x.shape[2:])
+    channels = x.shape[3:] if is_of_colours(x) else x.shape[2:]
+    return x.dtype == np.float32 and not any(n % CHANNELS for n in channels)
+
+
+def is_of_colours(kernel: Array) -> bool:
+    """Tell whether a kernel is that of a picture's convolution."""
+    return kernel.ndim == 4 and kernel.shape[2] == COLOURS
 
 
 def rectified(x: Array, kernel: Array, bias: Array, *, padding: str = "zero") -> tuple[Array, Array]:

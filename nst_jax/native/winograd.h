@@ -9,7 +9,7 @@
 
 #pragma once
 
-#include "vectors.h"
+#include "convolution.h"
 
 namespace {
 
@@ -79,31 +79,11 @@ void transpose(Vector v[LANES]) {
 #endif
 }
 
-enum Padding { ZERO, REPLICATE, WRAP };
-
-// A convolution of (height, width, in) to (height, width, out), whose kernels are (3, 3, in, out); or turned round,
-// from out to in of kernels (3, 3, out, in), which carries gradients back.
-struct Convolution {
-  int64_t height, width, in, out;
-  const float *x, *kernel, *bias;
-  const uint8_t* gate;
-  float* y;
-  uint8_t* positive;
-  bool is_turned;
-  int padding;
-
+struct Winograd : Convolution {
   int64_t across() const { return divided_up(width, TILE); }
   int64_t tiles() const { return divided_up(height, TILE) * across(); }
   // Of a transformed tile at a point: no power of two, which caches dislike.
   int64_t depth() const { return in + 16; }
-
-  // Where a row or column is taken from; -1: it is zero.
-  int64_t source(int64_t i, int64_t count) const {
-    if (i >= 0 && i < count) return i;
-    if (padding == WRAP) return (i % count + count) % count;
-    // What is further away than one beyond the border belongs to no result that is kept.
-    return padding == REPLICATE ? std::clamp<int64_t>(i, 0, count - 1) : -1;
-  }
 
   // Writes some channels of a tile, transformed: points lie `apart`.
   void transform_inputs(int64_t tile, int64_t first, int64_t end, float* to, int64_t apart) const {
@@ -179,7 +159,7 @@ struct Convolution {
 
   // Transforms the products of a tile back and writes them, with bias and rectifier if there is a bias.
   template <int vectors>
-  void write(int64_t tile, int64_t channel, const float* products) const {
+  void write_tile(int64_t tile, int64_t channel, const float* products) const {
     const int64_t top = tile / across() * TILE, left = tile % across() * TILE;
     for (int v = 0; v < vectors; ++v, channel += LANES) {
       Vector half[4][6];
@@ -195,10 +175,7 @@ struct Convolution {
         transform_output(half[i], o);
         for (int j = 0; j < TILE && left + j < width; ++j) {
           const int64_t place = ((top + i) * width + left + j) * out + channel;
-          if (bias)
-            store_rectified(y + place, positive + place, o[j] + added);
-          else
-            store(y + place, o[j]);
+          write(place, added, o[j]);
         }
       }
     }
@@ -240,7 +217,7 @@ struct Convolution {
           constexpr int64_t width = vectors * LANES;
           for (int row = 0; row < 6; ++row)
             multiply_row<vectors>(row, count, V, apart, U + n * panel + 6 * row * in * width, M);
-          for (int64_t t = 0; t < count; ++t) write<vectors>(first + t, channel, M + t * POINTS * width);
+          for (int64_t t = 0; t < count; ++t) write_tile<vectors>(first + t, channel, M + t * POINTS * width);
         });
     });
   }
@@ -280,7 +257,7 @@ struct Convolution {
                                     M + (t - tile) * POINTS * width);
           }
           for (int64_t t = tile; t < end; ++t)
-            write<vectors>(first + t, channel, M + (t - tile) * POINTS * width);
+            write_tile<vectors>(first + t, channel, M + (t - tile) * POINTS * width);
         });
       });
     }

@@ -59,9 +59,11 @@ def engine_for(engine: Engine, kernel: Array) -> Engine:
     if engine != "auto":
         return engine
     narrowest = NARROWEST.get(jax.default_backend())
-    if narrowest is None or min(kernel.shape[2:]) < narrowest:
-        return "direct"
-    return "native" if operations.takes(kernel) and library.is_there() else "winograd"
+    is_wide = narrowest is not None and min(kernel.shape[2:]) >= narrowest
+    if narrowest is not None and (is_wide or operations.is_of_colours(kernel)):
+        if operations.takes(kernel) and library.is_there():
+            return "native"
+    return "winograd" if is_wide else "direct"
 
 
 def may_be_native(engine: Engine) -> bool:

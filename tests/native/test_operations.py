@@ -38,7 +38,7 @@ def convolved(x, kernel, padding):
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize(
-    ("size", "channels"), [((9, 14), (16, 48)), ((1, 5), (32, 16)), ((3, 1), (16, 16)), ((33, 30), (160, 32))]
+    ("size", "channels"), [((9, 14), (16, 48)), ((1, 5), (32, 16)), ((17, 50), (3, 48)), ((3, 1), (16, 16)), ((33, 30), (160, 32))]
 )
 def test_features_are_those_of_scipy(make, size, channels, padding):
     x, kernel, bias = make(*size, channels[0]), make(3, 3, *channels), make(channels[1])
@@ -52,7 +52,7 @@ def test_features_are_those_of_scipy(make, size, channels, padding):
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize(
-    ("size", "channels"), [((9, 14), (16, 48)), ((1, 1), (16, 16)), ((12, 5), (144, 160))]
+    ("size", "channels"), [((9, 14), (16, 48)), ((1, 1), (16, 16)), ((12, 5), (144, 160)), ((18, 5), (3, 16)), ((1, 1), (3, 64))]
 )
 def test_gradients_are_those_of_the_direct_engine_up_to_the_second(random, size, channels, padding):
     x, y, z = (np.float32(random.normal(size=(*size, channels[i]))) for i in (0, 1, 0))
@@ -119,7 +119,9 @@ def test_results_do_not_depend_on_threads_or_neighbours(random):
 def test_other_kernels_are_left_to_winograd():
     shape = lambda *channels, dtype="float32": jax.ShapeDtypeStruct((3, 3, *channels), dtype)
     assert operations.takes(shape(64, 128))
-    assert not operations.takes(shape(3, 64))
+    assert operations.takes(shape(3, 64))
+    assert not operations.takes(shape(3, 40))
+    assert not operations.takes(shape(4, 64))
     assert not operations.takes(shape(64, 64, dtype="float64"))
     assert convolution.engine_for("native", shape(64, 40)) == "winograd"
     assert convolution.engine_for("auto", shape(64, 40)) == "winograd"

@@ -1,0 +1,39 @@
+// What every 3x3 convolution here is given.
+
+#pragma once
+
+#include "vectors.h"
+
+namespace {
+
+enum Padding { ZERO, REPLICATE, WRAP };
+
+// A convolution of (height, width, in) to (height, width, out), whose kernels are (3, 3, in, out); or turned round,
+// from out to in of kernels (3, 3, out, in), which carries gradients back.
+struct Convolution {
+  int64_t height, width, in, out;
+  const float *x, *kernel, *bias;
+  const uint8_t* gate;
+  float* y;
+  uint8_t* positive;
+  bool is_turned;
+  int padding;
+
+  // Writes results, with bias and rectifier if there is a bias.
+  void write(int64_t place, Vector added, Vector result) const {
+    if (bias)
+      store_rectified(y + place, positive + place, result + added);
+    else
+      store(y + place, result);
+  }
+
+  // Where a row or column is taken from; -1: it is zero.
+  int64_t source(int64_t i, int64_t count) const {
+    if (i >= 0 && i < count) return i;
+    if (padding == WRAP) return (i % count + count) % count;
+    // What is further away than one beyond the border belongs to no result that is kept.
+    return padding == REPLICATE ? std::clamp<int64_t>(i, 0, count - 1) : -1;
+  }
+};
+
+}  // namespace
