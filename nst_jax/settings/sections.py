@@ -304,7 +304,7 @@ class Solver(Section):
     history: int | None = setting(
         None,
         whole(1, 1000),
-        "pairs that L-BFGS remembers; null: as many of 100 as fit in 512 MiB, at least 20; 20 of lbfgsb",
+        "pairs that L-BFGS remembers; null: as many of 50 as fit in 512 MiB, at least 20; 20 of lbfgsb",
     )
     history_on: Literal["device", "host", "disk"] | None = setting(
         None,

@@ -44,7 +44,7 @@ def method(fun: Fun, settings: Solver) -> Method:
 def lbfgs(
     fun: Fun,
     *,
-    history: int = 100,
+    history: int = 50,
     linesearch: Literal["none", "zoom"] = "none",
     first_step: float = FIRST_STEP,
 ) -> Method:

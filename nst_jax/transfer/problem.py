@@ -46,7 +46,7 @@ from nst_jax.transfer.pictures import (
 )
 from nst_jax.transfer.program import Program
 
-HISTORY = 100
+HISTORY = 50
 HISTORY_BYTES = 2**29
 FEW = 20
 """Pairs that L-BFGS remembers unless told otherwise, what memory bounds them, and how few it may leave."""

@@ -9,9 +9,18 @@ from nst_jax.errors import NstError
 from nst_jax.networks import vgg
 from nst_jax.solvers import scipy_lbfgsb, streamed
 from nst_jax.transfer import machine, memory
+from nst_jax.transfer import problem as problems
 from nst_jax.transfer.targets import targets_of
 
 OPEN = {"solver.history": None}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_pairs():
+    """So many that the history is most of what a problem takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(problems, "HISTORY", 100)
+        yield
 
 
 @pytest.fixture

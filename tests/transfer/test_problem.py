@@ -17,7 +17,7 @@ PATCHES = {"style.kind": "patch", "style.layers": ("conv2_1",), "loss.convention
 
 
 def test_history_is_bounded_by_memory():
-    assert history_for(384 * 512 * 12) == 100
+    assert history_for(384 * 512 * 12) == 50
     assert 20 < history_for(1000 * 1000 * 12) <= problems.HISTORY_BYTES / (2 * 1000 * 1000 * 12)
     assert history_for(10**12) == 20
     assert history_for(1, "lbfgsb") == 20
