@@ -85,10 +85,12 @@ def _by_xla(F: Array) -> Array:
 
 @_by_xla.defjvp
 def _by_xla_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # G is symmetric: its gradient is one matrix product in this form, two if left to the product rule.
+    # G is symmetric: its gradient is one matrix product in this form, two if left to the product rule; of the
+    # features' own type, which it is to be of in the end.
     (F,), (change,) = primals, tangents
-    half = product(positions(F), positions(change)) / len(positions(F))
-    return _by_xla(F), half + half.T
+    G = _by_xla(F)
+    half = jnp.matmul(positions(F).T, positions(change)).astype(G.dtype) / len(positions(F))
+    return G, half + half.T
 
 
 @jax.custom_vjp
@@ -96,22 +98,7 @@ def _own(F: Array) -> Array:
     return operations.gram(F)
 
 
-@jax.custom_vjp
-def _times(F: Array, S: Array) -> Array:
-    return operations.times(F, S)
-
-
-def _times_forward(F: Array, S: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _times(F, S), (F, S)
-
-
-def _times_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    F, S = saved
-    return _times(g, S.T), product(F, g)
-
-
-_times.defvjp(_times_forward, _times_backward)
-_own.defvjp(lambda F: (_own(F), F), lambda F, g: (_times(F, g + g.T),))
+_own.defvjp(lambda F: (_own(F), F), lambda F, g: (jnp.matmul(F, g + g.T),))
 
 
 def positions(F: Array) -> Array:

@@ -1,4 +1,4 @@
-// Gram matrices of features and their gradients, in half the arithmetic and with threads that share the positions.
+// Gram matrices of features, in half the arithmetic and with threads that share the positions.
 //
 // Every number is summed up in one order, whatever the number of threads: positions in blocks of `BLOCK` in
 // registers, those in chunks of `CHUNK` in memory, and these one after the other.
@@ -40,38 +40,17 @@ struct Gram {
         panel<vectors>(first, begin, end, sums + chunk * size);
       });
     });
-    for (int64_t i = 0; i < channels; ++i)
-      for (int64_t j = i; j < channels; ++j) {
-        float sum = 0;
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += sums[chunk * size + i * channels + j];
-        G[i * channels + j] = G[j * channels + i] = sum;
+    in_parallel(pool, channels / LANES, [&](int64_t i) {
+      const int64_t row = i * LANES;
+      for (int64_t column = row; column < channels; column += LANES) {
+        Vector square[LANES] = {};
+        for (int64_t chunk = 0; chunk < chunks; ++chunk)
+          for (int r = 0; r < LANES; ++r) square[r] += load(sums + chunk * size + (row + r) * channels + column);
+        for (int r = 0; r < LANES; ++r) store(G + (row + r) * channels + column, square[r]);
+        if (row == column) continue;  // has both halves, added up in the same order
+        transpose(square);
+        for (int r = 0; r < LANES; ++r) store(G + (column + r) * channels + row, square[r]);
       }
-  }
-};
-
-// F S of F (positions, channels) and S (channels, channels).
-struct Times {
-  int64_t positions, channels;
-  const float *F, *S;
-  float* to;
-
-  template <int vectors>
-  void panel(int64_t first, int64_t begin, int64_t end) const {
-    static thread_local Scratch scratch;
-    float* right = scratch.get(channels * COLUMNS);  // side by side, for it is read often
-    for (int64_t c = 0; c < channels; ++c)
-      for (int v = 0; v < vectors; ++v)
-        store(right + (c * vectors + v) * LANES, load(S + c * channels + first + v * LANES));
-    multiply<vectors>(end - begin, F + begin * channels, right, to + begin * channels + first, channels,
-                      {channels, 1, vectors * LANES, channels});
-  }
-
-  void run(ffi::ThreadPool& pool) const {
-    constexpr int64_t rows = 16 * ROWS;
-    in_parallel(pool, divided_up(positions, rows), [&](int64_t i) {
-      const int64_t begin = i * rows, end = std::min(positions, begin + rows);
-      for (int64_t n = 0; n < panels(channels); ++n)
-        of_panel(n, channels, [&](auto vectors, int64_t first) { panel<vectors>(first, begin, end); });
     });
   }
 };

@@ -25,7 +25,6 @@ SOURCE = Path(__file__).with_name("operations.cc")
 FUNCTIONS = {
     "nst_jax_convolve": "NstJaxConvolve",
     "nst_jax_gram": "NstJaxGram",
-    "nst_jax_times": "NstJaxTimes",
 }
 """What JAX calls the operations, and C++."""
 

@@ -11,7 +11,7 @@ ffi::Error check(int64_t channels) {
   return ffi::Error::Success();
 }
 
-// Arrays without elements stand for none: no gate, or no bias and then no mask.
+// Arrays without elements stand for none: no gate, or no bias and then no mask. A picture has no gate.
 ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::PRED> gate,
                     ffi::Buffer<ffi::F32> kernel, ffi::Buffer<ffi::F32> bias, bool is_turned, int64_t padding,
                     ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::PRED> positive) {
@@ -42,14 +42,6 @@ ffi::Error gram(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> F, ffi::ResultBuffer
   return ffi::Error::Success();
 }
 
-ffi::Error times(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> F, ffi::Buffer<ffi::F32> S,
-                 ffi::ResultBuffer<ffi::F32> to) {
-  const auto size = F.dimensions();
-  if (auto error = check(size[1]); error.failure()) return error;
-  Times{size[0], size[1], F.typed_data(), S.typed_data(), to->typed_data()}.run(pool);
-  return ffi::Error::Success();
-}
-
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxConvolve, convolve,
@@ -67,12 +59,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxConvolve, convolve,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxGram, gram,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Ret<ffi::Buffer<ffi::F32>>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxTimes, times,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Ret<ffi::Buffer<ffi::F32>>());

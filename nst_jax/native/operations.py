@@ -66,10 +66,3 @@ def gram(F: Array) -> Array:
     kind = jax.ShapeDtypeStruct((F.shape[1], F.shape[1]), np.float32)  # type: ignore[no-untyped-call]
     found: Array = jax.ffi.ffi_call("nst_jax_gram", kind, vmap_method="sequential")(F)
     return found
-
-
-def times(F: Array, S: Array) -> Array:
-    """Return F S of ``(positions, channels)`` and ``(channels, channels)``."""
-    kind = jax.ShapeDtypeStruct(F.shape, np.float32)  # type: ignore[no-untyped-call]
-    found: Array = jax.ffi.ffi_call("nst_jax_times", kind, vmap_method="sequential")(F, S)
-    return found

@@ -58,6 +58,30 @@ inline void store_rectified(float* to, uint8_t* positive, Vector v) {
   *reinterpret_cast<UnalignedBytes*>(positive) = __builtin_convertvector(-mask, Bytes);
 }
 
+inline void transpose(Vector v[LANES]) {
+#if defined(__clang__)
+  for (int i = 0; i < LANES; ++i)
+    for (int j = 0; j < i; ++j) {
+      const float other = v[i][j];
+      v[i][j] = v[j][i];
+      v[j][i] = other;
+    }
+#else
+  for (int step = 1; step < LANES; step *= 2)
+    for (int i = 0; i < LANES; ++i) {
+      if (i & step) continue;
+      Integers low, high;
+      for (int j = 0; j < LANES; ++j) {
+        low[j] = j & step ? LANES + (j ^ step) : j;
+        high[j] = j & step ? LANES + j : j ^ step;
+      }
+      const Vector a = v[i], b = v[i + step];
+      v[i] = __builtin_shuffle(a, b, low);
+      v[i + step] = __builtin_shuffle(a, b, high);
+    }
+#endif
+}
+
 inline int64_t divided_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
 // Channels are computed in panels of `COLUMNS`; of the last there may be a single vector.

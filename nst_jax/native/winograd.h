@@ -55,30 +55,6 @@ inline void transform_kernel(const Vector g[3], Vector out[6]) {
   for (int point = 0; point < 6; ++point) out[point] = transformed(point, g);
 }
 
-void transpose(Vector v[LANES]) {
-#if defined(__clang__)
-  for (int i = 0; i < LANES; ++i)
-    for (int j = 0; j < i; ++j) {
-      const float other = v[i][j];
-      v[i][j] = v[j][i];
-      v[j][i] = other;
-    }
-#else
-  for (int step = 1; step < LANES; step *= 2)
-    for (int i = 0; i < LANES; ++i) {
-      if (i & step) continue;
-      Integers low, high;
-      for (int j = 0; j < LANES; ++j) {
-        low[j] = j & step ? LANES + (j ^ step) : j;
-        high[j] = j & step ? LANES + j : j ^ step;
-      }
-      const Vector a = v[i], b = v[i + step];
-      v[i] = __builtin_shuffle(a, b, low);
-      v[i + step] = __builtin_shuffle(a, b, high);
-    }
-#endif
-}
-
 struct Winograd : Convolution {
   int64_t across() const { return divided_up(width, TILE); }
   int64_t tiles() const { return divided_up(height, TILE) * across(); }

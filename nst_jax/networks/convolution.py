@@ -59,10 +59,12 @@ def engine_for(engine: Engine, kernel: Array) -> Engine:
     if engine != "auto":
         return engine
     narrowest = NARROWEST.get(jax.default_backend())
-    is_wide = narrowest is not None and min(kernel.shape[2:]) >= narrowest
-    if narrowest is not None and (is_wide or operations.is_of_colours(kernel)):
-        if operations.takes(kernel) and library.is_there():
-            return "native"
+    if narrowest is None:
+        return "direct"
+    is_wide = min(kernel.shape[2:]) >= narrowest
+    is_wanted = is_wide or operations.is_of_colours(kernel)
+    if is_wanted and operations.takes(kernel) and library.is_there():
+        return "native"
     return "winograd" if is_wide else "direct"
 
 
