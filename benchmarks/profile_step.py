@@ -1,4 +1,4 @@
-"""Where the time of a step goes: each layer forwards and backwards, Gram matrices, pooling, and L-BFGS.
+"""Where the time of a step goes: each layer forwards and backwards, Gram matrices, and L-BFGS.
 
 python benchmarks/profile_step.py [--size 128,256,512] [--engine auto] [--rounds 7]
     Each part is compiled and timed by itself, in turns, on random features of VGG-19's shapes; medians.
@@ -21,7 +21,7 @@ import numpy as np
 from nst_jax import Settings
 from nst_jax.architecture import VGG19
 from nst_jax.losses.gram import gram_matrix, natively
-from nst_jax.networks import convolution, vgg
+from nst_jax.networks import convolution
 from nst_jax.pretrained.network import network_for
 from nst_jax.transfer import memory, objective, program
 from nst_jax.transfer.pictures import Pictures
@@ -67,16 +67,18 @@ def parts(size, engine, random):
     for name in VGG19.layers[:last]:
         block, index = map(int, name.removeprefix("conv").split("_"))
         side, channels = size >> (block - 1), VGG19.blocks[block - 1][1]
-        key = f"conv {side} x {side}, {before} to {channels}"
+        is_pooled = index == VGG19.blocks[block - 1][0] and name != DEEPEST
+        key = f"conv {side} x {side}, {before} to {channels}{', pooled' if is_pooled else ''}"
         if key in work:
             work[key][2] += 1
         else:
             layer = {"kernel": array(3, 3, before, channels), "bias": array(channels)}
             used = convolution.engine_for(engine, layer["kernel"])
             layer = convolution.prepare(layer, engine=engine)
-            look = partial(convolution.rectified, engine=engine)
+            look = partial(convolution.averaged if is_pooled else convolution.rectified, engine=engine)
             both = lambda x, g, layer, look=look: jax.vjp(lambda x: look(x, layer), x)[1](g)
-            x, g = array(side, side, before), array(side, side, channels)
+            after = side // 2 if is_pooled else side
+            x, g = array(side, side, before), array(after, after, channels)
             calls[f"{key}: forwards"] = call(look, x, layer)
             calls[f"{key}: both ways"] = call(both, x, g, layer)
             products = side * side * before * channels * MULTIPLICATIONS[used]
@@ -94,15 +96,6 @@ def parts(size, engine, random):
 
             calls[f"{key}: both ways"] = call(gram, F, A)
             work[key] = [1.5 * side * side * channels**2, 3 * F.nbytes, 1]
-        if index == VGG19.blocks[block - 1][0] and name != DEEPEST:
-            key, x, g = (
-                f"pool {side} x {side}",
-                array(side, side, channels),
-                array(side // 2, side // 2, channels),
-            )
-            pool = lambda x, g: jax.vjp(partial(vgg.pooled, kind="avg"), x)[1](g)
-            calls[f"{key}: both ways"] = call(pool, x, g)
-            work[key] = [0, 2 * (x.nbytes + g.nbytes), 1]
         before = channels
     return calls, work
 

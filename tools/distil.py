@@ -39,7 +39,7 @@ from nst_jax.architecture import VGG19, block_and_index, kernel_shapes
 from nst_jax.errors import ImageError, NstError, WeightsError
 from nst_jax.files import check_folder
 from nst_jax.losses.gram import gram_matrix
-from nst_jax.networks import convolution, vgg
+from nst_jax.networks import convolution, pooling, vgg
 from nst_jax.pretrained import compact, normalisation
 from nst_jax.pretrained import files as weights
 from nst_jax.transfer import objective
@@ -177,7 +177,7 @@ def regressed(teacher: Params, xs: Array, random: np.random.Generator) -> tuple[
         t = [np.maximum(each, 0) for each in z]
         s = [np.maximum(np.asarray(pre_activations(x, student[name])), 0) for x in s]
         if block_and_index(name)[1] == BLOCKS[block_and_index(name)[0] - 1][0]:
-            t, s = ([np.asarray(vgg.pooled(jnp.asarray(x), "avg")) for x in each] for each in (t, s))
+            t, s = ([np.asarray(pooling.pooled(jnp.asarray(x), "avg")) for x in each] for each in (t, s))
     return student, chosen
 
 

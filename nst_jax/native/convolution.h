@@ -9,22 +9,21 @@ namespace {
 enum Padding { ZERO, REPLICATE, WRAP };
 
 // A convolution of (height, width, in) to (height, width, out), whose kernels are (3, 3, in, out); or turned round,
-// from out to in of kernels (3, 3, out, in), which carries gradients back.
+// from out to in of kernels (3, 3, out, in), which carries gradients back. If it is pooled, what it returns are means over
+// windows of 2 x 2, and what it carries back is the gradient of these: of (height / 2, width / 2), as is a last row or
+// column without a neighbour in no window.
 struct Convolution {
   int64_t height, width, in, out;
   const float *x, *kernel, *bias;
   const uint8_t* gate;
   float* y;
   uint8_t* positive;
-  bool is_turned;
+  bool is_turned, is_pooled;
   int padding;
 
   // Writes results, with bias and rectifier if there is a bias.
   void write(int64_t place, Vector added, Vector result) const {
-    if (bias)
-      store_rectified(y + place, positive + place, result + added);
-    else
-      store(y + place, result);
+    store(y + place, bias ? rectified(positive + place, result + added) : result);
   }
 
   // Where a row or column is taken from; -1: it is zero.

@@ -11,11 +11,13 @@ ffi::Error check(int64_t channels) {
   return ffi::Error::Success();
 }
 
-// Arrays without elements stand for none: no gate, or no bias and then no mask. A picture has no gate.
+// Arrays without elements stand for none: no gate, or no bias and then no mask. A picture has no gate; what is pooled and
+// turned round has one.
 ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::PRED> gate,
-                    ffi::Buffer<ffi::F32> kernel, ffi::Buffer<ffi::F32> bias, bool is_turned, int64_t padding,
+                    ffi::Buffer<ffi::F32> kernel, ffi::Buffer<ffi::F32> bias, bool is_turned,
+                    bool is_pooled, int64_t padding,
                     ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::PRED> positive) {
-  const auto size = x.dimensions();
+  const auto size = is_pooled && is_turned ? gate.dimensions() : x.dimensions();
   Convolution convolution{size[0], size[1], size[2], y->dimensions()[2]};
   const bool is_of_colours = (is_turned ? convolution.out : convolution.in) == Colours::COLOURS;
   const int64_t channels = is_of_colours ? std::max(convolution.in, convolution.out) : convolution.in | convolution.out;
@@ -27,6 +29,7 @@ ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
   convolution.y = y->typed_data();
   convolution.positive = reinterpret_cast<uint8_t*>(positive->typed_data());
   convolution.is_turned = is_turned;
+  convolution.is_pooled = is_pooled;
   convolution.padding = static_cast<int>(padding);
   if (is_of_colours)
     Colours{convolution}.run(pool);
@@ -52,6 +55,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(NstJaxConvolve, convolve,
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Attr<bool>("turned")
+                                  .Attr<bool>("pooled")
                                   .Attr<int64_t>("padding")
                                   .Ret<ffi::Buffer<ffi::F32>>()
                                   .Ret<ffi::Buffer<ffi::PRED>>());

@@ -36,28 +36,60 @@ def is_of_colours(kernel: Array) -> bool:
     return kernel.ndim == 4 and kernel.shape[2] == COLOURS
 
 
-def rectified(x: Array, kernel: Array, bias: Array, *, padding: str = "zero") -> tuple[Array, Array]:
-    """Return max(0, convolution + bias), and a mask of where it is positive; see `networks.winograd`."""
-    return _call(x, kernel, bias=bias, gate=None, turned=False, padding=padding)
+def rectified(
+    x: Array, kernel: Array, bias: Array, *, padding: str = "zero", is_pooled: bool = False
+) -> tuple[Array, Array]:
+    """Return max(0, convolution + bias), and a mask of where it is positive; see `networks.winograd`.
+
+    If it is pooled, of the former the means over windows of 2 x 2, see `networks.pooling`.
+    """
+    height, width = x.shape[:2]
+    size = (height // 2, width // 2) if is_pooled else (height, width)
+    return _call(
+        x,
+        kernel,
+        bias,
+        None,
+        (*size, kernel.shape[3]),
+        (height, width, kernel.shape[3]),
+        padding=padding,
+        pooled=is_pooled,
+    )
 
 
 def convolve(
-    x: Array, kernel: Array, *, gate: Array | None = None, turned: bool = False, padding: str = "zero"
+    x: Array,
+    kernel: Array,
+    *,
+    gate: Array | None = None,
+    turned: bool = False,
+    padding: str = "zero",
+    is_pooled: bool = False,
 ) -> Array:
-    """Return the convolution, likewise."""
-    return _call(x, kernel, bias=None, gate=gate, turned=turned, padding=padding)[0]
+    """Return the convolution, likewise; turned and pooled, what carries the gradient of the means back."""
+    size = gate.shape[:2] if is_pooled and gate is not None else x.shape[:2]
+    shape = (*size, kernel.shape[2 if turned else 3])
+    return _call(x, kernel, None, gate, shape, (0,), turned=turned, padding=padding, pooled=is_pooled)[0]
 
 
 def _call(
-    x: Array, kernel: Array, *, bias: Array | None, gate: Array | None, turned: bool, padding: str
+    x: Array,
+    kernel: Array,
+    bias: Array | None,
+    gate: Array | None,
+    shape: tuple[int, ...],
+    mask: tuple[int, ...],
+    *,
+    padding: str,
+    pooled: bool,
+    turned: bool = False,
 ) -> tuple[Array, Array]:
-    shape = (*x.shape[:2], kernel.shape[2 if turned else 3])
-    mask = shape if bias is not None else (0,)
     kinds = jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct(mask, bool)  # type: ignore[no-untyped-call]
     call = jax.ffi.ffi_call("nst_jax_convolve", kinds, vmap_method="sequential")
     gates = jnp.zeros(0, bool) if gate is None else gate
     biases = jnp.zeros(0, np.float32) if bias is None else bias
-    y, positive = call(x, gates, kernel, biases, turned=turned, padding=np.int64(_PADDINGS[padding]))
+    how = {"turned": turned, "pooled": pooled, "padding": np.int64(_PADDINGS[padding])}
+    y, positive = call(x, gates, kernel, biases, **how)
     return y, positive
 
 

@@ -51,11 +51,11 @@ inline Vector load_gated(const float* from, const uint8_t* gate) {
 #endif
 }
 
-// Stores what is positive, else zero, and a mask of bytes where it is.
-inline void store_rectified(float* to, uint8_t* positive, Vector v) {
+// Returns what is positive, else zero, and stores a mask of bytes where it is.
+inline Vector rectified(uint8_t* positive, Vector v) {
   const Integers mask = v > 0;
-  store(to, (Vector)((Integers)v & mask));
   *reinterpret_cast<UnalignedBytes*>(positive) = __builtin_convertvector(-mask, Bytes);
+  return (Vector)((Integers)v & mask);
 }
 
 inline void transpose(Vector v[LANES]) {

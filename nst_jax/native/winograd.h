@@ -61,14 +61,23 @@ struct Winograd : Convolution {
   // Of a transformed tile at a point: no power of two, which caches dislike.
   int64_t depth() const { return in + 16; }
 
+  // Where the input of a position lies; -1: it is zero.
+  int64_t place_of(int64_t row, int64_t column) const {
+    if (row < 0 || column < 0) return -1;
+    if (!is_turned || !is_pooled) return (row * width + column) * in;
+    const bool is_in_window = row / 2 < height / 2 && column / 2 < width / 2;
+    return is_in_window ? (row / 2 * (width / 2) + column / 2) * in : -1;
+  }
+
   // Writes some channels of a tile, transformed: points lie `apart`.
   void transform_inputs(int64_t tile, int64_t first, int64_t end, float* to, int64_t apart) const {
-    int64_t offset[6][6];
+    int64_t offset[6][6], gates[6][6];
     for (int i = 0; i < 6; ++i)
       for (int j = 0; j < 6; ++j) {
         const int64_t row = source(tile / across() * TILE - 1 + i, height);
         const int64_t column = source(tile % across() * TILE - 1 + j, width);
-        offset[i][j] = row < 0 || column < 0 ? -1 : (row * width + column) * in;
+        offset[i][j] = place_of(row, column);
+        gates[i][j] = (row * width + column) * in;
       }
     for (int64_t c = first; c < end; c += LANES) {
       Vector half[6][6];
@@ -79,7 +88,7 @@ struct Winograd : Convolution {
           if (offset[i][j] < 0) {
             d[i] = Vector{};
           } else if (gate) {
-            d[i] = load_gated(x + place, gate + place);
+            d[i] = load_gated(x + place, gate + gates[i][j] + c);
           } else {
             d[i] = load(x + place);
           }
@@ -146,15 +155,27 @@ struct Winograd : Convolution {
         for (int i = 0; i < 4; ++i) half[i][j] = o[i];
       }
       const Vector added = bias ? load(bias + channel) : Vector{};
-      for (int i = 0; i < TILE && top + i < height; ++i) {
-        Vector o[4];
-        transform_output(half[i], o);
-        for (int j = 0; j < TILE && left + j < width; ++j) {
-          const int64_t place = ((top + i) * width + left + j) * out + channel;
-          write(place, added, o[j]);
-        }
+      Vector o[4][4];
+      for (int i = 0; i < TILE; ++i) transform_output(half[i], o[i]);
+      if (is_pooled && !is_turned) {
+        write_means(top, left, channel, added, o);
+        continue;
       }
+      for (int i = 0; i < TILE && top + i < height; ++i)
+        for (int j = 0; j < TILE && left + j < width; ++j)
+          write(((top + i) * width + left + j) * out + channel, added, is_pooled ? 0.25f * o[i][j] : o[i][j]);
     }
+  }
+
+  // Writes the means over windows, and all masks.
+  void write_means(int64_t top, int64_t left, int64_t channel, Vector added, const Vector o[4][4]) const {
+    Vector sums[2][2] = {};
+    for (int i = 0; i < TILE && top + i < height; ++i)
+      for (int j = 0; j < TILE && left + j < width; ++j)
+        sums[i / 2][j / 2] += rectified(positive + ((top + i) * width + left + j) * out + channel, o[i][j] + added);
+    for (int i = 0; i < 2 && top / 2 + i < height / 2; ++i)
+      for (int j = 0; j < 2 && left / 2 + j < width / 2; ++j)
+        store(y + ((top / 2 + i) * (width / 2) + left / 2 + j) * out + channel, 0.25f * sums[i][j]);
   }
 
   // Multiplies transformed inputs of some tiles, whose points lie `apart`, by kernels at a row of points.

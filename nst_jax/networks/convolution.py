@@ -24,6 +24,7 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from nst_jax.native import library, operations
 from nst_jax.networks import winograd
+from nst_jax.networks.pooling import pooled, unpooled
 from nst_jax.networks.strips import Padding as Padding
 from nst_jax.networks.strips import bordered, instantiated
 
@@ -101,8 +102,15 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
     engine = engine_for(engine, layer["kernel"])
     if engine != "direct":
         weights = layer["bias"], layer["kernel"], layer.get("winograd")
-        return _rectified(x, *weights, padding, engine == "native")[0]
+        return _rectified(x, *weights, padding, engine)[0]
     return _positive(convolved(x, layer, padding=padding))
+
+
+def averaged(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Padding = "zero") -> Array:
+    """Return the means of `rectified` over windows of 2 x 2, ``(height // 2, width // 2, out)``."""
+    if engine_for(engine, layer["kernel"]) == "native" and not operations.is_of_colours(layer["kernel"]):
+        return _rectified(x, layer["bias"], layer["kernel"], None, padding, "pooled")[0]
+    return pooled(rectified(x, layer, engine=engine, padding=padding), "avg")
 
 
 @jax.custom_jvp
@@ -174,16 +182,19 @@ _direct.defvjp(_direct_forward, _direct_backward)
 # Winograd. The rectified convolution keeps one byte per feature for its gradient, which is a gated
 # convolution with the kernels turned round, and wraps if the convolution does; where that repeats the
 # border, what comes to the repetitions is added there. It is linear, and has a gradient of its own, for those
-# who need a second. The input is kept only where the gradient of kernel or bias is wanted.
+# who need a second. The input is kept only where the gradient of kernel or bias is wanted. What is "pooled"
+# is native, of the means over windows of 2 x 2: features and gradients in full size are nowhere then.
+
+_How = Literal["winograd", "native", "pooled"]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _rectified(
-    x: Array, bias: Array, kernel: Array, U: Array | None, padding: Padding, is_native: bool
+    x: Array, bias: Array, kernel: Array, U: Array | None, padding: Padding, how: _How
 ) -> tuple[Array, Array]:
     """Return the rectified convolution, and where it is positive."""
-    if is_native:
-        return operations.rectified(x, kernel, bias, padding=padding)
+    if how != "winograd":
+        return operations.rectified(x, kernel, bias, padding=padding, is_pooled=how == "pooled")
     return winograd.rectified(x, _transformed(kernel, U, x), bias, padding=padding)
 
 
@@ -197,24 +208,25 @@ def _rectified_forward(
     kernel: CustomVJPPrimal,
     U: CustomVJPPrimal | None,
     padding: Padding,
-    is_native: bool,
+    how: _How,
 ) -> tuple[tuple[Array, Array], _Saved]:
     known = U.value if U else None
     # By the rule itself, for those who want the gradient of this.
-    y, positive = _rectified(x.value, bias.value, kernel.value, known, padding, is_native)
+    y, positive = _rectified(x.value, bias.value, kernel.value, known, padding, how)
     kept = x.value if kernel.perturbed or bias.perturbed else None
     return (y, positive), (kept, positive, kernel.value, known)
 
 
 def _rectified_backward(
-    padding: Padding, is_native: bool, saved: _Saved, cotangents: tuple[Array | SymbolicZero, object]
+    padding: Padding, how: _How, saved: _Saved, cotangents: tuple[Array | SymbolicZero, object]
 ) -> tuple[Array, Array | None, Array | None, None]:
     x, positive, kernel, U = saved
     assert positive is not None
     g = instantiated(cotangents[0])
-    to_input = _convolved(g, positive, kernel, U, True, padding, is_native)
+    to_input = _convolved(g, positive, kernel, U, True, padding, how)
     if x is None:
         return to_input, None, None, None
+    g = unpooled(g, positive.shape) if how == "pooled" else g
     gated = jnp.where(positive, g, 0)
     return to_input, gated.sum((0, 1)), _to_kernel(x, kernel, gated, False, padding), None
 
@@ -230,19 +242,20 @@ def _convolved(
     U: Array | None,
     turned: bool,
     padding: Padding,
-    is_native: bool,
+    how: _How,
 ) -> Array:
     """Return the convolution, or ``turned`` what carries gradients back through it."""
     is_folded = turned and padding == "replicate"
     beyond: Padding = "zero" if is_folded else padding
-    if is_native:
-        y = operations.convolve(x, kernel, gate=gate, turned=turned, padding=beyond)
+    if how != "winograd":
+        is_pooled = how == "pooled"
+        y = operations.convolve(x, kernel, gate=gate, turned=turned, padding=beyond, is_pooled=is_pooled)
     else:
         y = winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned, padding=beyond)
-    return _folded(y, x, gate, kernel) if is_folded else y
+    return _folded(y, x, gate, kernel, how) if is_folded else y
 
 
-def _folded(y: Array, g: Array, gate: Array | None, kernel: Array) -> Array:
+def _folded(y: Array, g: Array, gate: Array | None, kernel: Array, how: _How) -> Array:
     """Add to the border of a gradient what comes to the positions beyond it, which repeat it.
 
     One row or column of kernels reaches from there to ``g``.
@@ -250,7 +263,8 @@ def _folded(y: Array, g: Array, gate: Array | None, kernel: Array) -> Array:
 
     def beyond(edge: tuple[slice | int, slice | int], taps: Array) -> Array:
         """Return what comes to a line from one before its first position to one after its last."""
-        line = g[edge] if gate is None else jnp.where(gate[edge], g[edge], 0)
+        line = unpooled(g, (*y.shape[:2], g.shape[2]))[edge] if how == "pooled" else g[edge]
+        line = line if gate is None else jnp.where(gate[edge], line, 0)
         each = jnp.split(line @ taps.reshape(-1, taps.shape[2]).T, 3, 1)
         shifted = [jnp.pad(part, ((tap, 2 - tap), (0, 0))) for tap, part in enumerate(each)]
         return shifted[0] + shifted[1] + shifted[2]
@@ -279,21 +293,24 @@ def _convolved_forward(
     U: CustomVJPPrimal | None,
     turned: bool,
     padding: Padding,
-    is_native: bool,
+    how: _How,
 ) -> tuple[Array, _Saved]:
     known, mask = U.value if U else None, gate.value if gate else None
-    y = _convolved(x.value, mask, kernel.value, known, turned, padding, is_native)
+    y = _convolved(x.value, mask, kernel.value, known, turned, padding, how)
     return y, (x.value if kernel.perturbed else None, mask, kernel.value, known)
 
 
 def _convolved_backward(
-    turned: bool, padding: Padding, is_native: bool, saved: _Saved, g: Array | SymbolicZero
+    turned: bool, padding: Padding, how: _How, saved: _Saved, g: Array | SymbolicZero
 ) -> tuple[Array, None, Array | None, None]:
     x, gate, kernel, U = saved
     g = instantiated(g)
-    to_input = _convolved(g, None, kernel, U, not turned, padding, is_native)
+    to_input = _convolved(g, None, kernel, U, not turned, padding, "native" if how == "pooled" else how)
     if gate is not None:
         to_input = jnp.where(gate, to_input, 0)
+    if how == "pooled":
+        assert gate is not None
+        to_input, x = pooled(to_input, "avg"), None if x is None else unpooled(x, gate.shape)
     if x is None:
         return to_input, None, None, None
     x = x if gate is None else jnp.where(gate, x, 0)

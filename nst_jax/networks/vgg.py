@@ -12,7 +12,7 @@ Reference: Simonyan & Zisserman, "Very deep convolutional networks for large-sca
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -34,9 +34,10 @@ from nst_jax.architecture import (
 from nst_jax.networks import convolution
 from nst_jax.networks.convolution import Engine
 from nst_jax.networks.convolution import Padding as Padding
+from nst_jax.networks.pooling import Pool as Pool
+from nst_jax.networks.pooling import pooled
 
 Params = dict[str, dict[str, Array]]
-Pool = Literal["avg", "max"]
 
 FAINT = 0.05
 """Least mean activation that `divisors` lets a filter have, as a share of its layer's."""
@@ -103,13 +104,17 @@ class VGG(nn.Module):
         for block, (convs, channels) in enumerate(self.blocks[self.first - 1 :], self.first):
             for index in range(1, convs + 1):
                 name = f"conv{block}_{index}"
-                x = _Convolution(channels, self.padding, self.engine, name=name)(x)
+                # Nobody wants to see what is averaged.
+                is_pooled = (
+                    (index, self.pool) == (convs, "avg") and inside is None and name not in self.layers
+                )
+                x = _Convolution(channels, self.padding, self.engine, is_pooled, name=name)(x)
                 x = x if inside is None else jnp.where(inside, x, 0)
                 if name in self.layers:
                     found[name] = x
                 if len(found) == len(set(self.layers)):
                     return found
-            x = pooled(x, self.pool)
+            x = x if is_pooled else pooled(x, self.pool)
             if f"pool{block}" in self.layers:
                 found[f"pool{block}"] = x
                 if len(found) == len(set(self.layers)):
@@ -121,6 +126,7 @@ class _Convolution(nn.Module):
     channels: int
     padding: Padding
     engine: Engine
+    is_pooled: bool
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -131,7 +137,8 @@ class _Convolution(nn.Module):
         }
         known = [name for name in convolution.PREPARED if self.has_variable("params", name)]
         layer |= {name: self.get_variable("params", name) for name in known}
-        return convolution.rectified(x, layer, engine=self.engine, padding=self.padding)
+        look = convolution.averaged if self.is_pooled else convolution.rectified
+        return look(x, layer, engine=self.engine, padding=self.padding)
 
 
 def prepared(
@@ -158,16 +165,6 @@ def prepared(
 def _made(layers: Params, *, engine: Engine) -> Params:
     ready = {name: convolution.prepare(layer, engine=engine) for name, layer in layers.items()}
     return {name: {key: ready[name][key] for key in ready[name] if key not in layers[name]} for name in ready}
-
-
-def pooled(x: Array, kind: Pool) -> Array:
-    """Return the mean or maximum over windows of 2 x 2: ``(height // 2, width // 2, channels)``."""
-    # A reshape and a reduction over 2 x 2 windows: the gradient needs no scatter, which is faster on a CPU
-    # and deterministic on a GPU.
-    height, width, channels = x.shape
-    height, width = height // 2, width // 2
-    windows = x[: 2 * height, : 2 * width].reshape(height, 2, width, 2, channels)
-    return windows.max((1, 3)) if kind == "max" else windows.mean((1, 3))
 
 
 def features(

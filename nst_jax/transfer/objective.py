@@ -21,7 +21,7 @@ from nst_jax.losses.content import content_distance, content_target
 from nst_jax.losses.conventions import CONVENTIONS, Convention
 from nst_jax.losses.gram import Gram
 from nst_jax.losses.terms import INPUT, AdditiveTerm, Features, Guides, StyleTerm
-from nst_jax.networks import vgg
+from nst_jax.networks import pooling
 from nst_jax.networks.vgg import Params
 from nst_jax.settings import ContentKind, ConventionName, Layers
 from nst_jax.transfer.seeing import SEEING, Seeing, numbers_in, seeing_style, seen, wraps
@@ -242,7 +242,7 @@ def _whole(F: Array, term: StyleTerm, *, wrap: bool) -> Array:
 def averaged(map_: Array, layer: str) -> Array:
     """Return a map of an image's size, averaged down to a layer's as by average pooling."""
     for _ in range(0 if layer == INPUT else block_and_index(layer)[0] - 1):
-        map_ = vgg.pooled(map_, "avg")
+        map_ = pooling.pooled(map_, "avg")
     return map_
 
 

@@ -34,6 +34,16 @@ def test_features_agree_with_numpy(narrow, random, pool, padding, size):
         assert worst(found[name], wanted[name]) < 1e-5, name
 
 
+@pytest.mark.parametrize("engine", ["direct", "winograd", "auto"])
+@pytest.mark.parametrize("padding", ["zero", "replicate"])
+def test_what_is_only_averaged_makes_no_difference(narrow, random, padding, engine):
+    x = np.float32(random.normal(0, 60, (37, 50, 3)))
+    look = partial(vgg.features, narrow, x, padding=padding, engine=engine)
+    every = look(layers=VGG19.layers)
+    for name, F in look(layers=["conv1_1", "conv2_1", "conv4_2"]).items():
+        assert worst(F, every[name]) < 1e-5, name
+
+
 @pytest.mark.parametrize("engine", ["direct", "winograd"])
 @pytest.mark.parametrize("pool", POOLS)
 def test_features_of_an_image_that_wraps_move_with_it(narrow, random, pool, engine):
