@@ -25,7 +25,8 @@ struct Colours : Convolution {
         const int64_t count = std::min(PIXELS, width - first);
         for (int64_t p = 0; p < count; ++p)
           for (int i = 0; i < 3; ++i)
-            std::copy_n(beside + i * across + COLOURS * (first + p), 3 * COLOURS, window + p * WINDOW + 3 * COLOURS * i);
+            std::copy_n(beside + i * across + COLOURS * (first + p), 3 * COLOURS,
+                        window + p * WINDOW + 3 * COLOURS * i);
         for (int64_t n = 0; n < panels(out); ++n)
           of_panel(n, out, [&](auto vectors, int64_t channel) {
             multiply<vectors>(count, window, kernel + channel, M, WINDOW, {WINDOW, 1, out, COLUMNS});
@@ -78,8 +79,8 @@ struct Colours : Convolution {
       if (gate)
         for (int64_t n = 0; n < count * in; n += LANES) store(g + n, load_gated(x + place + n, gate + place + n));
       for (int64_t n = 0; n < panels(PADDED); ++n)
-        multiply<VECTORS>(count, gate ? g : x + place, K + n * COLUMNS, windows + (first + 1) * PADDED + n * COLUMNS, in,
-                          {in, 1, PADDED, PADDED});
+        multiply<VECTORS>(count, gate ? g : x + place, K + n * COLUMNS,
+                          windows + (first + 1) * PADDED + n * COLUMNS, in, {in, 1, PADDED, PADDED});
     }
     for (const int64_t beyond : {int64_t{-1}, width}) {
       const int64_t from = source(beyond, width);

@@ -9,9 +9,9 @@ namespace {
 enum Padding { ZERO, REPLICATE, WRAP };
 
 // A convolution of (height, width, in) to (height, width, out), whose kernels are (3, 3, in, out); or turned round,
-// from out to in of kernels (3, 3, out, in), which carries gradients back. If it is pooled, what it returns are means over
-// windows of 2 x 2, and what it carries back is the gradient of these: of (height / 2, width / 2), as is a last row or
-// column without a neighbour in no window.
+// from out to in of kernels (3, 3, out, in), which carries gradients back. If it is pooled, it returns means over
+// windows of 2 x 2, (height / 2, width / 2, out), or turned round carries the gradient of these back; a last row or
+// column without a neighbour is in no window.
 struct Convolution {
   int64_t height, width, in, out;
   const float *x, *kernel, *bias;

@@ -11,8 +11,8 @@ ffi::Error check(int64_t channels) {
   return ffi::Error::Success();
 }
 
-// Arrays without elements stand for none: no gate, or no bias and then no mask. A picture has no gate; what is pooled and
-// turned round has one.
+// Arrays without elements stand for none: no gate, or no bias and then no mask. A picture has no gate; what is pooled
+// and turned round has one.
 ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::PRED> gate,
                     ffi::Buffer<ffi::F32> kernel, ffi::Buffer<ffi::F32> bias, bool is_turned,
                     bool is_pooled, int64_t padding,

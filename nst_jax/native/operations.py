@@ -43,18 +43,7 @@ def rectified(
 
     If it is pooled, of the former the means over windows of 2 x 2, see `networks.pooling`.
     """
-    height, width = x.shape[:2]
-    size = (height // 2, width // 2) if is_pooled else (height, width)
-    return _call(
-        x,
-        kernel,
-        bias,
-        None,
-        (*size, kernel.shape[3]),
-        (height, width, kernel.shape[3]),
-        padding=padding,
-        pooled=is_pooled,
-    )
+    return _call(x, kernel, bias=bias, padding=padding, is_pooled=is_pooled)
 
 
 def convolve(
@@ -67,28 +56,28 @@ def convolve(
     is_pooled: bool = False,
 ) -> Array:
     """Return the convolution, likewise; turned and pooled, what carries the gradient of the means back."""
-    size = gate.shape[:2] if is_pooled and gate is not None else x.shape[:2]
-    shape = (*size, kernel.shape[2 if turned else 3])
-    return _call(x, kernel, None, gate, shape, (0,), turned=turned, padding=padding, pooled=is_pooled)[0]
+    return _call(x, kernel, gate=gate, turned=turned, padding=padding, is_pooled=is_pooled)[0]
 
 
 def _call(
     x: Array,
     kernel: Array,
-    bias: Array | None,
-    gate: Array | None,
-    shape: tuple[int, ...],
-    mask: tuple[int, ...],
     *,
-    padding: str,
-    pooled: bool,
+    bias: Array | None = None,
+    gate: Array | None = None,
     turned: bool = False,
+    padding: str,
+    is_pooled: bool,
 ) -> tuple[Array, Array]:
+    height, width = (gate if is_pooled and gate is not None else x).shape[:2]
+    channels, is_halved = kernel.shape[2 if turned else 3], is_pooled and not turned
+    shape = (height // 2, width // 2, channels) if is_halved else (height, width, channels)
+    mask = (0,) if bias is None else (height, width, channels)
     kinds = jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct(mask, bool)  # type: ignore[no-untyped-call]
     call = jax.ffi.ffi_call("nst_jax_convolve", kinds, vmap_method="sequential")
     gates = jnp.zeros(0, bool) if gate is None else gate
     biases = jnp.zeros(0, np.float32) if bias is None else bias
-    how = {"turned": turned, "pooled": pooled, "padding": np.int64(_PADDINGS[padding])}
+    how = {"turned": turned, "pooled": is_pooled, "padding": np.int64(_PADDINGS[padding])}
     y, positive = call(x, gates, kernel, biases, **how)
     return y, positive
 
