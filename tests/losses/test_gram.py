@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,3 +108,12 @@ def test_matrices_by_operations_of_our_own_are_the_same_up_to_second_derivatives
     assert (ours, theirs) == (1, 0)
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+
+
+def test_the_gradient_of_narrow_features_is_a_product_of_their_type(random):
+    F = jnp.asarray(random.normal(size=(9, 11, 32)), jnp.bfloat16)
+    slope = jax.grad(lambda F: jnp.sum(jnp.square(gram_matrix(F))))
+    wanted = np.float32(slope(F.astype(jnp.float32)))
+    np.testing.assert_allclose(np.float32(slope(F)), wanted, atol=0.01 * np.abs(wanted).max())
+    products = re.findall(r":(\w+)\[[\d,]+\] = dot_general", str(jax.make_jaxpr(slope)(F)))
+    assert products == ["f32", "bf16"]
