@@ -83,11 +83,12 @@ def _date(folder: Path) -> None:
 
     They are of a version that had no bound, or of a process that was killed; with one such JAX keeps no more.
     """
-    for kept in folder.glob("*-cache"):
-        used = kept.with_name(f"{kept.name.removesuffix('cache')}atime")
+    names = set(os.listdir(folder))
+    keys = {name.removesuffix("-cache") for name in names if name.endswith("-cache")}
+    for key in keys - {name.removesuffix("-atime") for name in names if name.endswith("-atime")}:
         with contextlib.suppress(OSError):  # another process makes room
-            if not used.exists():
-                used.write_bytes(kept.stat().st_mtime_ns.to_bytes(8, "little"))
+            last = (folder / f"{key}-cache").stat().st_mtime_ns
+            (folder / f"{key}-atime").write_bytes(last.to_bytes(8, "little"))
 
 
 def accelerated() -> bool:

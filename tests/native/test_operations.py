@@ -64,6 +64,7 @@ def test_features_are_those_of_scipy(make, size, channels, padding):
     ("size", "channels"),
     [
         ((9, 14), (16, 48)),
+        ((1, 1), (16, 16)),
         ((2, 3), (16, 16)),
         ((12, 5), (144, 160)),
         ((18, 5), (3, 16)),
