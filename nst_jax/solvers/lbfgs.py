@@ -2,14 +2,14 @@
 
 import warnings
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from nst_jax.settings import Solver
-from nst_jax.solvers import streamed
+from nst_jax.solvers import compact, streamed
 from nst_jax.solvers.state import (
     FIRST_STEP,
     SHORTEN,
@@ -41,6 +41,15 @@ def method(fun: Fun, settings: Solver) -> Method:
     return lbfgs(fun, history=settings.history, linesearch=settings.linesearch)
 
 
+class Remembered(NamedTuple):
+    """What is kept between two steps."""
+
+    solver: Tree
+    """The state of jaxopt's solver, which holds the pairs."""
+    products: compact.Products | None
+    """Of the pairs; None with a line search, for which jaxopt goes through them by itself."""
+
+
 def lbfgs(
     fun: Fun,
     *,
@@ -50,9 +59,10 @@ def lbfgs(
 ) -> Method:
     """Return L-BFGS (jaxopt).
 
-    Without a line search every step is the full quasi-Newton step and costs one evaluation. Pairs without
-    positive curvature are not used. A step to a value that is not finite or more than `RISE` times the
-    present one is refused: the image stays, and a shorter step is tried.
+    Without a line search every step is the full quasi-Newton step and costs one evaluation; its direction is
+    that of jaxopt's recursion, in `compact` form. Pairs without positive curvature are not used. A step to a
+    value that is not finite or more than `RISE` times the present one is refused: the image stays, and a
+    shorter step is tried.
 
     Args:
         fun: the function.
@@ -60,7 +70,7 @@ def lbfgs(
         linesearch: ``zoom`` searches for the strong Wolfe conditions: about two evaluations a step.
         first_step: root mean square of the first step.
     """
-    full_step = _jaxopt_lbfgs(fun, history, stepsize=1.0)
+    stepping = _jaxopt_lbfgs(fun, 0, stepsize=1.0)  # along what it is given for a gradient
     searching = _jaxopt_lbfgs(fun, history, stepsize=0.0)
 
     def init(x: Array, *args: Tree) -> State:
@@ -72,32 +82,42 @@ def lbfgs(
             has_aux=True,
             history_size=history,
         )
-        return begun(x, value, aux, known.init_state(x)._replace(num_fun_eval=jnp.asarray(0)))
+        solver = known.init_state(x)._replace(num_fun_eval=jnp.asarray(0))
+        products = compact.none(history, x.dtype) if linesearch == "none" else None
+        return begun(x, value, aux, Remembered(solver, products))
 
-    def propose(state: State, args: tuple[Tree, ...]) -> tuple[Array, Tree]:
-        def take(solver: Tree, length: Array | float = 1.0) -> tuple[Array, Tree]:
-            # The step is linear in the gradient: a scaled gradient makes a step of another length.
-            inner = state.inner._replace(grad=state.inner.grad * length)
-            x, inner = solver.update(state.x, inner, state.scale, *args)
-            return x, inner
+    def propose(state: State, args: tuple[Tree, ...]) -> tuple[Array, Remembered]:
+        known, products = state.inner
 
-        if linesearch == "none":
-            return take(full_step, SHORTEN ** state.refused.astype(state.x.dtype))
-        first = state.evaluations == 0
-        found: tuple[Array, Tree] = jax.lax.cond(first, lambda: take(full_step), lambda: take(searching))
-        return found
+        def take(solver: Tree, towards: Array) -> tuple[Array, Tree]:
+            x, after = solver.update(state.x, known._replace(grad=towards), state.scale, *args)
+            return x, after
+
+        if products is None:
+            first = state.evaluations == 0
+            x, after = jax.lax.cond(
+                first, lambda: take(stepping, known.grad), lambda: take(searching, known.grad)
+            )
+            return x, Remembered(after, None)
+        S, Y, rho, gamma = known.s_history, known.y_history, known.rho_history, known.gamma
+        direction, products = compact.times_gradient(
+            products, S, Y, known.grad, rho=rho, gamma=gamma, first=_slot(known)
+        )
+        x, after = take(stepping, SHORTEN ** state.refused.astype(state.x.dtype) * direction)
+        return x, Remembered(after, products)
 
     def step(state: State, *args: Tree) -> State:
-        before = state.inner
-        x, after = propose(state, args)
+        before = state.inner.solver
+        x, (after, products) = propose(state, args)
         first = state.evaluations == 0
         good = is_good(after.value, after.error, before.value)
         share = share_of(fun, state.x, args)
         scale = jnp.where(first & good, scale_of(after.grad, first_step, share), state.scale)
         moved = x - state.x
-        inner = _guarded(before, after, moved, good, rescale=scale / state.scale, forget=linesearch == "zoom")
-        value, aux = inner.aux
+        known = _guarded(before, after, moved, good, rescale=scale / state.scale, forget=products is None)
+        value, aux = known.aux
         x = jnp.where(good, x, state.x)
+        inner = Remembered(known, products)
         return unless_ended(state, moved_to(state, x, value, aux, good, scale, after.num_fun_eval, inner))
 
     return Method(init, step)
@@ -123,7 +143,7 @@ def _guarded(before: Tree, after: Tree, moved: Array, good: Array, *, rescale: A
     Pairs are put into the histories from before: what jaxopt did to them is then dead code, and nothing is
     copied.
     """
-    slot = before.iter_num % before.rho_history.shape[0]
+    slot = _slot(before)
 
     def choose(new: Tree, old: Tree) -> Tree:
         return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
@@ -147,10 +167,17 @@ def _guarded(before: Tree, after: Tree, moved: Array, good: Array, *, rescale: A
     )
 
 
+def _slot(known: Tree) -> Array:
+    """Return where the next pair goes, which is where the oldest is."""
+    slot: Array = known.iter_num % known.rho_history.shape[0]
+    return slot
+
+
 def forget_last(state: State) -> State:
     """Make the latest pair of L-BFGS void: the function has changed between its two gradients."""
-    inner = state.inner
-    if not hasattr(inner, "rho_history"):
+    if not isinstance(state.inner, Remembered):
         return state
-    slot = (inner.iter_num - 1) % inner.rho_history.shape[0]
-    return replace(state, inner=inner._replace(rho_history=inner.rho_history.at[slot].set(0.0)))
+    known = state.inner.solver
+    slot = (known.iter_num - 1) % known.rho_history.shape[0]
+    known = known._replace(rho_history=known.rho_history.at[slot].set(0.0))
+    return replace(state, inner=state.inner._replace(solver=known))

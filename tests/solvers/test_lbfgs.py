@@ -62,7 +62,7 @@ def test_first_evaluation_is_of_the_first_image():
 def test_the_first_step_has_the_wanted_size(random):
     x = np.float32(random.normal(size=50))
     state = solve(rosenbrock, x, budget=2, first_step=0.5)
-    assert float(jnp.sqrt(jnp.mean(state.inner.s_history[1] ** 2))) == pytest.approx(0.5, rel=0.01)
+    assert float(jnp.sqrt(jnp.mean(state.inner.solver.s_history[1] ** 2))) == pytest.approx(0.5, rel=0.01)
 
 
 def test_budget_counts_evaluations_of_the_function():
@@ -80,7 +80,7 @@ def test_budget_counts_evaluations_of_the_function():
 def test_zoom_counts_the_evaluations_of_its_line_search():
     state = solve(rosenbrock, jnp.zeros(4), budget=25, linesearch="zoom", first_step=0.01)
     assert int(state.evaluations) >= 25
-    assert int(state.inner.iter_num) < 25
+    assert int(state.inner.solver.iter_num) < 25
 
 
 def test_one_copy_of_the_function_is_compiled():
@@ -173,18 +173,18 @@ def test_a_pair_that_is_forgotten_does_not_count():
     for _ in range(3):
         state = step(state)
     found = forget_last(state)
-    slot = int(state.inner.iter_num - 1) % 3
-    assert state.inner.rho_history[slot] > 0
-    assert found.inner.rho_history[slot] == 0
+    slot = int(state.inner.solver.iter_num - 1) % 3
+    assert state.inner.solver.rho_history[slot] > 0
+    assert found.inner.solver.rho_history[slot] == 0
     np.testing.assert_array_equal(
-        np.delete(found.inner.rho_history, slot), np.delete(state.inner.rho_history, slot)
+        np.delete(found.inner.solver.rho_history, slot), np.delete(state.inner.solver.rho_history, slot)
     )
     assert not np.array_equal(step(found).x, step(state).x)
 
 
 def test_settings_choose_history_and_line_search():
     make = method(rosenbrock, Solver(history=7))
-    assert make.init(jnp.zeros(4)).inner.s_history.shape == (7, 4)
+    assert make.init(jnp.zeros(4)).inner.solver.s_history.shape == (7, 4)
     searching = method(rosenbrock, Solver(history=7, linesearch="zoom"))
     state, step = begun(searching)(jnp.zeros(4)), jax.jit(searching.step)
     for _ in range(2):

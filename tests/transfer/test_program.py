@@ -93,7 +93,7 @@ def test_targets_are_renewed_when_it_is_time(pair, network):
     for _ in range(7):
         state = steps(state)
         held.append(np.asarray(steps.kept["conv2_1"].held[0]))
-        rho.append(float(state.inner.rho_history[int(state.inner.iter_num - 1) % 10]))
+        rho.append(float(state.inner.solver.rho_history[int(state.inner.solver.iter_num - 1) % 10]))
     for first in (0, 3):
         assert all(np.array_equal(held[first], held[first + i]) for i in (1, 2))
     assert not np.array_equal(held[2], held[3])
