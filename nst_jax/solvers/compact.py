@@ -20,51 +20,80 @@ from jax.typing import DTypeLike
 
 
 class Products(NamedTuple):
-    """The products of what is remembered, of m pairs each in its slot."""
+    """The products of what is remembered, of m pairs each in its slot, and the gradient."""
 
     s_y: Array
     """s_i . y_j, ``(m, m)``, where pair j is not older than i; elsewhere it means nothing."""
     y_y: Array
     """y_i . y_j, ``(m, m)``."""
+    s_g: Array
+    """s_i . g, ``(m,)``."""
+    y_g: Array
+    """y_i . g, ``(m,)``."""
 
 
 def none(history: int, dtype: DTypeLike) -> Products:
     """Return the products of no pairs."""
-    nothing = jnp.zeros((history, history), dtype)
-    return Products(nothing, nothing)
+    square, line = jnp.zeros((history, history), dtype), jnp.zeros(history, dtype)
+    return Products(square, square, line, line)
 
 
 def times_gradient(
-    products: Products, S: Array, Y: Array, g: Array, *, rho: Array, gamma: Array, first: Array
+    products: Products,
+    S: Array,
+    Y: Array,
+    g: Array,
+    *,
+    rho: Array,
+    gamma: Array,
+    first: Array,
+    is_new: Array,
 ) -> tuple[Array, Products]:
-    """Return H g, and the products with those of the latest pair.
+    """Return H g, and the products that belong to it.
 
     Args:
-        products: without those of the latest pair.
+        products: those of the call before.
         S: steps of all pairs, ``(m, ...)``.
         Y: differences of gradients, likewise.
         g: the gradient, ``(...)``.
         rho: 1 / (s . y) of each pair; 0: it does not count.
-        gamma: H is so much times the identity where nothing is remembered.
+        gamma: s . y / y . y of the latest pair that counts; H is so much times the identity without pairs.
         first: slot of the oldest pair; the one before has the latest.
+        is_new: whether there is a pair more than at the call before; its y is how g has changed since.
     """
-    m = len(rho)
-    latest = (first - 1) % m
-    column = _dot(Y, Y[latest])
-    products = Products(
-        s_y=products.s_y.at[:, latest].set(_dot(S, Y[latest])),
-        y_y=products.y_y.at[:, latest].set(column).at[latest].set(column),
-    )
-    slots = (first + jnp.arange(m)) % m
-    counts = rho[slots] > 0
+    m, counts = len(rho), rho > 0
+    D = jnp.where(counts, 1 / jnp.where(counts, rho, 1.0), 0.0)
+    products = _renewed(products, _dot(S, g), _dot(Y, g), (first - 1) % m, D, gamma, is_new)
+    slots = (first + jnp.arange(m)) % m  # oldest first
+    counts = counts[slots]
     both = counts[:, None] & counts[None]
     s_y, y_y = (jnp.where(both, each[slots][:, slots], 0.0) for each in (products.s_y, products.y_y))
-    s_g, y_g = (jnp.where(counts, _dot(each, g)[slots], 0.0) for each in (S, Y))
+    s_g, y_g = (jnp.where(counts, each[slots], 0.0) for each in (products.s_g, products.y_g))
     R = jnp.triu(s_y) + jnp.diag(jnp.where(counts, 0.0, 1.0))  # of what does not count a and b are 0
     b = solve_triangular(R, s_g)
-    a = solve_triangular(R, jnp.diagonal(s_y) * b - gamma * (y_g - _dot(y_y, b)), trans="T")
+    a = solve_triangular(R, D[slots] * b - gamma * (y_g - _dot(y_y, b)), trans="T")
     order = (jnp.arange(m) - first) % m
     return gamma * g + _sum(a[order], S) - _sum(gamma * b[order], Y), products
+
+
+def _renewed(
+    products: Products, s_g: Array, y_g: Array, latest: Array, D: Array, gamma: Array, is_new: Array
+) -> Products:
+    """Return products with those of the gradient, and with those of the latest pair if it is new.
+
+    They are differences of the gradient's (Byrd et al., section 3.2), which spares two passes; its own are
+    known: s . y = D and y . y = D / gamma.
+    """
+    s_y = (s_g - products.s_g).at[latest].set(D[latest])
+    y_y = (y_g - products.y_g).at[latest].set(D[latest] / gamma)
+    with_pair = Products(
+        s_y=products.s_y.at[:, latest].set(s_y),
+        y_y=products.y_y.at[:, latest].set(y_y).at[latest].set(y_y),
+        s_g=s_g,
+        y_g=y_g,
+    )
+    without = products._replace(s_g=s_g, y_g=y_g)
+    return Products(*(jnp.where(is_new, a, b) for a, b in zip(with_pair, without, strict=True)))
 
 
 # In full precision: others, such as a program's own, are for features.

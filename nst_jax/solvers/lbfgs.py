@@ -99,9 +99,15 @@ def lbfgs(
                 first, lambda: take(stepping, known.grad), lambda: take(searching, known.grad)
             )
             return x, Remembered(after, None)
-        S, Y, rho, gamma = known.s_history, known.y_history, known.rho_history, known.gamma
         direction, products = compact.times_gradient(
-            products, S, Y, known.grad, rho=rho, gamma=gamma, first=_slot(known)
+            products,
+            known.s_history,
+            known.y_history,
+            known.grad,
+            rho=known.rho_history,
+            gamma=known.gamma,
+            first=_slot(known),
+            is_new=state.refused == 0,
         )
         x, after = take(stepping, SHORTEN ** state.refused.astype(state.x.dtype) * direction)
         return x, Remembered(after, products)
