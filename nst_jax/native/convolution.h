@@ -6,9 +6,12 @@
 
 namespace {
 
+constexpr int64_t GROUP = 16;
+
 enum Padding { ZERO, REPLICATE, WRAP };
 
-// A convolution of (height, width, in) to (height, width, out), whose kernels are (3, 3, in, out); or turned round,
+// A convolution of (height, width, in) to (height, width, out) by kernels (3, 3, in, out), which but for a picture's come
+// in groups of outputs, for those of some outputs are read together: (out / GROUP, 3, 3, in, GROUP). Or turned round,
 // from out to in of kernels (3, 3, out, in), which carries gradients back. If it is pooled, it returns means over
 // windows of 2 x 2, (height / 2, width / 2, out), or turned round carries the gradient of these back; a last row or
 // column without a neighbour is in no window.

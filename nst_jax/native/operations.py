@@ -36,12 +36,24 @@ def is_of_colours(kernel: Array) -> bool:
     return kernel.ndim == 4 and kernel.shape[2] == COLOURS
 
 
+def grouped(kernel: Array) -> Array:
+    """Return a kernel as what is not turned wants it: ``(out // n, 3, 3, in, n)``, n = `CHANNELS`.
+
+    What is read together lies together then. A picture's is small, and stays as it is.
+    """
+    if is_of_colours(kernel):
+        return kernel
+    *taps, out = kernel.shape
+    return kernel.reshape(*taps, out // CHANNELS, CHANNELS).transpose(3, 0, 1, 2, 4)
+
+
 def rectified(
     x: Array, kernel: Array, bias: Array, *, padding: str = "zero", is_pooled: bool = False
 ) -> tuple[Array, Array]:
     """Return max(0, convolution + bias), and a mask of where it is positive; see `networks.winograd`.
 
-    If it is pooled, of the former the means over windows of 2 x 2, see `networks.pooling`.
+    The kernel is `grouped`. If it is pooled, the former are means over windows of 2 x 2, see
+    `networks.pooling`.
     """
     return _call(x, kernel, bias=bias, padding=padding, is_pooled=is_pooled)
 
@@ -55,7 +67,10 @@ def convolve(
     padding: str = "zero",
     is_pooled: bool = False,
 ) -> Array:
-    """Return the convolution, likewise; turned and pooled, what carries the gradient of the means back."""
+    """Return the convolution, likewise.
+
+    Turned, what carries gradients back, by the kernel as it is; and pooled, those of the means.
+    """
     return _call(x, kernel, gate=gate, turned=turned, padding=padding, is_pooled=is_pooled)[0]
 
 
@@ -70,7 +85,9 @@ def _call(
     is_pooled: bool,
 ) -> tuple[Array, Array]:
     height, width = (gate if is_pooled and gate is not None else x).shape[:2]
-    channels, is_halved = kernel.shape[2 if turned else 3], is_pooled and not turned
+    is_halved, channels = is_pooled and not turned, kernel.shape[2]
+    if not turned:
+        channels = kernel.shape[3] if is_of_colours(kernel) else CHANNELS * kernel.shape[0]
     shape = (height // 2, width // 2, channels) if is_halved else (height, width, channels)
     mask = (0,) if bias is None else (height, width, channels)
     kinds = jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct(mask, bool)  # type: ignore[no-untyped-call]

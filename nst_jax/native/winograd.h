@@ -104,42 +104,47 @@ struct Winograd : Convolution {
     }
   }
 
-  // Writes the kernels of some outputs side by side: (9, in, vectors * LANES).
+  // Where the kernels of a panel lie: of vector v, tap k and input c at from + v * apart + (k * in + c) * next.
+  struct Kernels {
+    const float* from;
+    int64_t apart, next;
+  };
+
+  // The kernels of the outputs from a channel on. Those of what is turned round are transposed, into `scratch`.
   template <int vectors>
-  void gather_kernels(int64_t channel, float* to) const {
-    const int64_t all = in * out;
+  Kernels kernels_of(int64_t channel, Scratch& scratch) const {
+    if (!is_turned) {
+      const float* from = kernel + channel / GROUP * 9 * in * GROUP + channel % GROUP;
+      return {from, LANES < GROUP ? LANES : 9 * in * GROUP, GROUP};
+    }
+    float* to = scratch.get(9 * in * COLUMNS);
     for (int k = 0; k < 9; ++k)
-      for (int v = 0; v < vectors; ++v) {
-        float* here = to + (k * in * vectors + v) * LANES;
-        if (!is_turned) {
-          const float* from = kernel + k * all + channel + v * LANES;
-          for (int64_t c = 0; c < in; ++c) store(here + c * vectors * LANES, load(from + c * out));
-          continue;
-        }
+      for (int v = 0; v < vectors; ++v)
         for (int64_t first = 0; first < in; first += LANES) {
-          const float* from = kernel + (8 - k) * all + (channel + v * LANES) * in + first;
+          const float* from = kernel + ((8 - k) * out + channel + v * LANES) * in + first;
           Vector square[LANES];
           for (int r = 0; r < LANES; ++r) square[r] = load(from + r * in);
           transpose(square);
-          for (int r = 0; r < LANES; ++r) store(here + (first + r) * vectors * LANES, square[r]);
+          for (int r = 0; r < LANES; ++r) store(to + ((k * in + first + r) * vectors + v) * LANES, square[r]);
         }
-      }
+    return {to, LANES, vectors * LANES};
   }
 
   // Writes a row of the points of these kernels, transformed: (6, in, vectors * LANES).
   template <int vectors>
-  void transform_kernels(int row, const float* from, float* to) const {
-    const int64_t size = in * vectors * LANES;
-    for (int64_t place = 0; place < size; place += LANES) {
-      Vector half[3], out[6];
-      for (int j = 0; j < 3; ++j) {
-        Vector g[3];
-        for (int i = 0; i < 3; ++i) g[i] = load(from + (3 * i + j) * size + place);
-        half[j] = transformed(row, g);
+  void transform_kernels(int row, Kernels kernels, float* to) const {
+    for (int64_t c = 0; c < in; ++c)
+      for (int v = 0; v < vectors; ++v) {
+        const float* from = kernels.from + v * kernels.apart + c * kernels.next;
+        Vector half[3], out[6];
+        for (int j = 0; j < 3; ++j) {
+          Vector g[3];
+          for (int i = 0; i < 3; ++i) g[i] = load(from + (3 * i + j) * in * kernels.next);
+          half[j] = transformed(row, g);
+        }
+        transform_kernel(half, out);
+        for (int j = 0; j < 6; ++j) store(to + ((j * in + c) * vectors + v) * LANES, out[j]);
       }
-      transform_kernel(half, out);
-      for (int j = 0; j < 6; ++j) store(to + j * size + place, out[j]);
-    }
   }
 
   // Transforms the products of a tile back and writes them, with bias and rectifier if there is a bias.
@@ -190,14 +195,13 @@ struct Winograd : Convolution {
   // All channels of some tiles at a time, by kernels that are transformed before: inputs and products stay in the
   // caches of a core.
   void run_by_tiles(ffi::ThreadPool& pool) const {
-    static thread_local Scratch kernels;
+    static thread_local Scratch transforms;
     const int64_t panel = POINTS * in * COLUMNS, every = tiles();
-    float* U = kernels.get(panels(out) * panel);
+    float* U = transforms.get(panels(out) * panel);
     in_parallel(pool, panels(out), [&](int64_t i) {
       of_panel(i, out, [&](auto vectors, int64_t channel) {
-        static thread_local Scratch side_by_side;
-        float* g = side_by_side.get(9 * in * COLUMNS);
-        gather_kernels<vectors>(channel, g);
+        static thread_local Scratch scratch;
+        const Kernels g = kernels_of<vectors>(channel, scratch);
         for (int row = 0; row < 6; ++row)
           transform_kernels<vectors>(row, g, U + i * panel + 6 * row * in * vectors * LANES);
       });
@@ -241,12 +245,11 @@ struct Winograd : Convolution {
       in_parallel(pool, panels(out) * pieces, [&](int64_t i) {
         const int64_t tile = i % pieces * each, end = std::min(count, tile + each);
         of_panel(i / pieces, out, [&](auto vectors, int64_t channel) {
-          static thread_local Scratch side_by_side, kernels, products;
+          static thread_local Scratch scratch, transforms, products;
           constexpr int64_t width = vectors * LANES;
-          float* g = side_by_side.get(9 * in * width);
-          float* U = kernels.get(6 * in * width);
+          float* U = transforms.get(6 * in * width);
           float* M = products.get(each * POINTS * width);
-          gather_kernels<vectors>(channel, g);
+          const Kernels g = kernels_of<vectors>(channel, scratch);
           for (int row = 0; row < 6; ++row) {
             transform_kernels<vectors>(row, g, U);
             for (int64_t t = tile; t < end; t += TILES)

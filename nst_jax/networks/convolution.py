@@ -37,8 +37,8 @@ NARROWEST = {"cpu": 32}
 Measured by ``python benchmarks/convolutions.py``.
 """
 
-PREPARED = ("transposed", "winograd")
-"""What `prepare` may add to a layer."""
+PREPARED = ("transposed", "winograd", "grouped")
+"""What `prepare` may add to a layer: the kernel as the engines direct, winograd and native want it."""
 
 
 def unwrapped(padding: Padding) -> Padding:
@@ -84,7 +84,7 @@ def prepare(layer: Layer, *, engine: Engine) -> dict[str, Array]:
     kernel = layer["kernel"]
     match engine_for(engine, kernel):
         case "native":
-            return dict(layer)
+            return {**layer, "grouped": operations.grouped(kernel)}
         case "winograd":
             return {**layer, "winograd": winograd.transformed(kernel)}
     return {**layer, "transposed": transpose(kernel)}
@@ -101,16 +101,20 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
     """
     engine = engine_for(engine, layer["kernel"])
     if engine != "direct":
-        weights = layer["bias"], layer["kernel"], layer.get("winograd")
-        return _rectified(x, *weights, padding, engine)[0]
+        return _rectified(x, *_weights(layer, engine), padding, engine)[0]
     return _positive(convolved(x, layer, padding=padding))
 
 
 def averaged(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Padding = "zero") -> Array:
     """Return the means of `rectified` over windows of 2 x 2, ``(height // 2, width // 2, out)``."""
     if engine_for(engine, layer["kernel"]) == "native" and not operations.is_of_colours(layer["kernel"]):
-        return _rectified(x, layer["bias"], layer["kernel"], None, padding, "pooled")[0]
+        return _rectified(x, *_weights(layer, "native"), padding, "pooled")[0]
     return pooled(rectified(x, layer, engine=engine, padding=padding), "avg")
+
+
+def _weights(layer: Layer, engine: Engine) -> tuple[Array, Array, Array | None]:
+    """Return bias, kernel, and the kernel as an engine wants it, if it is prepared."""
+    return layer["bias"], layer["kernel"], layer.get("grouped" if engine == "native" else "winograd")
 
 
 @jax.custom_jvp
@@ -193,13 +197,14 @@ def _rectified(
     x: Array, bias: Array, kernel: Array, U: Array | None, padding: Padding, how: _How
 ) -> tuple[Array, Array]:
     """Return the rectified convolution, and where it is positive."""
+    U = _prepared(kernel, U, x, how)
     if how != "winograd":
-        return operations.rectified(x, kernel, bias, padding=padding, is_pooled=how == "pooled")
-    return winograd.rectified(x, _transformed(kernel, U, x), bias, padding=padding)
+        return operations.rectified(x, U, bias, padding=padding, is_pooled=how == "pooled")
+    return winograd.rectified(x, U, bias, padding=padding)
 
 
 _Saved = tuple[Array | None, Array | None, Array, Array | None]
-"""Input if the kernel's gradient is wanted, gate, kernel, and its transform."""
+"""Input if the kernel's gradient is wanted, gate, kernel, and what is prepared of it."""
 
 
 def _rectified_forward(
@@ -248,10 +253,12 @@ def _convolved(
     is_folded = turned and padding == "replicate"
     beyond: Padding = "zero" if is_folded else padding
     if how != "winograd":
+        given = kernel if turned else _prepared(kernel, U, x, how)
         is_pooled = how == "pooled"
-        y = operations.convolve(x, kernel, gate=gate, turned=turned, padding=beyond, is_pooled=is_pooled)
+        y = operations.convolve(x, given, gate=gate, turned=turned, padding=beyond, is_pooled=is_pooled)
     else:
-        y = winograd.convolve(x, _transformed(kernel, U, x), gate=gate, turned=turned, padding=beyond)
+        given = _prepared(kernel, U, x, how)
+        y = winograd.convolve(x, given, gate=gate, turned=turned, padding=beyond)
     return _folded(y, x, gate, kernel, how) if is_folded else y
 
 
@@ -330,10 +337,10 @@ def _to_kernel(x: Array, kernel: Array, g: Array, turned: bool, padding: Padding
     return gradient
 
 
-def _transformed(kernel: Array, U: Array | None, x: Array) -> Array:
+def _prepared(kernel: Array, U: Array | None, x: Array, how: _How) -> Array:
     if U is not None:
         return U
-    # Not before they are needed: together they are four times as large as the network.
+    # Not before they are needed: transforms are together four times as large as the network.
     kernel, _ = jax.lax.optimization_barrier((kernel, x))  # type: ignore[no-untyped-call]
-    transforms: Array = winograd.transformed(kernel)
-    return transforms
+    found: Array = winograd.transformed(kernel) if how == "winograd" else operations.grouped(kernel)
+    return found

@@ -50,12 +50,20 @@ def convolved(x, kernel, padding):
 )
 def test_features_are_those_of_scipy(make, size, channels, padding):
     x, kernel, bias = make(*size, channels[0]), make(3, 3, *channels), make(channels[1])
-    wanted = convolved(x, kernel, padding) + bias
-    found, positive = operations.rectified(*map(jnp.asarray, (x, kernel, bias)), padding=padding)
+    wanted, kernels = convolved(x, kernel, padding) + bias, operations.grouped(jnp.asarray(kernel))
+    found, positive = operations.rectified(jnp.asarray(x), kernels, jnp.asarray(bias), padding=padding)
     np.testing.assert_allclose(found, np.maximum(wanted, 0), rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
     assert np.array_equal(positive, np.asarray(found) > 0)
-    found = operations.convolve(jnp.asarray(x), jnp.asarray(kernel), padding=padding)
+    found = operations.convolve(jnp.asarray(x), kernels, padding=padding)
     np.testing.assert_allclose(np.asarray(found) + bias, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_kernels_of_some_outputs_lie_together(make):
+    kernel = make(3, 3, 32, 48)
+    found = np.asarray(operations.grouped(jnp.asarray(kernel)))
+    assert found.shape == (3, 3, 3, 32, 16)
+    for out in (0, 15, 16, 47):
+        np.testing.assert_array_equal(found[out // 16, ..., out % 16], kernel[..., out])
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
@@ -104,7 +112,9 @@ def test_large_pictures_are_worked_through_in_strips(random):
     x = jnp.asarray(random.normal(size=(84, 90, 144)), jnp.float32)  # 10 MiB of a tile's 36 points
     kernel = jnp.asarray(random.normal(size=(3, 3, 144, 16)), jnp.float32)
     wanted = convolution.convolved(x, {"kernel": kernel, "bias": jnp.zeros(16)})
-    np.testing.assert_allclose(operations.convolve(x, kernel), wanted, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        operations.convolve(x, operations.grouped(kernel)), wanted, rtol=1e-3, atol=1e-2
+    )
 
 
 def test_real_features_are_those_of_the_direct_engine(real_weights, random):
@@ -118,7 +128,8 @@ def test_real_features_are_those_of_the_direct_engine(real_weights, random):
 def test_what_is_no_number_is_not_positive(make):
     x, kernel, bias = make(8, 8, 16), make(3, 3, 16, 16), make(16)
     x[3, 3] = np.nan
-    found, positive = operations.rectified(*map(jnp.asarray, (x, kernel, bias)))
+    kernels = operations.grouped(jnp.asarray(kernel))
+    found, positive = operations.rectified(jnp.asarray(x), kernels, jnp.asarray(bias))
     assert np.isfinite(found).all()  # as where(y > 0, y, 0) has it
     assert not positive[3, 3].any()
 
@@ -126,7 +137,7 @@ def test_what_is_no_number_is_not_positive(make):
 def test_results_do_not_depend_on_threads_or_neighbours(random):
     """The same bytes, from one thread after another and from many at once, of one picture and of a batch."""
     xs = np.float32(random.normal(size=(6, 40, 44, 32)))
-    kernel = jnp.asarray(random.normal(size=(3, 3, 32, 64)), jnp.float32)
+    kernel = operations.grouped(jnp.asarray(random.normal(size=(3, 3, 32, 64)), jnp.float32))
     look = jax.jit(lambda x: operations.convolve(x, kernel))
     alone = [np.asarray(look(x)) for x in xs]
     with ThreadPoolExecutor(6) as pool:
