@@ -3,14 +3,14 @@
 import contextlib
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_jax import images, samples
-from nst_jax.architecture import VGG19, Architecture
+from nst_jax.architecture import VGG19, Architecture, block_and_index
 from nst_jax.errors import OutputError, WeightsError
 from nst_jax.files import cache_folder, write_atomically
 from nst_jax.losses.conventions import CONVENTIONS
@@ -46,6 +46,11 @@ class Network:
     note: str = ""
     """What the user should know: that the compact network is used, that weights were downloaded, ..."""
     architecture: Architecture = VGG19
+
+    def down_to(self, layer: str) -> "Network":
+        """Return the network without the layers deeper than one: whoever keeps only this lets go of them."""
+        names = (name for name in self.params if block_and_index(name) <= block_and_index(layer))
+        return replace(self, params={name: self.params[name] for name in names})
 
     def record(self) -> dict[str, str]:
         """Return what an output says of the network."""

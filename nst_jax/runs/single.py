@@ -337,7 +337,8 @@ def _ready(settings: Settings, say: inputs.Say, download: inputs.Download | None
         return posed(reader.read(settings).pictures, inputs.as_posed(settings), network)
 
     problem = posed(found.pictures, inputs.as_posed(settings), network)
-    return _Work(problem, pose, found.alpha, found.digests)
+    network = network.down_to(problem.deepest)  # what is not looked at need not take memory
+    return _Work(replace(problem, network=network), pose, found.alpha, found.digests)
 
 
 def _refuse_sweep(settings: Settings) -> None:

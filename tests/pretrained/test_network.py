@@ -40,6 +40,14 @@ def test_a_file_as_it_is(small, narrow):
     assert (found.architecture.name, found.architecture.blocks) == ("vgg19", NARROW)
 
 
+def test_deeper_layers_can_be_let_go_of(small, narrow):
+    whole = load_network(str(small), normalised=False)
+    found = whole.down_to("conv4_2")
+    assert list(found.params) == [name for name in narrow if name <= "conv4_2"]
+    assert all(found.params[name] is whole.params[name] for name in found.params)
+    assert found.record() == whole.record()
+
+
 def test_normalised_on_photographs_and_remembered(small, monkeypatch):
     first = load_network(str(small))
     note = f"{small}: is no network known here; its mean activations were measured over 4 sample photographs"
