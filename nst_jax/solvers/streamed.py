@@ -4,6 +4,7 @@ The two-loop recursion needs only the products of what is remembered with one an
 it is done on coefficients, after one pass through the memory for the products that are new, and before
 another for the direction (Chen, Wang & Zhou, "Large-scale L-BFGS using MapReduce", NIPS 2014, algorithm 3).
 So memory is read twice a step, however many pairs there are, and never is there more of it than a chunk.
+For a memory on the device see `compact`.
 """
 
 import tempfile
