@@ -34,7 +34,7 @@ ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
   if (is_of_colours)
     Colours{convolution}.run(pool);
   else
-    Winograd{convolution}.run(pool);
+    run_winograd(convolution, pool);
   return ffi::Error::Success();
 }
 

@@ -1,9 +1,10 @@
 // The 3x3 convolutions of networks/winograd.py as one operation.
 //
 // Lavin & Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), F(4x4, 3x3), with the points and
-// matrices of winograd.py. What that has as arrays, transformed inputs, products and transformed kernels, is here
-// as large as a strip of tiles and the caches of a core: nothing of it is kept, and kernels are transformed anew in
-// every call, for all of them would be four times as large as the network.
+// matrices of winograd.py, and F(6x6, 3x3), which multiplies 1.78 times for each result in place of 2.25. What
+// winograd.py has as arrays, transformed inputs, products and transformed kernels, is here as large as a strip of tiles
+// and the caches of a core: nothing of it is kept, and kernels are transformed anew in every call, for all of them
+// would be four times as large as the network.
 //
 // Every output is summed up in one order, whatever the number of threads: results do not depend on it.
 
@@ -13,16 +14,15 @@
 
 namespace {
 
-constexpr int POINTS = 36;
-constexpr int TILE = 4;
-constexpr int64_t TILES = 4 * ROWS;        // that are multiplied by the same kernels while these are in a cache
-constexpr int64_t FEW_CHANNELS = 128;      // of which so many tiles, transformed, fit in a cache
+constexpr int64_t FEW_CHANNELS = 128;      // of which some tiles, transformed, fit in a cache
 constexpr int64_t STRIP_BYTES = 8 << 20;   // of transformed inputs
 constexpr int64_t CHANNELS = 64, FEW = 8;  // of inputs that one thread transforms at once, and tiles
+constexpr int64_t KERNEL = 21;             // products at a point, which take as long as to transform the kernel
 
-// B^T d, A^T m and G g of winograd.py.
+// B^T d, A^T m and a row of G g: of F(4x4, 3x3) as in winograd.py, and of F(6x6, 3x3) at 0, 1, -1, 2, -2, 1/2, -1/2 and
+// infinity.
 
-inline void transform_input(const Vector d[6], Vector out[6]) {
+inline void transform_input(const Vector (&d)[6], Vector (&out)[6]) {
   const Vector back = d[1] - d[3], ahead = d[4] - d[2];
   out[0] = d[0] - d[4] - 2.5f * back;
   out[1] = 1.5f * (d[2] + d[3]) - (d[1] + d[4]);
@@ -32,7 +32,20 @@ inline void transform_input(const Vector d[6], Vector out[6]) {
   out[5] = d[5] - d[1] - 2.5f * ahead;
 }
 
-inline void transform_output(const Vector m[6], Vector out[4]) {
+inline void transform_input(const Vector (&d)[8], Vector (&out)[8]) {
+  out[0] = d[0] - d[6] + 5.25f * (d[4] - d[2]);
+  out[7] = d[7] - d[1] + 5.25f * (d[3] - d[5]);
+  const Vector even[] = {d[2] + d[6] - 4.25f * d[4], 0.25f * d[2] - 1.25f * d[4] + d[6],
+                         4.0f * d[2] - 5.0f * d[4] + d[6]};
+  const Vector odd[] = {d[1] + d[5] - 4.25f * d[3], 0.5f * d[1] - 2.5f * d[3] + 2.0f * d[5],
+                        2.0f * d[1] - 2.5f * d[3] + 0.5f * d[5]};
+  for (int k = 0; k < 3; ++k) {
+    out[2 * k + 1] = even[k] + odd[k];
+    out[2 * k + 2] = even[k] - odd[k];
+  }
+}
+
+inline void transform_output(const Vector (&m)[6], Vector (&out)[4]) {
   const Vector even = m[1] + m[2], odd = m[1] - m[2];
   out[0] = m[0] + even + 0.25f * m[3] + 2.0f * m[4];
   out[1] = odd + 0.5f * m[3] + m[4];
@@ -40,7 +53,25 @@ inline void transform_output(const Vector m[6], Vector out[4]) {
   out[3] = odd + 2.0f * m[3] + 0.25f * m[4] + m[5];
 }
 
-inline Vector transformed(int point, const Vector g[3]) {
+inline void transform_output(const Vector (&m)[8], Vector (&out)[6]) {
+  Vector even[3], odd[3];
+  for (int k = 0; k < 3; ++k) {
+    even[k] = m[2 * k + 1] + m[2 * k + 2];
+    odd[k] = m[2 * k + 1] - m[2 * k + 2];
+  }
+  out[0] = m[0] + even[0] + even[1] + 32.0f * even[2];
+  out[1] = odd[0] + 2.0f * odd[1] + 16.0f * odd[2];
+  out[2] = even[0] + 4.0f * even[1] + 8.0f * even[2];
+  out[3] = odd[0] + 8.0f * odd[1] + 4.0f * odd[2];
+  out[4] = even[0] + 16.0f * even[1] + 2.0f * even[2];
+  out[5] = m[7] + odd[0] + 32.0f * odd[1] + odd[2];
+}
+
+template <int across>
+Vector transformed(int point, const Vector g[3]);
+
+template <>
+inline Vector transformed<6>(int point, const Vector g[3]) {
   switch (point) {
     case 0: return g[0];
     case 1: return g[0] + g[1] + g[2];
@@ -51,11 +82,26 @@ inline Vector transformed(int point, const Vector g[3]) {
   }
 }
 
-inline void transform_kernel(const Vector g[3], Vector out[6]) {
-  for (int point = 0; point < 6; ++point) out[point] = transformed(point, g);
+template <>
+inline Vector transformed<8>(int point, const Vector g[3]) {
+  switch (point) {
+    case 0: return g[0];
+    case 1: return (g[0] + g[1] + g[2]) * (-2.0f / 9);
+    case 2: return (g[0] - g[1] + g[2]) * (-2.0f / 9);
+    case 3: return (g[0] + 2.0f * g[1] + 4.0f * g[2]) * (1.0f / 90);
+    case 4: return (g[0] - 2.0f * g[1] + 4.0f * g[2]) * (1.0f / 90);
+    case 5: return (4.0f * g[0] + 2.0f * g[1] + g[2]) * (1.0f / 180);
+    case 6: return (4.0f * g[0] - 2.0f * g[1] + g[2]) * (1.0f / 180);
+    default: return g[2];
+  }
 }
 
+template <int TILE>
 struct Winograd : Convolution {
+  static constexpr int ACROSS = TILE + 2, POINTS = ACROSS * ACROSS;  // of a tile's inputs
+  // Tiles that are multiplied by the same kernels while these are in a cache.
+  static constexpr int64_t TILES = (TILE == 4 ? 4 : 2) * ROWS;
+
   int64_t across() const { return divided_up(width, TILE); }
   int64_t tiles() const { return divided_up(height, TILE) * across(); }
   // Of a transformed tile at a point: no power of two, which caches dislike.
@@ -71,19 +117,19 @@ struct Winograd : Convolution {
 
   // Writes some channels of a tile, transformed: points lie `apart`.
   void transform_inputs(int64_t tile, int64_t first, int64_t end, float* to, int64_t apart) const {
-    int64_t offset[6][6], gates[6][6];
-    for (int i = 0; i < 6; ++i)
-      for (int j = 0; j < 6; ++j) {
+    int64_t offset[ACROSS][ACROSS], gates[ACROSS][ACROSS];
+    for (int i = 0; i < ACROSS; ++i)
+      for (int j = 0; j < ACROSS; ++j) {
         const int64_t row = source(tile / across() * TILE - 1 + i, height);
         const int64_t column = source(tile % across() * TILE - 1 + j, width);
         offset[i][j] = place_of(row, column);
         gates[i][j] = (row * width + column) * in;
       }
     for (int64_t c = first; c < end; c += LANES) {
-      Vector half[6][6];
-      for (int j = 0; j < 6; ++j) {
-        Vector d[6], out[6];
-        for (int i = 0; i < 6; ++i) {
+      Vector half[ACROSS][ACROSS];
+      for (int j = 0; j < ACROSS; ++j) {
+        Vector d[ACROSS], out[ACROSS];
+        for (int i = 0; i < ACROSS; ++i) {
           const int64_t place = offset[i][j] + c;
           if (offset[i][j] < 0) {
             d[i] = Vector{};
@@ -94,12 +140,12 @@ struct Winograd : Convolution {
           }
         }
         transform_input(d, out);
-        for (int i = 0; i < 6; ++i) half[i][j] = out[i];
+        for (int i = 0; i < ACROSS; ++i) half[i][j] = out[i];
       }
-      for (int i = 0; i < 6; ++i) {
-        Vector out[6];
+      for (int i = 0; i < ACROSS; ++i) {
+        Vector out[ACROSS];
         transform_input(half[i], out);
-        for (int j = 0; j < 6; ++j) store(to + (6 * i + j) * apart + c, out[j]);
+        for (int j = 0; j < ACROSS; ++j) store(to + (ACROSS * i + j) * apart + c, out[j]);
       }
     }
   }
@@ -130,20 +176,19 @@ struct Winograd : Convolution {
     return {to, LANES, vectors * LANES};
   }
 
-  // Writes a row of the points of these kernels, transformed: (6, in, vectors * LANES).
+  // Writes a row of the points of these kernels, transformed: (ACROSS, in, vectors * LANES).
   template <int vectors>
   void transform_kernels(int row, Kernels kernels, float* to) const {
     for (int64_t c = 0; c < in; ++c)
       for (int v = 0; v < vectors; ++v) {
         const float* from = kernels.from + v * kernels.apart + c * kernels.next;
-        Vector half[3], out[6];
+        Vector half[3];
         for (int j = 0; j < 3; ++j) {
           Vector g[3];
           for (int i = 0; i < 3; ++i) g[i] = load(from + (3 * i + j) * in * kernels.next);
-          half[j] = transformed(row, g);
+          half[j] = transformed<ACROSS>(row, g);
         }
-        transform_kernel(half, out);
-        for (int j = 0; j < 6; ++j) store(to + ((j * in + c) * vectors + v) * LANES, out[j]);
+        for (int j = 0; j < ACROSS; ++j) store(to + ((j * in + c) * vectors + v) * LANES, transformed<ACROSS>(j, half));
       }
   }
 
@@ -152,15 +197,15 @@ struct Winograd : Convolution {
   void write_tile(int64_t tile, int64_t channel, const float* products) const {
     const int64_t top = tile / across() * TILE, left = tile % across() * TILE;
     for (int v = 0; v < vectors; ++v, channel += LANES) {
-      Vector half[4][6];
-      for (int j = 0; j < 6; ++j) {
-        Vector m[6], o[4];
-        for (int i = 0; i < 6; ++i) m[i] = load(products + ((6 * i + j) * vectors + v) * LANES);
+      Vector half[TILE][ACROSS];
+      for (int j = 0; j < ACROSS; ++j) {
+        Vector m[ACROSS], o[TILE];
+        for (int i = 0; i < ACROSS; ++i) m[i] = load(products + ((ACROSS * i + j) * vectors + v) * LANES);
         transform_output(m, o);
-        for (int i = 0; i < 4; ++i) half[i][j] = o[i];
+        for (int i = 0; i < TILE; ++i) half[i][j] = o[i];
       }
       const Vector added = bias ? load(bias + channel) : Vector{};
-      Vector o[4][4];
+      Vector o[TILE][TILE];
       for (int i = 0; i < TILE; ++i) transform_output(half[i], o[i]);
       if (is_pooled && !is_turned) {
         write_means(top, left, channel, added, o);
@@ -173,13 +218,13 @@ struct Winograd : Convolution {
   }
 
   // Writes the means over windows, and all masks.
-  void write_means(int64_t top, int64_t left, int64_t channel, Vector added, const Vector o[4][4]) const {
-    Vector sums[2][2] = {};
+  void write_means(int64_t top, int64_t left, int64_t channel, Vector added, const Vector o[TILE][TILE]) const {
+    Vector sums[TILE / 2][TILE / 2] = {};
     for (int i = 0; i < TILE && top + i < height; ++i)
       for (int j = 0; j < TILE && left + j < width; ++j)
         sums[i / 2][j / 2] += rectified(positive + ((top + i) * width + left + j) * out + channel, o[i][j] + added);
-    for (int i = 0; i < 2 && top / 2 + i < height / 2; ++i)
-      for (int j = 0; j < 2 && left / 2 + j < width / 2; ++j)
+    for (int i = 0; i < TILE / 2 && top / 2 + i < height / 2; ++i)
+      for (int j = 0; j < TILE / 2 && left / 2 + j < width / 2; ++j)
         store(y + ((top / 2 + i) * (width / 2) + left / 2 + j) * out + channel, 0.25f * sums[i][j]);
   }
 
@@ -187,8 +232,8 @@ struct Winograd : Convolution {
   template <int vectors>
   void multiply_row(int row, int64_t count, const float* V, int64_t apart, const float* U, float* M) const {
     constexpr int64_t width = vectors * LANES;
-    for (int k = 6 * row; k < 6 * row + 6; ++k)
-      multiply<vectors>(count, V + k * apart, U + (k - 6 * row) * in * width, M + k * width, in,
+    for (int k = ACROSS * row; k < ACROSS * (row + 1); ++k)
+      multiply<vectors>(count, V + k * apart, U + (k - ACROSS * row) * in * width, M + k * width, in,
                         {depth(), 1, width, POINTS * width});
   }
 
@@ -202,8 +247,8 @@ struct Winograd : Convolution {
       of_panel(i, out, [&](auto vectors, int64_t channel) {
         static thread_local Scratch scratch;
         const Kernels g = kernels_of<vectors>(channel, scratch);
-        for (int row = 0; row < 6; ++row)
-          transform_kernels<vectors>(row, g, U + i * panel + 6 * row * in * vectors * LANES);
+        for (int row = 0; row < ACROSS; ++row)
+          transform_kernels<vectors>(row, g, U + i * panel + ACROSS * row * in * vectors * LANES);
       });
     });
     const int64_t block = std::min(TILES, round_up(every / (2 * pool.num_threads())));
@@ -216,8 +261,8 @@ struct Winograd : Convolution {
       for (int64_t n = 0; n < panels(out); ++n)
         of_panel(n, out, [&](auto vectors, int64_t channel) {
           constexpr int64_t width = vectors * LANES;
-          for (int row = 0; row < 6; ++row)
-            multiply_row<vectors>(row, count, V, apart, U + n * panel + 6 * row * in * width, M);
+          for (int row = 0; row < ACROSS; ++row)
+            multiply_row<vectors>(row, count, V, apart, U + n * panel + ACROSS * row * in * width, M);
           for (int64_t t = 0; t < count; ++t) write_tile<vectors>(first + t, channel, M + t * POINTS * width);
         });
     });
@@ -247,10 +292,10 @@ struct Winograd : Convolution {
         of_panel(i / pieces, out, [&](auto vectors, int64_t channel) {
           static thread_local Scratch scratch, transforms, products;
           constexpr int64_t width = vectors * LANES;
-          float* U = transforms.get(6 * in * width);
+          float* U = transforms.get(ACROSS * in * width);
           float* M = products.get(each * POINTS * width);
           const Kernels g = kernels_of<vectors>(channel, scratch);
-          for (int row = 0; row < 6; ++row) {
+          for (int row = 0; row < ACROSS; ++row) {
             transform_kernels<vectors>(row, g, U);
             for (int64_t t = tile; t < end; t += TILES)
               multiply_row<vectors>(row, std::min(TILES, end - t), V + t * depth(), apart, U,
@@ -263,10 +308,24 @@ struct Winograd : Convolution {
     }
   }
 
-  void run(ffi::ThreadPool& pool) const { in <= FEW_CHANNELS ? run_by_tiles(pool) : run_by_channels(pool); }
+  // What it takes to multiply and to transform kernels, for each of them.
+  int64_t price() const { return POINTS * (tiles() + KERNEL); }
 
   // A multiple of the rows of a product, at least one.
   static int64_t round_up(int64_t count) { return std::max<int64_t>(1, divided_up(count, ROWS)) * ROWS; }
 };
+
+// By tiles that are larger where that takes less: further fewer products, but more kernels, and at the borders more that
+// is thrown away. With few channels transforms take as long as products, and nothing is gained.
+inline void run_winograd(const Convolution& convolution, ffi::ThreadPool& pool) {
+  const Winograd<4> small{convolution};
+  const Winograd<6> large{convolution};
+  if (convolution.in <= FEW_CHANNELS)
+    small.run_by_tiles(pool);
+  else if (small.price() <= large.price())
+    small.run_by_channels(pool);
+  else
+    large.run_by_channels(pool);
+}
 
 }  // namespace

@@ -46,6 +46,7 @@ def convolved(x, kernel, padding):
         ((17, 50), (3, 48)),
         ((3, 1), (16, 16)),
         ((33, 30), (160, 32)),
+        ((43, 62), (144, 16)),
     ],
 )
 def test_features_are_those_of_scipy(make, size, channels, padding):
@@ -75,6 +76,7 @@ def test_kernels_of_some_outputs_lie_together(make):
         ((1, 1), (16, 16)),
         ((2, 3), (16, 16)),
         ((12, 5), (144, 160)),
+        ((51, 45), (144, 144)),  # in tiles of 6 x 6
         ((18, 5), (3, 16)),
         ((1, 1), (3, 64)),
     ],
