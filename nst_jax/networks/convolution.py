@@ -2,7 +2,8 @@
 
 ``direct`` is XLA's own convolution. ``winograd`` (see `winograd`) needs less arithmetic and keeps less for
 the gradient; on CPUs it is the faster one for all but narrow layers. ``native`` is the same in C++, where a
-compiler has been found (see `nst_jax.native`): faster again, and it wants nothing but kernel and bias.
+compiler has been found (see `nst_jax.native`), in larger tiles where that is faster: faster again, and it
+wants little but kernel and bias.
 
 A layer is a dict with ``kernel`` ``(3, 3, in, out)`` and ``bias`` ``(out,)``, and whatever `prepare` adds:
 copies of the kernel in another form. Gradients with respect to input, kernel and bias are those of the
