@@ -8,6 +8,8 @@ first, R the upper triangle of S^T Y, and D its diagonal:
 
 It is the two-loop recursion (Nocedal & Wright, "Numerical optimization" (2006), algorithm 7.4) in other
 words, which goes through the memory pair by pair: of m pairs, 4 m small operations one after the other.
+There each pair corrects what rounding did at those before it, here none does: numbers that differ by it drift
+apart somewhat faster.
 """
 
 from typing import NamedTuple
