@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,6 +45,8 @@ _HALF = "half-"
 _once = threading.Lock()
 _found: list[bool] = []
 """Whether the operations are there, once that is known."""
+_halves: list[bool] = []
+"""Whether they take kernels as halves, if they are there."""
 
 
 def is_there() -> bool:
@@ -58,6 +59,11 @@ def is_there() -> bool:
     return _found[0]
 
 
+def takes_halves() -> bool:
+    """Tell whether they are there, and this processor has matrix units; see halves.h."""
+    return is_there() and _halves[0]
+
+
 def _load() -> bool:
     import jax
 
@@ -67,11 +73,14 @@ def _load() -> bool:
     try:
         library = ctypes.CDLL(str(path))
         handlers = {name: getattr(library, function) for name, function in FUNCTIONS.items()}
+        asked = library.NstJaxTakesHalves
     except (OSError, AttributeError):  # a folder from which nothing may be run, another C library, ...
         return False
     for name, handler in handlers.items():
         capsule = jax.ffi.pycapsule(handler)  # type: ignore[no-untyped-call]
         jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    asked.restype = ctypes.c_bool
+    _halves[:] = [asked()]
     return True
 
 
@@ -144,6 +153,8 @@ def _compile(compiler: str, to: Path) -> str:
 
 def _key(compiler: str) -> str:
     """Return what tells compiled files apart: processors as well, for machines may share the folder."""
+    from importlib.metadata import version
+
     whole = Path(compiler).resolve()
     parts = (
         *(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[hc]*"))),

@@ -1,5 +1,6 @@
-"""Winograd's convolutions and Gram matrices as operations of our own for CPUs, in C++.
+"""Convolutions and Gram matrices as operations of our own for CPUs, in C++.
 
+Where a processor has matrix units, a convolution is a sum over nine shifts by these, and else Winograd's.
 Where they cannot be compiled, see `library`, XLA computes the same by its own operations: results agree to
 1e-4, but take more time and memory. No operation here has a derivative: who calls them has rules for that.
 """
@@ -14,6 +15,9 @@ from nst_jax.native import library
 
 CHANNELS, COLOURS = 16, 3
 """They take multiples of so many channels, and of a picture's to begin with."""
+
+HALVES = 32
+"""And of so many to multiply halves, see `halves`."""
 
 _PADDINGS = {"zero": 0, "replicate": 1, "wrap": 2}
 
@@ -47,12 +51,41 @@ def grouped(kernel: Array) -> Array:
     return kernel.reshape(*taps, out // CHANNELS, CHANNELS).transpose(3, 0, 1, 2, 4)
 
 
+def takes_halves(kernel: Array) -> bool:
+    """Tell whether this machine multiplies a kernel, one that it `takes`, as `halves`."""
+    is_wide = not any(n % HALVES for n in kernel.shape[2:])
+    return is_wide and not is_of_colours(kernel) and library.takes_halves()
+
+
+def halves(kernel: Array) -> Array:
+    """Return a kernel as sums of two in bfloat16, high and low, ``(2, in * out / 512, 9, 2, 16, 16)``.
+
+    In 32 bits are two inputs. A block of those is 16 pairs of inputs and 16 outputs, of high ones and of low
+    ones; blocks are sorted by outputs, inputs and taps. Twice, the second turned round, for gradients.
+    """
+    turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+    return jnp.stack([_halves(kernel), _halves(turned)])
+
+
+def _halves(kernel: Array) -> Array:
+    *_, inputs, outputs = kernel.shape
+    high = jax.lax.reduce_precision(kernel, exponent_bits=8, mantissa_bits=7)
+    both = jnp.stack([high, kernel - high]).astype(jnp.bfloat16)
+    blocks = both.reshape(2, 9, inputs // 32, 16, 2, outputs // 16, 16).transpose(5, 2, 1, 0, 3, 6, 4)
+    return jax.lax.bitcast_convert_type(blocks, jnp.uint32).reshape(-1, 9, 2, 16, 16)
+
+
+def are_halves(kernel: Array) -> bool:
+    """Tell whether these are `halves`."""
+    return kernel.dtype == np.uint32
+
+
 def rectified(
     x: Array, kernel: Array, bias: Array, *, padding: str = "zero", is_pooled: bool = False
 ) -> tuple[Array, Array]:
     """Return max(0, convolution + bias), and a mask of where it is positive; see `networks.winograd`.
 
-    The kernel is `grouped`. If it is pooled, the former are means over windows of 2 x 2, see
+    The kernel is `grouped`, or `halves`. If it is pooled, the former are means over windows of 2 x 2, see
     `networks.pooling`.
     """
     return _call(x, kernel, bias=bias, padding=padding, is_pooled=is_pooled)
@@ -69,7 +102,8 @@ def convolve(
 ) -> Array:
     """Return the convolution, likewise.
 
-    Turned, what carries gradients back, by the kernel as it is; and pooled, those of the means.
+    Turned, what carries gradients back, by `halves` or the kernel as it is; and pooled, those of the means.
+    Where the border was repeated, gradients of the repetitions are part of it with `halves` only.
     """
     return _call(x, kernel, gate=gate, turned=turned, padding=padding, is_pooled=is_pooled)[0]
 
@@ -86,7 +120,9 @@ def _call(
 ) -> tuple[Array, Array]:
     height, width = (gate if is_pooled and gate is not None else x).shape[:2]
     is_halved, channels = is_pooled and not turned, kernel.shape[2]
-    if not turned:
+    if are_halves(kernel):
+        channels = kernel.shape[1] * 512 // x.shape[2]
+    elif not turned:
         channels = kernel.shape[3] if is_of_colours(kernel) else CHANNELS * kernel.shape[0]
     shape = (height // 2, width // 2, channels) if is_halved else (height, width, channels)
     mask = (0,) if bias is None else (height, width, channels)

@@ -67,10 +67,13 @@ inline void transpose(Vector v[LANES]) {
       v[j][i] = other;
     }
 #else
+#pragma GCC unroll 16
   for (int step = 1; step < LANES; step *= 2)
+#pragma GCC unroll 16
     for (int i = 0; i < LANES; ++i) {
       if (i & step) continue;
       Integers low, high;
+#pragma GCC unroll 16
       for (int j = 0; j < LANES; ++j) {
         low[j] = j & step ? LANES + (j ^ step) : j;
         high[j] = j & step ? LANES + j : j ^ step;

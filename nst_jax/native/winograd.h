@@ -107,14 +107,6 @@ struct Winograd : Convolution {
   // Of a transformed tile at a point: no power of two, which caches dislike.
   int64_t depth() const { return in + 16; }
 
-  // Where the input of a position lies; -1: it is zero.
-  int64_t place_of(int64_t row, int64_t column) const {
-    if (row < 0 || column < 0) return -1;
-    if (!is_turned || !is_pooled) return (row * width + column) * in;
-    const bool is_in_window = row / 2 < height / 2 && column / 2 < width / 2;
-    return is_in_window ? (row / 2 * (width / 2) + column / 2) * in : -1;
-  }
-
   // Writes some channels of a tile, transformed: points lie `apart`.
   void transform_inputs(int64_t tile, int64_t first, int64_t end, float* to, int64_t apart) const {
     int64_t offset[ACROSS][ACROSS], gates[ACROSS][ACROSS];

@@ -3,11 +3,13 @@
 ``direct`` is XLA's own convolution. ``winograd`` (see `winograd`) needs less arithmetic and keeps less for
 the gradient; on CPUs it is the faster one for all but narrow layers. ``native`` is the same in C++, where a
 compiler has been found (see `nst_jax.native`), in larger tiles where that is faster: faster again, and it
-wants little but kernel and bias.
+wants little but kernel and bias; where a processor has matrix units, it multiplies by these and transforms
+nothing.
 
 A layer is a dict with ``kernel`` ``(3, 3, in, out)`` and ``bias`` ``(out,)``, and whatever `prepare` adds:
 copies of the kernel in another form. Gradients with respect to input, kernel and bias are those of the
-convolution; that of a copy is zero, for the kernel's has it all.
+convolution; that of a copy is zero, for the kernel's has it all. What is prepared as ``halves`` (see
+`nst_jax.native.operations`) is instead of the kernel, and has no gradient: all engines are native then.
 
 Forward mode (``jax.jvp``, ``jax.jacfwd``) works with the direct engine on layers that are not prepared.
 Everywhere else there are rules for reverse mode only, and JAX refuses to "apply forward-mode autodiff (jvp)
@@ -38,8 +40,8 @@ NARROWEST = {"cpu": 32}
 Measured by ``python benchmarks/convolutions.py``.
 """
 
-PREPARED = ("transposed", "winograd", "grouped")
-"""What `prepare` may add to a layer: the kernel as the engines direct, winograd and native want it."""
+PREPARED = ("transposed", "winograd", "grouped", "halves")
+"""What `prepare` may make of a kernel: it as the engines direct, winograd and native want it."""
 
 
 def unwrapped(padding: Padding) -> Padding:
@@ -53,6 +55,8 @@ def engine_for(engine: Engine, kernel: Array) -> Engine:
     Raises:
         ConfigError: ``native`` is asked for, and is not there.
     """
+    if operations.are_halves(kernel):
+        return "native"
     if kernel.dtype.itemsize < 4:  # Winograd's transforms would lose the few bits there are
         return "direct"
     if engine == "native":
@@ -82,13 +86,29 @@ def quick(engine: Engine) -> Engine:
 
 def prepare(layer: Layer, *, engine: Engine) -> dict[str, Array]:
     """Return a layer with what its engine would otherwise compute from the kernel at every evaluation."""
+    return completed(layer, made(layer, engine=engine))
+
+
+def made(layer: Layer, *, engine: Engine) -> dict[str, Array]:
+    """Return a layer's kernel as its engine wants it, by name."""
     kernel = layer["kernel"]
     match engine_for(engine, kernel):
+        case "native" if operations.takes_halves(kernel):
+            return {"halves": operations.halves(kernel)}
         case "native":
-            return {**layer, "grouped": operations.grouped(kernel)}
+            return {"grouped": operations.grouped(kernel)}
         case "winograd":
-            return {**layer, "winograd": winograd.transformed(kernel)}
-    return {**layer, "transposed": transpose(kernel)}
+            return {"winograd": winograd.transformed(kernel)}
+    return {"transposed": transpose(kernel)}
+
+
+def completed(layer: Layer, made: Layer) -> dict[str, Array]:
+    """Return a layer with what is `made` of its kernel, besides it or, if these are halves, in its place."""
+    return {name: layer[name] for name in layer if name == "bias" or "halves" not in made} | dict(made)
+
+
+def _kernel_of(layer: Layer) -> Array:
+    return layer["halves"] if "halves" in layer else layer["kernel"]
 
 
 def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Padding = "zero") -> Array:
@@ -100,7 +120,7 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
         engine: ``direct``, ``winograd``, ``native``, or ``auto``: see `engine_for`.
         padding: what lies beyond the border.
     """
-    engine = engine_for(engine, layer["kernel"])
+    engine = engine_for(engine, _kernel_of(layer))
     if engine != "direct":
         return _rectified(x, *_weights(layer, engine), padding, engine)[0]
     return _positive(convolved(x, layer, padding=padding))
@@ -108,14 +128,15 @@ def rectified(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Pad
 
 def averaged(x: Array, layer: Layer, *, engine: Engine = "direct", padding: Padding = "zero") -> Array:
     """Return the means of `rectified` over windows of 2 x 2, ``(height // 2, width // 2, out)``."""
-    if engine_for(engine, layer["kernel"]) == "native" and not operations.is_of_colours(layer["kernel"]):
+    kernel = _kernel_of(layer)
+    if engine_for(engine, kernel) == "native" and not operations.is_of_colours(kernel):
         return _rectified(x, *_weights(layer, "native"), padding, "pooled")[0]
     return pooled(rectified(x, layer, engine=engine, padding=padding), "avg")
 
 
 def _weights(layer: Layer, engine: Engine) -> tuple[Array, Array, Array | None]:
     """Return bias, kernel, and the kernel as an engine wants it, if it is prepared."""
-    return layer["bias"], layer["kernel"], layer.get("grouped" if engine == "native" else "winograd")
+    return layer["bias"], _kernel_of(layer), layer.get("grouped" if engine == "native" else "winograd")
 
 
 @jax.custom_jvp
@@ -234,7 +255,8 @@ def _rectified_backward(
         return to_input, None, None, None
     g = unpooled(g, positive.shape) if how == "pooled" else g
     gated = jnp.where(positive, g, 0)
-    return to_input, gated.sum((0, 1)), _to_kernel(x, kernel, gated, False, padding), None
+    to_kernel = None if operations.are_halves(kernel) else _to_kernel(x, kernel, gated, False, padding)
+    return to_input, gated.sum((0, 1)), to_kernel, None
 
 
 _rectified.defvjp(_rectified_forward, _rectified_backward, symbolic_zeros=True)
@@ -251,7 +273,7 @@ def _convolved(
     how: _How,
 ) -> Array:
     """Return the convolution, or ``turned`` what carries gradients back through it."""
-    is_folded = turned and padding == "replicate"
+    is_folded = turned and padding == "replicate" and not operations.are_halves(kernel)
     beyond: Padding = "zero" if is_folded else padding
     if how != "winograd":
         given = kernel if turned else _prepared(kernel, U, x, how)
@@ -341,6 +363,8 @@ def _to_kernel(x: Array, kernel: Array, g: Array, turned: bool, padding: Padding
 def _prepared(kernel: Array, U: Array | None, x: Array, how: _How) -> Array:
     if U is not None:
         return U
+    if operations.are_halves(kernel):
+        return kernel
     # Not before they are needed: transforms are together four times as large as the network.
     kernel, _ = jax.lax.optimization_barrier((kernel, x))  # type: ignore[no-untyped-call]
     found: Array = winograd.transformed(kernel) if how == "winograd" else operations.grouped(kernel)

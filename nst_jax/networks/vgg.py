@@ -68,7 +68,7 @@ def blocks_of(params: Mapping[str, Mapping[str, Array]]) -> tuple[tuple[int, int
     table: dict[int, tuple[int, int]] = {}
     for name in sorted(params, key=block_and_index):
         block, index = block_and_index(name)
-        table[block] = (index, params[name]["kernel"].shape[-1])
+        table[block] = (index, params[name]["bias"].shape[-1])
     return tuple(table[block] for block in sorted(table))
 
 
@@ -130,13 +130,12 @@ class _Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = (3, 3, x.shape[-1], self.channels)
-        layer = {
-            "kernel": self.param("kernel", nn.initializers.he_normal(), shape),
-            "bias": self.param("bias", nn.initializers.zeros_init(), (self.channels,)),
-        }
         known = [name for name in convolution.PREPARED if self.has_variable("params", name)]
-        layer |= {name: self.get_variable("params", name) for name in known}
+        layer: dict[str, Array] = {name: self.get_variable("params", name) for name in known}
+        if "halves" not in layer:
+            shape = (3, 3, x.shape[-1], self.channels)
+            layer["kernel"] = self.param("kernel", nn.initializers.he_normal(), shape)
+        layer["bias"] = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
         look = convolution.averaged if self.is_pooled else convolution.rectified
         return look(x, layer, engine=self.engine, padding=self.padding)
 
@@ -158,13 +157,12 @@ def prepared(
         name: jax.tree.map(lambda a: a if dtype is None else a.astype(dtype), params[name]) for name in names
     }
     made = _made(layers, engine=engine)
-    return {name: layers[name] | made[name] for name in names}
+    return {name: convolution.completed(layers[name], made[name]) for name in names}
 
 
 @partial(jax.jit, static_argnames="engine")
 def _made(layers: Params, *, engine: Engine) -> Params:
-    ready = {name: convolution.prepare(layer, engine=engine) for name, layer in layers.items()}
-    return {name: {key: ready[name][key] for key in ready[name] if key not in layers[name]} for name in ready}
+    return {name: convolution.made(layer, engine=engine) for name, layer in layers.items()}
 
 
 def features(

@@ -110,6 +110,71 @@ def test_gradients_are_those_of_the_direct_engine_up_to_the_second(
             np.testing.assert_allclose(ours, right, rtol=1e-3, atol=3e-4 * float(jnp.abs(right).max()))
 
 
+@pytest.fixture
+def halved():
+    if not library.takes_halves():
+        pytest.skip("no matrix units")
+
+
+@pytest.mark.usefixtures("halved")
+def test_halves_add_up_to_the_kernel_and_to_it_turned_round(random):
+    kernel = np.float32(random.normal(size=(3, 3, 64, 96)))
+    blocks = np.asarray(operations.halves(jnp.asarray(kernel)))
+    assert blocks.shape == (2, 64 * 96 // 512, 9, 2, 16, 16)
+    pairs = [blocks << 16, blocks & 0xFFFF0000]  # the first of two inputs is in the lower bits
+    numbers = np.stack([each.view(np.float32) for each in pairs], 5).sum(3)
+    for found, right in zip(numbers, (kernel, kernel[::-1, ::-1].transpose(0, 1, 3, 2)), strict=True):
+        outputs = right.shape[3]
+        whole = found.reshape(outputs // 16, -1, 3, 3, 16, 2, 16).transpose(2, 3, 1, 4, 5, 0, 6)
+        np.testing.assert_allclose(whole.reshape(right.shape), right, rtol=2.0**-16)
+
+
+@pytest.mark.usefixtures("halved")
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("look", [convolution.rectified, convolution.averaged])
+@pytest.mark.parametrize(
+    ("size", "channels"),
+    [
+        ((9, 14), (32, 64)),
+        ((2, 3), (32, 32)),
+        ((12, 5), (128, 160)),
+        ((16, 32), (64, 64)),  # rows are multiples of what is multiplied at once
+        ((51, 45), (64, 96)),
+        ((6, 300), (64, 32)),  # in blocks beside each other
+        ((60, 32), (512, 32)),  # below each other
+    ],
+)
+def test_halves_give_the_gradients_of_the_direct_engine_up_to_the_second(
+    random, make, size, channels, padding, look
+):
+    halved = [side // 2 for side in size] if look is convolution.averaged else size
+    x, z = make(*size, channels[0]), np.float32(random.normal(size=(*size, channels[0])))
+    y = np.float32(random.normal(size=(*halved, channels[1])))
+    layer = {"kernel": make(3, 3, *channels), "bias": make(channels[1]) + np.float32(0.5)}
+    prepared = convolution.prepare(layer, engine="native")
+    assert prepared.keys() == {"halves", "bias"}
+
+    def orders(layer, x, bias):
+        def first(x, bias):
+            features = lambda x, bias: look(x, {**layer, "bias": bias}, padding=padding)
+            value, pull = jax.vjp(features, x, bias)
+            slope, of_bias = pull(y * jnp.tanh(value / 100))
+            return slope, (value, of_bias)
+
+        slope, pull, found = jax.vjp(first, x, bias, has_aux=True)
+        return *found, slope, pull(z)[0]
+
+    found, wanted = (jax.jit(orders)(given, x, layer["bias"]) for given in (prepared, layer))
+    for ours, right in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours, right, rtol=1e-4, atol=2e-5 * float(jnp.abs(right).max()))
+
+
+def test_without_matrix_units_kernels_are_grouped(monkeypatch, make):
+    monkeypatch.setattr(library, "_halves", [False])
+    layer = {"kernel": make(3, 3, 32, 32), "bias": make(32)}
+    assert convolution.prepare(layer, engine="native").keys() == {"kernel", "bias", "grouped"}
+
+
 def test_large_pictures_are_worked_through_in_strips(random):
     x = jnp.asarray(random.normal(size=(84, 90, 144)), jnp.float32)  # 8.2 MiB of transformed tiles
     kernel = jnp.asarray(random.normal(size=(3, 3, 144, 16)), jnp.float32)
@@ -123,23 +188,34 @@ def test_real_features_are_those_of_the_direct_engine(real_weights, random):
     params, _ = weights.read(real_weights)
     x = np.float32(random.normal(0, 60, (200, 180, 3)))  # large enough for either kind of tile
     found, wanted = (vgg.features(params, x, layers=list(params), engine=e) for e in ("native", "direct"))
+    prepared = vgg.prepared(params, deepest="conv5_4", engine="native")
+    halved = vgg.features(prepared, x, layers=list(params), engine="native")
     for name, right in wanted.items():
-        assert float(jnp.abs(found[name] - right).max() / jnp.abs(right).max()) < 1e-4, name
+        for each in (found, halved):
+            assert float(jnp.abs(each[name] - right).max() / jnp.abs(right).max()) < 1e-4, name
 
 
-def test_what_is_no_number_is_not_positive(make):
-    x, kernel, bias = make(8, 8, 16), make(3, 3, 16, 16), make(16)
+@pytest.fixture(params=["grouped", "halves"])
+def form(request):
+    """What kernels are made into."""
+    if request.param == "halves" and not library.takes_halves():
+        pytest.skip("no matrix units")
+    return getattr(operations, request.param)
+
+
+def test_what_is_no_number_is_not_positive(make, form):
+    x, kernel, bias = make(8, 8, 32), make(3, 3, 32, 32), make(32)
     x[3, 3] = np.nan
-    kernels = operations.grouped(jnp.asarray(kernel))
+    kernels = form(jnp.asarray(kernel))
     found, positive = operations.rectified(jnp.asarray(x), kernels, jnp.asarray(bias))
     assert np.isfinite(found).all()  # as where(y > 0, y, 0) has it
     assert not positive[3, 3].any()
 
 
-def test_results_do_not_depend_on_threads_or_neighbours(random):
+def test_results_do_not_depend_on_threads_or_neighbours(random, form):
     """The same bytes, from one thread after another and from many at once, of one picture and of a batch."""
     xs = np.float32(random.normal(size=(6, 40, 44, 32)))
-    kernel = operations.grouped(jnp.asarray(random.normal(size=(3, 3, 32, 64)), jnp.float32))
+    kernel = form(jnp.asarray(random.normal(size=(3, 3, 32, 64)), jnp.float32))
     look = jax.jit(lambda x: operations.convolve(x, kernel))
     alone = [np.asarray(look(x)) for x in xs]
     with ThreadPoolExecutor(6) as pool:
