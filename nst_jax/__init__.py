@@ -5,7 +5,6 @@ and `transfer.loop` (a run); docs/architecture.md has the whole.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from nst_jax.transfer.plan import How
     from nst_jax.transfer.stylize import Progress, stylize, stylize_grid
 
-__version__ = version("nst_jax")
+    __version__: str
 __all__ = [
     "How",
     "Network",
@@ -42,6 +41,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     # Late, so that `nst-jax --help` and a config error do not wait for JAX.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nst_jax")
     if name not in _HOMES:
         raise AttributeError(f"module 'nst_jax' has no attribute {name!r}")
     return getattr(import_module(f"nst_jax.{_HOMES[name]}"), name)

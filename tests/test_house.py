@@ -71,7 +71,7 @@ OWNERS = {
 """The one room or file that imports each library; a collection as large as SciPy may have several."""
 
 TESTED_ELSEWHERE = {
-    "__main__.py": "cli/test_transfer.py",
+    "__main__.py": "cli/test_process.py",
     "cli/animate.py": "runs/test_animate.py",
     "cli/arguments.py": "cli/test_transfer.py",
     "cli/cluster.py": "runs/test_ray.py",

@@ -8,6 +8,7 @@ import warnings
 import pytest
 from jax._src.lru_cache import LRUCache  # what JAX keeps programs with, which has no public name
 
+from nst_jax import __main__ as entry
 from nst_jax.cli import process
 
 
@@ -90,3 +91,66 @@ def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(capsys):
             time.sleep(30)
     assert time.monotonic() - begun < 20
     assert capsys.readouterr().err == ""
+
+
+class BegunAnewError(Exception):
+    """The process would be another one now."""
+
+
+@pytest.fixture
+def system(monkeypatch):
+    """A Linux that hands out large pages to who asks for them, and another program that is begun in vain."""
+
+    def execv(*given):
+        raise BegunAnewError(*given)
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(os, "confstr", {"CS_GNU_LIBC_VERSION": "glibc 2.36"}.get, raising=False)
+    monkeypatch.setattr(entry.Path, "read_text", lambda path: "always [madvise] never\n")
+    monkeypatch.setattr(entry, "main", lambda: None)
+    monkeypatch.setattr(os, "environ", {"HOME": "/"})
+
+
+@pytest.mark.usefixtures("system")
+@pytest.mark.parametrize("before", ["", "glibc.malloc.perturb=3"])
+def test_a_process_begins_anew_to_have_large_pages(monkeypatch, before):
+    monkeypatch.setattr(os, "environ", os.environ | ({"GLIBC_TUNABLES": before} if before else {}))
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-X", "dev", "-m", "nst_jax", "--size", "64"])
+    with pytest.raises(BegunAnewError) as begun:
+        entry.start()
+    assert begun.value.args == (
+        sys.executable,
+        [sys.executable, "-X", "dev", "-m", "nst_jax", "--size", "64"],
+    )
+    assert os.environ["GLIBC_TUNABLES"].split(":") == [*filter(None, [before]), "glibc.malloc.hugetlb=1"]
+    del os.environ["GLIBC_TUNABLES"]  # as where a system takes such variables away
+    entry.start()
+
+
+@pytest.mark.usefixtures("system")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda patch: patch.setattr(sys, "platform", "darwin"),
+        lambda patch: patch.setattr(sys, "executable", ""),
+        lambda patch: patch.setattr(os, "confstr", lambda name: None),  # musl
+        lambda patch: patch.setattr(os, "confstr", lambda name: "glibc 2.34"),
+        lambda patch: patch.setattr(entry.Path, "read_text", lambda path: "[always] madvise never"),
+        lambda patch: patch.setattr(entry.Path, "read_text", lambda path: (path / "none").read_bytes()),
+        lambda patch: patch.setitem(os.environ, "GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_a_process_goes_on_where_it_has_them_or_cannot_have_them(monkeypatch, spoil):
+    spoil(monkeypatch)
+    entry.start()
+
+
+def test_a_process_that_begins_anew_says_the_same():
+    run = lambda env: subprocess.run(
+        [sys.executable, "-m", "nst_jax", "--size", "x"], capture_output=True, text=True, env=env, check=False
+    )
+    plain = {name: os.environ[name] for name in os.environ if name not in ("GLIBC_TUNABLES", entry.BEGUN)}
+    anew, once = run(plain), run(plain | {entry.BEGUN: "1"})
+    assert (anew.returncode, anew.stdout, anew.stderr) == (once.returncode, once.stdout, once.stderr)
+    assert anew.returncode == 2
