@@ -21,8 +21,8 @@ def start() -> None:
 def _wants_large_pages() -> bool:
     """Tell whether the C library should ask for them: for every step XLA takes memory anew.
 
-    The system clears that page by page, which takes up to a tenth of a step. It can be told of larger ones
-    only before a process begins.
+    The system clears that page by page, which takes some 6 % of a step longer than by pages of 2 MiB. It can
+    be told of these only before a process begins.
     """
     if sys.platform != "linux" or BEGUN in os.environ or "hugetlb" in os.environ.get("GLIBC_TUNABLES", ""):
         return False
