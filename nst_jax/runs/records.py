@@ -125,7 +125,8 @@ def versions() -> dict[str, str]:
     """Return the versions of Python, of the packages that decide what a picture is, and of convolutions."""
     from nst_jax.native import library
 
-    convolutions = {"convolutions": "native" if library.is_there() else "XLA's"}
+    native = "native, by matrix units" if library.takes_halves() else "native"
+    convolutions = {"convolutions": native if library.is_there() else "XLA's"}
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES} | convolutions
 
 

@@ -16,6 +16,7 @@ from makers import paint
 
 from nst_jax import config, images
 from nst_jax.errors import ConfigError
+from nst_jax.native import library
 from nst_jax.runs import records, single
 from nst_jax.settings import Settings
 
@@ -84,6 +85,16 @@ def test_a_record_names_versions_and_device():
     assert record["versions"]["pillow"] == version("pillow")
     assert record["device"] == jax.devices()[0].device_kind
     assert json.loads(records.to_json(record)) == json.loads(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("there", "halves", "said"),
+    [(False, False, "XLA's"), (True, False, "native"), (True, True, "native, by matrix units")],
+)
+def test_a_record_names_what_convolutions_are_computed_by(monkeypatch, there, halves, said):
+    monkeypatch.setattr(library, "_found", [there])
+    monkeypatch.setattr(library, "_halves", [halves])
+    assert records.versions()["convolutions"] == said
 
 
 def test_replay_from_another_folder_finds_the_images_beside_the_picture(world, monkeypatch):
