@@ -4,7 +4,8 @@ python benchmarks/profile_step.py [--size 128,256,512] [--engine auto] [--rounds
     Each part is compiled and timed by itself, in turns, on random features of VGG-19's shapes; medians.
     Multiplied is what the part's method needs, with Winograd's a quarter (counted so too where a processor's
     matrix units take all); its rate is a share of that of a large matrix product, and that of what must be
-    read and written a share of a copy's, both measured in the same run. Below is the whole: loss and gradient, and a step of L-BFGS.
+    read and written a share of a copy's, both measured in the same run. Below is the whole: loss and
+    gradient, and a step of L-BFGS.
 python benchmarks/profile_step.py --paddings [--size 256,512]
     What other paddings take of the time of zero padding, loss and gradient in turns.
 """
