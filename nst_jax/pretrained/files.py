@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 import h5py
-import jax.numpy as jnp
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -132,7 +132,7 @@ def read(path: str | Path, *, blocks: Blocks | None = None) -> tuple[vgg.Params,
     params: vgg.Params = {}
     for name in list(layers):  # one layer at a time, so that there are never two copies of them all
         layer = layers.pop(name)
-        params[name] = {part: jnp.array(layer.pop(part)) for part in list(layer)}
+        params[name] = {part: jax.device_put(layer.pop(part), may_alias=False) for part in list(layer)}
     return params, provenance
 
 
