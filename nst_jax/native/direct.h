@@ -1,5 +1,5 @@
-// The 3x3 convolutions of networks/convolution.py as sums over nine shifts, on processors that multiply matrices: these
-// are so fast that to transform, as in winograd.h, would take longer than what it saves.
+// The 3x3 convolutions of networks/convolution.py as sums over nine shifts, on processors that multiply matrices: what
+// winograd.h transforms for fewer products, is multiplied as it is.
 //
 // Every output is summed up in one order, whatever the number of threads: results do not depend on it.
 
@@ -13,7 +13,8 @@
 namespace {
 
 struct Direct : Convolution {
-  static constexpr int64_t POSITIONS = 2 * Tiles::ROWS, INPUTS = HALVES;  // that are multiplied at once
+  // That are multiplied at once: positions, inputs and outputs.
+  static constexpr int64_t POSITIONS = 2 * Tiles::ROWS, INPUTS = HALVES, PANEL = 2 * LANES;
   static constexpr int64_t INPUT_BYTES = 768 << 10, ACROSS = 256;  // of a block
 
   // Positions and panels that one thread computes.
@@ -47,6 +48,53 @@ struct Direct : Convolution {
       }
   }
 
+  // Multiplies what lies around two times 16 positions, in rows that lie `pitch` apart, by the kernels of a panel: to
+  // (POSITIONS, PANEL).
+  void multiply(const uint16_t* a, const uint16_t* b, int64_t pitch, const float* kernels, float* to) const {
+    constexpr int64_t TILE = Tiles::ROWS * LANES, STRIDE = 4 * PANEL;
+    const int64_t bytes = 2 * apart(), second = 9 * in * LANES;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t c = 0; c < in; c += INPUTS)
+      for (int k = 0; k < 9; ++k, kernels += 2 * TILE) {
+        const int64_t shift = (k / 3 * pitch + k % 3) * apart() + c;
+        // Meanwhile, a part after each product, the kernels that come next are on their way to the nearest cache.
+        const auto fetch = [&](int part) {
+          const float* next = kernels + 2 * TILE + 3 * part * LANES;
+          for (int line = 0; line < 3; ++line, next += LANES) {
+            _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T0);
+            _mm_prefetch(reinterpret_cast<const char*>(next + second), _MM_HINT_T0);
+          }
+        };
+        _tile_loadd(4, kernels, Tiles::BYTES);
+        _tile_loadd(5, kernels + second, Tiles::BYTES);
+        _tile_loadd(6, a + shift + in, bytes);
+        _tile_dpbf16ps(0, 6, 4); fetch(0);
+        _tile_dpbf16ps(1, 6, 5); fetch(1);
+        _tile_loadd(7, b + shift + in, bytes);
+        _tile_dpbf16ps(2, 7, 4); fetch(2);
+        _tile_dpbf16ps(3, 7, 5); fetch(3);
+        _tile_loadd(6, a + shift, bytes);
+        _tile_dpbf16ps(0, 6, 4); fetch(4);
+        _tile_dpbf16ps(1, 6, 5); fetch(5);
+        _tile_loadd(7, b + shift, bytes);
+        _tile_dpbf16ps(2, 7, 4); fetch(6);
+        _tile_dpbf16ps(3, 7, 5); fetch(7);
+        _tile_loadd(4, kernels + TILE, Tiles::BYTES);
+        _tile_dpbf16ps(0, 6, 4); fetch(8);
+        _tile_dpbf16ps(2, 7, 4); fetch(9);
+        _tile_loadd(5, kernels + second + TILE, Tiles::BYTES);
+        _tile_dpbf16ps(1, 6, 5); fetch(10);
+        _tile_dpbf16ps(3, 7, 5);
+      }
+    _tile_stored(0, to, STRIDE);
+    _tile_stored(1, to + LANES, STRIDE);
+    _tile_stored(2, to + Tiles::ROWS * PANEL, STRIDE);
+    _tile_stored(3, to + Tiles::ROWS * PANEL + LANES, STRIDE);
+  }
+
   // Of a gradient, where the border was repeated: adds what comes to positions beyond it to those that they repeat.
   void fold(const Block& block, int64_t pitch, float* M) const {
     for (int64_t i = 0; i < block.rows; ++i)
@@ -64,17 +112,18 @@ struct Direct : Convolution {
     Vector added[PANEL / LANES] = {};
     for (int v = 0; bias && v < PANEL / LANES; ++v) added[v] = load(bias + channel + v * LANES);
     for (int64_t i = 0; i < block.rows; ++i)
-      for (int64_t j = 0; j < block.columns; ++j)
+      for (int64_t j = 0; j < block.columns; ++j) {
+        const int64_t row = block.top + i, column = block.left + j;
+        if (row < 0 || row >= height || column < 0 || column >= width) continue;
         for (int v = 0; v < PANEL / LANES; ++v) {
           const Vector o = load(from + (i * pitch + j) * PANEL + v * LANES);
-          const int64_t row = block.top + i, column = block.left + j, c = channel + v * LANES;
-          if (row < 0 || row >= height || column < 0 || column >= width) continue;
-          const int64_t place = (row * width + column) * out + c;
+          const int64_t c = channel + v * LANES, place = (row * width + column) * out + c;
           if (!is_pooled || is_turned)
             write(place, added[v], is_pooled ? 0.25f * o : o);
           else
             add_to_mean(row, column, c, rectified(positive + place, o + added[v]));
         }
+      }
   }
 
   // Adds a feature to the mean of its window.
@@ -95,12 +144,10 @@ struct Direct : Convolution {
     float* M = products.get(count * PANEL);
     split_inputs(block, A);
     const auto around = [&](int64_t position) { return A + (position / across * pitch + position % across) * apart(); };
-    const auto shift = [&](int64_t s) { return (s % 9 / 3 * pitch + s % 3) * apart() + s / 9 * INPUTS; };
     const Tiles tiles;
     for (int64_t panel = block.first; panel < block.last; ++panel) {
       for (int64_t p = 0; p < count; p += POSITIONS)
-        multiply(around(p), around(p + Tiles::ROWS), apart(), in, shift, 9 * in / INPUTS,
-                 kernel + panel * 9 * in * PANEL, 9 * in * LANES, M + p * PANEL);
+        multiply(around(p), around(p + Tiles::ROWS), pitch, kernel + panel * 9 * in * PANEL, M + p * PANEL);
       if (is_folded()) fold(block, across, M);
       write_block(block, panel * PANEL, across, M);
     }

@@ -57,22 +57,24 @@ def takes_halves(kernel: Array) -> bool:
     return is_wide and not is_of_colours(kernel) and library.takes_halves()
 
 
-def halves(kernel: Array) -> Array:
-    """Return a kernel as sums of two in bfloat16, high and low, ``(2, in * out / 512, 9, 2, 16, 16)``.
+def halves(kernel: Array, transposed: Array) -> Array:
+    """Return a kernel and what carries gradients back as sums of two in bfloat16, high and low.
 
-    In 32 bits are two inputs. A block of those is 16 pairs of inputs and 16 outputs, of high ones and of low
-    ones; blocks are sorted by outputs, inputs and taps. Twice, the second turned round, for gradients.
+    ``(2, in * out / 512, 9, 2, 16, 16)``: the kernel, and then the other. In 32 bits are two inputs. A block
+    is 16 pairs of inputs and 16 outputs, of high ones and of low ones; blocks are sorted by outputs, inputs
+    and taps.
     """
-    turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    return jnp.stack([_halves(kernel), _halves(turned)])
+    return jnp.stack([_halves(kernel), _halves(transposed)])
 
 
 def _halves(kernel: Array) -> Array:
     *_, inputs, outputs = kernel.shape
     high = jax.lax.reduce_precision(kernel, exponent_bits=8, mantissa_bits=7)
     both = jnp.stack([high, kernel - high]).astype(jnp.bfloat16)
-    blocks = both.reshape(2, 9, inputs // 32, 16, 2, outputs // 16, 16).transpose(5, 2, 1, 0, 3, 6, 4)
-    return jax.lax.bitcast_convert_type(blocks, jnp.uint32).reshape(-1, 9, 2, 16, 16)
+    pairs = HALVES // 2
+    blocks = both.reshape(2, 9, inputs // HALVES, pairs, 2, outputs // CHANNELS, CHANNELS)
+    blocks = jax.lax.bitcast_convert_type(blocks.transpose(5, 2, 1, 0, 3, 6, 4), jnp.uint32)
+    return blocks.reshape(-1, 9, 2, pairs, CHANNELS)
 
 
 def are_halves(kernel: Array) -> bool:
@@ -121,7 +123,7 @@ def _call(
     height, width = (gate if is_pooled and gate is not None else x).shape[:2]
     is_halved, channels = is_pooled and not turned, kernel.shape[2]
     if are_halves(kernel):
-        channels = kernel.shape[1] * 512 // x.shape[2]
+        channels = kernel.shape[1] * HALVES * CHANNELS // x.shape[2]
     elif not turned:
         channels = kernel.shape[3] if is_of_colours(kernel) else CHANNELS * kernel.shape[0]
     shape = (height // 2, width // 2, channels) if is_halved else (height, width, channels)

@@ -94,7 +94,7 @@ def made(layer: Layer, *, engine: Engine) -> dict[str, Array]:
     kernel = layer["kernel"]
     match engine_for(engine, kernel):
         case "native" if operations.takes_halves(kernel):
-            return {"halves": operations.halves(kernel)}
+            return {"halves": operations.halves(kernel, transpose(kernel))}
         case "native":
             return {"grouped": operations.grouped(kernel)}
         case "winograd":
@@ -102,9 +102,9 @@ def made(layer: Layer, *, engine: Engine) -> dict[str, Array]:
     return {"transposed": transpose(kernel)}
 
 
-def completed(layer: Layer, made: Layer) -> dict[str, Array]:
+def completed(layer: Layer, form: Layer) -> dict[str, Array]:
     """Return a layer with what is `made` of its kernel, besides it or, if these are halves, in its place."""
-    return {name: layer[name] for name in layer if name == "bias" or "halves" not in made} | dict(made)
+    return {name: layer[name] for name in layer if name == "bias" or "halves" not in form} | dict(form)
 
 
 def _kernel_of(layer: Layer) -> Array:

@@ -37,6 +37,19 @@ def convolved(x, kernel, padding):
     return np.stack(each, -1)
 
 
+def orders(look, layer, x, y, z):
+    """Features, the gradients of a sum of them with respect to bias and input, and the latter's along z."""
+
+    def first(x):
+        features = lambda x, bias: look(x, {**layer, "bias": bias})
+        value, pull = jax.vjp(features, x, layer["bias"])
+        slope, of_bias = pull(y * jnp.tanh(value / 100))
+        return slope, (value, of_bias)
+
+    slope, pull, found = jax.vjp(first, x, has_aux=True)
+    return *found, slope, pull(z)[0]
+
+
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize(
     ("size", "channels"),
@@ -92,22 +105,18 @@ def test_gradients_are_those_of_the_direct_engine_up_to_the_second(
     # No feature is within rounding of zero, where the engines' rectifiers would disagree.
     layer = {"kernel": make(3, 3, *channels), "bias": make(channels[1]) + np.float32(0.5)}
 
-    def orders(engine, x, layer):
-        def first(x):
-            value, pull = jax.vjp(partial(look, layer=layer, engine=engine, padding=padding), x)
-            return pull(y * jnp.tanh(value / 100))[0], value
+    def of_layer(features, layer, x, y, z):
+        return jax.grad(lambda layer: jnp.sum(features(x, layer) * y))(layer)
 
-        slope, pull, value = jax.vjp(first, x, has_aux=True)
-        return value, slope, pull(z)[0]
-
-    def of_layer(engine, layer):
-        features = partial(look, x, engine=engine, padding=padding)
-        return jax.grad(lambda layer: jnp.sum(features(layer) * y))(layer)
-
-    for f, given in ((orders, (x, layer)), (of_layer, (layer,))):
-        found, wanted = (jax.jit(f, static_argnums=0)(engine, *given) for engine in ("native", "direct"))
+    by = [partial(look, engine=engine, padding=padding) for engine in ("native", "direct")]
+    for f in (orders, of_layer):
+        found, wanted = (jax.jit(f, static_argnums=0)(features, layer, x, y, z) for features in by)
         for ours, right in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
             np.testing.assert_allclose(ours, right, rtol=1e-3, atol=3e-4 * float(jnp.abs(right).max()))
+
+
+def halves(kernel):
+    return operations.halves(kernel, convolution.transpose(kernel))
 
 
 @pytest.fixture
@@ -119,7 +128,7 @@ def halved():
 @pytest.mark.usefixtures("halved")
 def test_halves_add_up_to_the_kernel_and_to_it_turned_round(random):
     kernel = np.float32(random.normal(size=(3, 3, 64, 96)))
-    blocks = np.asarray(operations.halves(jnp.asarray(kernel)))
+    blocks = np.asarray(halves(jnp.asarray(kernel)))
     assert blocks.shape == (2, 64 * 96 // 512, 9, 2, 16, 16)
     pairs = [blocks << 16, blocks & 0xFFFF0000]  # the first of two inputs is in the lower bits
     numbers = np.stack([each.view(np.float32) for each in pairs], 5).sum(3)
@@ -154,17 +163,8 @@ def test_halves_give_the_gradients_of_the_direct_engine_up_to_the_second(
     prepared = convolution.prepare(layer, engine="native")
     assert prepared.keys() == {"halves", "bias"}
 
-    def orders(layer, x, bias):
-        def first(x, bias):
-            features = lambda x, bias: look(x, {**layer, "bias": bias}, padding=padding)
-            value, pull = jax.vjp(features, x, bias)
-            slope, of_bias = pull(y * jnp.tanh(value / 100))
-            return slope, (value, of_bias)
-
-        slope, pull, found = jax.vjp(first, x, bias, has_aux=True)
-        return *found, slope, pull(z)[0]
-
-    found, wanted = (jax.jit(orders)(given, x, layer["bias"]) for given in (prepared, layer))
+    both = jax.jit(partial(orders, partial(look, padding=padding)))
+    found, wanted = (both(given, x, y, z) for given in (prepared, layer))
     for ours, right in zip(found, wanted, strict=True):
         np.testing.assert_allclose(ours, right, rtol=1e-4, atol=2e-5 * float(jnp.abs(right).max()))
 
@@ -195,12 +195,12 @@ def test_real_features_are_those_of_the_direct_engine(real_weights, random):
             assert float(jnp.abs(each[name] - right).max() / jnp.abs(right).max()) < 1e-4, name
 
 
-@pytest.fixture(params=["grouped", "halves"])
+@pytest.fixture(params=[operations.grouped, halves])
 def form(request):
     """What kernels are made into."""
-    if request.param == "halves" and not library.takes_halves():
-        pytest.skip("no matrix units")
-    return getattr(operations, request.param)
+    if request.param is halves:
+        request.getfixturevalue("halved")
+    return request.param
 
 
 def test_what_is_no_number_is_not_positive(make, form):
